@@ -1,0 +1,263 @@
+/* What the library's files share, room by room: each section is named after
+   the file that implements it, and may call only what stands above it here.
+   Nothing in this file is public. */
+#ifndef FALKOR_INTERNAL_H
+#define FALKOR_INTERNAL_H
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE                     /* pthread_condattr_setclock, MSG_* */
+#endif
+#include "pool.h"
+#include "sync.h"
+#include <stdatomic.h>
+
+#if defined(__GNUC__)
+#define FALKOR__PRINTF(format, first) \
+    __attribute__((format(printf, format, first)))
+#define FALKOR__LIKELY(x) __builtin_expect(!!(x), 1)
+#else
+#define FALKOR__PRINTF(format, first)
+#define FALKOR__LIKELY(x) (x)
+#endif
+
+/* ---- errors, text, time (stats.c) ------------------------------------- */
+
+/* Fills error (NULL: nothing to fill) and returns status. The text is cut at
+   a whole UTF-8 character; control bytes become spaces. attempts and
+   maybe_executed are left to the caller. */
+falkor_status falkor__fail(falkor_error *error, falkor_status status,
+                           int sys_errno, const char *format, ...)
+    FALKOR__PRINTF(4, 5);
+
+/* All zero: the state that every call begins with. */
+void falkor__error_clear(falkor_error *error);
+
+/* now + ms, FALKOR__NEVER for a negative ms. */
+int64_t falkor__deadline(int timeout_ms);
+
+/* For poll: milliseconds left, rounded up; -1 for FALKOR__NEVER, 0 when
+   passed. */
+int falkor__poll_ms(int64_t deadline_ns);
+
+/* ---- options.c: configuration ----------------------------------------- */
+
+/* The options after defaults, URL and checks. Owns its strings. Times are in
+   milliseconds with -1 for "none, off, for ever"; counts are plain numbers
+   (none is 0; no limit of waiters is -1). */
+typedef struct falkor__config {
+    char *host, *unix_path;             /* one of them is NULL */
+    int port;
+    char *username, *password, *client_name, *graph;
+    int database;
+    int min_size, max_size, reserve_size, reserve_after_ms, max_waiters;
+    int pool_timeout_ms, connect_timeout_ms, socket_timeout_ms,
+        health_check_interval_ms, validate_after_ms, max_lifetime_ms,
+        idle_timeout_ms, leak_after_ms;
+    int max_retries, retry_initial_delay_ms, retry_max_delay_ms;
+    double retry_base, retry_jitter;    /* jitter 0: none */
+    char **schema;                      /* ends with NULL; NULL: none */
+    falkor_driver driver;               /* all NULL: the built-in one */
+    void *driver_ctx;
+    void (*on_event)(void *ctx, const falkor_event *event);
+    void *event_ctx;
+} falkor__config;
+
+/* Checks options (NULL: all defaults) and fills config, which is all zero on
+   error. */
+falkor_status falkor__config_make(const falkor_options *options,
+                                  falkor__config *config,
+                                  falkor_error *error);
+void falkor__config_free(falkor__config *config);   /* wipes the password */
+
+/* ---- stats.c: counters and events ------------------------------------- */
+
+/* Counters that calls touch without the pool's lock. */
+typedef struct falkor__counters {
+    atomic_uint_least64_t queries, retries;
+    atomic_uint_least64_t errors[FALKOR_STATUS_SLOTS];
+} falkor__counters;
+
+static inline void falkor__count(atomic_uint_least64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* Calls on_event, if there is one, with a message made from format; never
+   call it with a lock held. The pieces beside the text are in head. */
+typedef struct falkor__event_head {
+    falkor_event_level level;
+    const char *name;
+    falkor_status status;
+    int attempt, delay_ms;
+} falkor__event_head;
+void falkor__event(const falkor__config *config, falkor__event_head head,
+                   const char *format, ...) FALKOR__PRINTF(3, 4);
+
+/* text as one value of a key=value line: in double quotes, with quotes and
+   backslashes escaped, cut to the room there is. Returns room. */
+const char *falkor__quote(char *room, size_t size, const char *text);
+
+/* ---- retry.c: policy, pure -------------------------------------------- */
+
+typedef struct falkor__policy {
+    int max_retries, initial_delay_ms, max_delay_ms;
+    double base, jitter;
+} falkor__policy;
+
+/* How far a failed attempt got. */
+typedef enum falkor__phase {
+    FALKOR__PHASE_UNSENT,       /* no byte of the request left */
+    FALKOR__PHASE_SENT,         /* some byte may have reached the server */
+    FALKOR__PHASE_REPLIED       /* the server's whole reply was an error */
+} falkor__phase;
+
+/* The status that a server's error reply means; text need not end with NUL. */
+falkor_status falkor__classify(const char *text, size_t length);
+
+/* Whether an attempt that ended so may be repeated. repeatable: a read, or
+   marked idempotent by the caller. */
+bool falkor__may_retry(falkor_status status, falkor__phase phase,
+                       bool repeatable);
+
+/* Whether a write that ended so may have been applied. */
+bool falkor__maybe_executed(falkor_status status, falkor__phase phase);
+
+/* The pause before attempt number retry (1 is the first repetition): initial *
+   base^(retry-1), at most max, then varied by +-jitter; random is in [0, 1).
+   Never more than max_delay_ms. */
+int falkor__backoff_ms(const falkor__policy *policy, int retry, double random);
+
+/* The next number of this thread's own generator, in [0, 1). */
+double falkor__random(void);
+
+/* ---- reply.c: the decoder --------------------------------------------- */
+
+/* The names of a graph's labels, relationship types and property keys by id:
+   immutable, shared by results and threads, freed by the last release. */
+typedef enum falkor__name_kind {
+    FALKOR__LABELS, FALKOR__TYPES, FALKOR__KEYS, FALKOR__NAME_KINDS
+} falkor__name_kind;
+typedef struct falkor__schema falkor__schema;
+struct falkor__schema {
+    atomic_int references;
+    size_t counts[FALKOR__NAME_KINDS];
+    const char *const *names[FALKOR__NAME_KINDS];
+    void (*destroy)(falkor__schema *schema);
+};
+falkor__schema *falkor__schema_retain(falkor__schema *schema);
+void falkor__schema_release(falkor__schema *schema);    /* NULL: nothing */
+
+typedef struct falkor__limits {
+    size_t depth;               /* nesting of values */
+    size_t bytes;               /* of one reply, as sent */
+} falkor__limits;
+
+typedef enum falkor__reply_kind {
+    FALKOR__REPLY_QUERY,        /* of GRAPH.QUERY --compact, read whole */
+    FALKOR__REPLY_ROWS,         /* the same, row by row */
+    FALKOR__REPLY_PLAIN         /* any RESP2 reply: one row, one column */
+} falkor__reply_kind;
+
+/* The decoder turns the bytes of one reply into a falkor_result, in one pass,
+   as they arrive in portions of any size. It does no I/O and takes no lock:
+
+       result = falkor__reply_new(kind, schema, &limits);
+       while (!falkor__reply_done(result)) {
+           char *room = falkor__reply_room(result, &size);
+           ... receive at least one and at most size bytes into room ...
+           status = falkor__reply_feed(result, received, error);
+           ... on an error the result is only fit to be freed ...
+       }
+
+   schema (NULL: no names known yet) is retained by the result. room is NULL
+   when there is no memory. An error reply of the server is no failure of the
+   decoder: see falkor__reply_error. With FALKOR__REPLY_ROWS feed pauses after
+   each row: while falkor__reply_row_ready the result is a result of that one
+   row; falkor__reply_next goes on (it may find the next row at once, among the
+   bytes already there) and invalidates the row. */
+falkor_result *falkor__reply_new(falkor__reply_kind kind,
+                                 falkor__schema *schema,
+                                 const falkor__limits *limits);
+char *falkor__reply_room(falkor_result *reply, size_t *size);
+falkor_status falkor__reply_feed(falkor_result *reply, size_t received,
+                                 falkor_error *error);
+bool falkor__reply_done(const falkor_result *reply);
+bool falkor__reply_row_ready(const falkor_result *reply);
+falkor_status falkor__reply_next(falkor_result *reply, falkor_error *error);
+
+/* Bytes that arrived behind the end of the reply: the begin of the next one
+   of a pipeline. They lie in the reply's memory. */
+const char *falkor__reply_surplus(const falkor_result *reply, size_t *length);
+
+/* The server's error reply, ending with NUL (its length too); NULL: none. An
+   error as the first element of a query's reply counts (version mismatch). */
+const char *falkor__reply_error(const falkor_result *reply, size_t *length);
+
+/* How many names the schema did not hold; resolve looks them up in a newer
+   schema, which the result retains instead, and returns how many are still
+   missing. Those stay "" until they are found. */
+size_t falkor__reply_unresolved(const falkor_result *reply);
+size_t falkor__reply_resolve(falkor_result *reply, falkor__schema *schema);
+
+/* ---- conn.c: the driver for FalkorDB ---------------------------------- */
+
+/* The handle of a built-in connection. */
+typedef struct falkor__link falkor__link;
+
+extern const falkor_driver falkor__link_driver;     /* ctx: falkor__config */
+
+/* Sends all bytes. *sent tells, on failure too, whether any byte may have
+   left. A link that failed is broken for good. */
+falkor_status falkor__link_send(falkor__link *link, const char *bytes,
+                                size_t length, int64_t deadline_ns, bool *sent,
+                                falkor_error *error);
+
+/* Receives at least one byte, at most size; *received is 0 on failure. */
+falkor_status falkor__link_receive(falkor__link *link, char *room, size_t size,
+                                   int64_t deadline_ns, size_t *received,
+                                   falkor_error *error);
+
+/* Between a request and the end of its reply the link is not fit for anyone
+   else: expect before the request is sent, settled when the reply is whole. */
+void falkor__link_expect(falkor__link *link);
+void falkor__link_settled(falkor__link *link);
+
+/* The session was changed (SELECT, MULTI, ...): close it on release. */
+void falkor__link_mark_dirty(falkor__link *link);
+
+/* ---- pool.c: the blocking pool ---------------------------------------- */
+
+/* The pool proper, which knows a driver and nothing else. falkor.c makes it,
+   opens it and keeps its graphs in it. */
+typedef struct falkor__graphs falkor__graphs;
+
+/* Takes config over, on failure too. driver_ctx of the built-in driver is the
+   pool's own config. */
+falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
+                               falkor_error *error);
+const falkor__config *falkor__pool_config(const falkor_pool *pool);
+falkor__counters *falkor__pool_counters(falkor_pool *pool);
+falkor__graphs **falkor__pool_graphs(falkor_pool *pool);
+
+/* Opening in two steps: start dials min_size connections (one at least) and
+   hands one of them to the caller, who proves it. *conn NULL with OK: the pool
+   is open already. finish with FALKOR_OK opens the pool to all and starts the
+   worker; with anything else it closes what start has dialled. It releases
+   conn. A second opener waits in start for the first one's finish. */
+falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
+                                 falkor_conn **conn, falkor_error *error);
+falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
+                                  falkor_status status, falkor_error *error);
+
+/* acquire with a deadline; wait_until bounds the wait for a connection, dial
+   included. */
+falkor_status falkor__pool_acquire(falkor_pool *pool, int64_t deadline_ns,
+                                   bool may_wait, falkor_conn **conn,
+                                   falkor_error *error);
+
+/* Frees what close has left; the last held connection's release does it when
+   there is one. */
+void falkor__pool_destroy(falkor_pool *pool);
+
+/* The driver's handle of a held connection, built-in or not; NULL: conn is no
+   lease that is held, or not of this pool. */
+void *falkor__conn_of(const falkor_pool *pool, const falkor_conn *conn);
+#endif

@@ -1,0 +1,544 @@
+/* falkorpool: query FalkorDB from many threads over a few connections.
+ *
+ * FalkorDB is a graph database inside Redis and Valkey. This library is its
+ * client for C with a blocking connection pool built in: a thread that asks a
+ * query waits until a connection is free, sends, reads the typed result and
+ * gives the connection back. Two promises hold whatever fails: no write is
+ * applied twice, and no thread reads another's reply.
+ *
+ *     #include "pool.h"
+ *     #include <stdio.h>
+ *     int main(void) {
+ *         falkor_pool *pool = NULL; falkor_error error; falkor_result *found;
+ *         if (!falkor_pool_create(NULL, &pool, &error) &&
+ *             !falkor_pool_open(pool, &error)) {
+ *             falkor_graph *graph = falkor_select_graph(pool, "social");
+ *             if (!falkor_query(graph, "RETURN $x", FALKOR_PARAMS({"x",
+ *                     falkor_string("hello")}), &found, &error))
+ *                 puts(falkor_result_value(found, 0, 0)->as.string);
+ *             falkor_result_free(found);
+ *         }
+ *         if (error.status) fprintf(stderr, "%s\n", error.message);
+ *         falkor_pool_free(pool);
+ *     }
+ *
+ * Link with -lfalkorpool -lhiredis -lpthread. Read this file from the top:
+ * statuses and errors, drivers, events, options, pool, queries, results and
+ * values, statistics, and the macros for literal parameters.
+ *
+ * Rules that hold everywhere below:
+ * - A call that can fail returns a falkor_status, 0 being success, and fills
+ *   the falkor_error it is given; NULL there means "not wanted".
+ * - What a call gives back through a pointer is set on failure too: to NULL
+ *   or zero.
+ * - NULL given to a function that frees, or that reads a result, is harmless.
+ * - Pool and graph may be used by any thread at any time; a held connection
+ *   by one thread at a time; a result is read-only, by any number of threads.
+ * - Units stand in the names: _ms milliseconds, _ns nanoseconds on the
+ *   monotonic clock (falkor_now_ns). */
+#ifndef FALKOR_POOL_H
+#define FALKOR_POOL_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- version ---------------------------------------------------------- */
+
+#define FALKOR_VERSION_MAJOR 0
+#define FALKOR_VERSION_MINOR 1
+#define FALKOR_VERSION_PATCH 0
+
+/* ---- status and error ------------------------------------------------- */
+
+/* falkor_status is what every call that can fail returns. Numbers never
+   change; new ones are added at the end. "Retried" means: by the query calls
+   themselves, within their deadline, as often as max_retries allows. */
+typedef enum falkor_status {
+    FALKOR_OK = 0,
+    FALKOR_ERR_ARGUMENT,        /* the caller's mistake; nothing was sent */
+    FALKOR_ERR_NOMEM,           /* this process's memory, not the server's */
+    FALKOR_ERR_NOT_OPEN,        /* falkor_pool_open has not succeeded yet */
+    FALKOR_ERR_CLOSED,          /* falkor_pool_close was called */
+    FALKOR_ERR_POOL_TIMEOUT,    /* time ended while waiting for a connection */
+    FALKOR_ERR_POOL_EXHAUSTED,  /* max_waiters reached */
+    FALKOR_ERR_CONNECT,         /* dial refused, or timed out (ETIMEDOUT);
+                                   retried */
+    FALKOR_ERR_AUTH,            /* NOAUTH, WRONGPASS, NOPERM */
+    FALKOR_ERR_TIMEOUT,         /* sent, no whole reply by the deadline */
+    FALKOR_ERR_IO,              /* the connection broke; reads are retried */
+    FALKOR_ERR_PROTOCOL,        /* a reply that makes no sense; reads are
+                                   retried */
+    FALKOR_ERR_BUSY,            /* LOADING, BUSY, MASTERDOWN, CLUSTERDOWN,
+                                   TRYAGAIN, full queue, max clients;
+                                   retried: it was refused before it ran */
+    FALKOR_ERR_READONLY,        /* a replica refused a write */
+    FALKOR_ERR_QUERY,           /* any other error reply: syntax, type, ... */
+    FALKOR_ERR_CIRCUIT_OPEN,    /* failing fast; not given out yet */
+    FALKOR_ERR_CONSTRAINT,      /* unique or mandatory constraint violated */
+    FALKOR_ERR_SERVER_TIMEOUT,  /* "Query timed out", by the server */
+    FALKOR_ERR_MOVED,           /* MOVED, ASK: it lives on another node */
+    FALKOR_ERR_LIMIT            /* a reply past this library's limits */
+} falkor_status;
+
+/* falkor_status_name returns the status's name without FALKOR_, such as
+   "ERR_TIMEOUT"; "unknown status" for a number that is none. Static text. */
+const char *falkor_status_name(falkor_status status);
+
+/* falkor_error is the caller's own; every call that takes one writes it, on
+   success too (all zero then, but for attempts). */
+typedef struct falkor_error {
+    falkor_status status;
+    int sys_errno;              /* errno where the system said no; 0: none */
+    int attempts;               /* 1: it was not retried; 0: never begun */
+    bool maybe_executed;        /* a write may have been applied: look before
+                                   you send it again */
+    char message[512];          /* what failed, with which value, what to do;
+                                   whole UTF-8 characters, no secrets */
+} falkor_error;
+
+typedef struct falkor_pool falkor_pool;     /* connections and their waiters */
+typedef struct falkor_conn falkor_conn;     /* the lease of one connection */
+typedef struct falkor_graph falkor_graph;   /* one named graph of a pool */
+typedef struct falkor_result falkor_result; /* all that a query answered */
+typedef struct falkor_value falkor_value;   /* one typed value, in or out */
+
+/* ---- driver ----------------------------------------------------------- */
+
+/* A driver lets the pool keep connections of any kind. Without one (options
+   .driver NULL) the pool keeps connections to FalkorDB, and only then do
+   queries, commands and schema work: with a driver of your own they return
+   FALKOR_ERR_ARGUMENT.
+
+   Its functions are called without the pool's lock, from the thread that
+   acquires or releases or from the pool's worker, never two at once on one
+   handle but for shutdown; they must not call that pool. Each keeps its
+   deadline_ns (compare with falkor_now_ns; INT64_MAX: none). */
+typedef enum falkor_check_level {
+    FALKOR_CHECK_FAST,          /* no round trip, never blocks */
+    FALKOR_CHECK_MEDIUM,        /* one round trip */
+    FALKOR_CHECK_DEEP           /* the service itself */
+} falkor_check_level;
+typedef struct falkor_driver {
+    /* open dials and sets *handle. error is never NULL: fill message and
+       sys_errno. Return FALKOR_ERR_AUTH (not retried) or FALKOR_ERR_CONNECT
+       (retried); any other counts as FALKOR_ERR_CONNECT. */
+    falkor_status (*open)(void *ctx, int64_t deadline_ns, void **handle,
+                          falkor_error *error);
+    /* check says whether the connection is fit; not OK: it is closed and
+       replaced. FAST before every acquire. May be NULL: always fit. */
+    falkor_status (*check)(void *ctx, void *handle, falkor_check_level level,
+                           int64_t deadline_ns);
+    /* reset undoes, on release, what the session changed; not OK: the
+       connection is closed. May be NULL. */
+    falkor_status (*reset)(void *ctx, void *handle, int64_t deadline_ns);
+    /* shutdown makes I/O in progress fail; it may run beside the holder's
+       I/O, never beside another of these on that handle. May be NULL. */
+    void (*shutdown)(void *ctx, void *handle);
+    /* close ends the connection and frees the handle. Called once. */
+    void (*close)(void *ctx, void *handle);
+} falkor_driver;
+
+/* falkor_now_ns reads the monotonic clock that every deadline_ns counts on. */
+int64_t falkor_now_ns(void);
+
+/* ---- events ----------------------------------------------------------- */
+
+typedef enum falkor_event_level {
+    FALKOR_EVENT_INFO, FALKOR_EVENT_WARNING, FALKOR_EVENT_ERROR
+} falkor_event_level;
+
+/* falkor_event is something that happened to the pool. It is valid during the
+   callback and may grow. Names and the keys of their message:
+     connection_pool_initialized     info     max_size timeout_ms
+     closing_connection_pool         info
+     connection_pool_closed          info
+     close_error                     warning  error
+     high_pool_utilization           warning  utilization_percent active max
+     query_retry                     warning  attempt max_retries delay_ms
+                                              error
+     query_failed_after_retries      error    attempts error
+     connection_failed               warning  error delay_ms
+     connection_recycled             info     reason
+     deprecated_setting              warning  name use */
+typedef struct falkor_event {
+    falkor_event_level level;
+    const char *name;           /* "query_retry" and so on */
+    const char *message;        /* key=value text, values with spaces in
+                                   quotes; no secrets */
+    falkor_status status;
+    int attempt, delay_ms;
+} falkor_event;
+
+/* falkor_log_event is a ready options.on_event: one line of key=value pairs on
+   standard error for each event, written at once so that lines of several
+   threads do not mix. ctx is not used. */
+void falkor_log_event(void *ctx, const falkor_event *event);
+
+/* ---- options ---------------------------------------------------------- */
+
+/* falkor_options: {0} means all defaults. In a number 0 means its default
+   and -1 none, off, or for ever. Fields that are set win over the url; a url
+   beside host or unix_path is an error, for they could disagree. Everything is
+   copied; driver_ctx and event_ctx must live as long as the pool.
+
+   url: falkor://user:password@host:port/graph?pool_max_size=20&db=1 ,
+   redis:// (a path of digits is the database), or unix:///path?graph=name .
+   Query keys are the environment variables' names without DB_, in lower
+   case; times there are seconds and may have a fraction. */
+typedef struct falkor_options {
+    const char *url;
+    const char *host;           /* name, IPv4 or IPv6 address; "localhost" */
+    int port;                   /* 6379 */
+    const char *unix_path;      /* a Unix socket instead of host and port */
+    const char *username;       /* NULL: the default user */
+    const char *password;       /* NULL: no AUTH is sent */
+    const char *client_name;    /* shown by CLIENT LIST; NULL: none */
+    int database;               /* 0 */
+    int min_size;               /* kept open: 5, or max_size where less */
+    int max_size;               /* never more connections than this: 20 */
+    int reserve_size;           /* extra connections for a long queue: 0 */
+    int reserve_after_ms;       /* how long the first waiter waits for one */
+    int max_waiters;            /* a longer queue fails at once: no limit */
+    int pool_timeout_ms;        /* wait for a free connection: 10 000 */
+    int connect_timeout_ms;     /* one dial, but for name look-up: 5 000 */
+    int socket_timeout_ms;      /* send and receive of one query: 30 000 */
+    int health_check_interval_ms; /* in the background: 30 000 */
+    int validate_after_ms;      /* idle longer: PING before use: 1 000 */
+    int max_lifetime_ms;        /* of a connection, +-10 %: 3 600 000 */
+    int idle_timeout_ms;        /* then closed, down to min_size: 60 000 */
+    int leak_after_ms;          /* report longer holds: off */
+    int max_retries;            /* beyond the first attempt: 3 */
+    int retry_initial_delay_ms; /* 100 */
+    int retry_max_delay_ms;     /* 2 000 */
+    double retry_base;          /* each delay is so many times the last: 2 */
+    double retry_jitter;        /* delays vary by this part: 0.25; -1: none */
+    const char *const *schema;  /* statements run on graph by every open; the
+                                   list ends with NULL. Cypher, or
+                                   "CONSTRAINT UNIQUE NODE L PROPERTIES 1 p" */
+    const char *graph;          /* what falkor_select_graph(pool, NULL) is */
+    const falkor_driver *driver;
+    void *driver_ctx;
+    /* on_event is called from any thread, several at once, with no lock held.
+       It may call falkor_pool_stats, and no other function of this pool. */
+    void (*on_event)(void *ctx, const falkor_event *event);
+    void *event_ctx;
+} falkor_options;               /* grows at its end only, with the SONAME */
+
+/* falkor_options_from_env fills the fields that are 0 from the environment
+   (the variables stand in examples/env.example): address, user and password
+   only where url, host and unix_path all were 0, graph where url and graph
+   were. "0" in a variable is a real zero: -1 here, refused for the pool,
+   connect and socket timeout. The strings stay the environment's. On error,
+   which names the variable, options is unchanged. */
+falkor_status falkor_options_from_env(falkor_options *options,
+                                      falkor_error *error);
+
+/* ---- pool ------------------------------------------------------------- */
+
+/* falkor_pool_create checks the options (NULL: all defaults) and makes a pool.
+   No I/O, does not block. *pool is the caller's, free it with
+   falkor_pool_free. */
+falkor_status falkor_pool_create(const falkor_options *options,
+                                 falkor_pool **pool, falkor_error *error);
+
+/* falkor_pool_open connects min_size connections (at least one), proves that
+   graph queries work, runs the schema statements and starts the worker
+   thread. Blocks: a dial takes connect_timeout_ms at most, the whole call
+   pool_timeout_ms + socket_timeout_ms (for ever when either is), retries
+   included. Open already: OK. After an error open again, or free. */
+falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
+
+/* falkor_pool_close lets nobody in any more: who waits for a connection gets
+   FALKOR_ERR_CLOSED at once. It waits timeout_ms (0: not at all; negative: for
+   ever) for the connections in use; then cuts them, so that calls in progress
+   fail, and returns FALKOR_ERR_TIMEOUT. Their holders still release them.
+   Closing again is harmless. NULL: OK. */
+falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms);
+
+/* falkor_pool_free closes first, waiting 10 s at most for connections in use,
+   and for a dial or check of the worker (connect_timeout_ms at most). No other
+   call on the pool or its graphs may run or follow but falkor_release: a
+   connection still held stays releasable, and its release frees the rest. */
+void falkor_pool_free(falkor_pool *pool);
+
+/* falkor_acquire waits pool_timeout_ms at most for a connection, first come
+   first served, and dials one where the pool may grow. The time covers the
+   dial too (connect_timeout_ms at most; name look-up excepted). A failed dial
+   is FALKOR_ERR_CONNECT, not retried here. Give the connection back with
+   falkor_release. You need this for a held connection only (MULTI, a driver of
+   your own); queries acquire by themselves. */
+falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,
+                             falkor_error *error);
+
+/* falkor_acquire_within is falkor_acquire with its own time. 0 takes no one's
+   turn and does not wait, but may dial; negative waits for ever. */
+falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
+                                    falkor_conn **conn, falkor_error *error);
+
+/* falkor_release gives a connection back, by any thread, once. What was left
+   half read, broken, or changed for its session (MULTI, SELECT, ...) is closed
+   rather than reused. A second release, or NULL, is FALKOR_ERR_ARGUMENT and
+   changes nothing; that is certain until the lease is used again, oldest
+   first, after at least max_size other acquires. */
+falkor_status falkor_release(falkor_conn *conn);
+
+/* falkor_conn_handle returns what options.driver's open made; NULL with the
+   built-in driver, and for a connection that was released. */
+void *falkor_conn_handle(const falkor_conn *conn);
+
+/* falkor_conn_mark_broken: the release will close this connection. */
+void falkor_conn_mark_broken(falkor_conn *conn);
+
+/* ---- queries ---------------------------------------------------------- */
+
+/* falkor_call_options: NULL or {0} means the defaults of falkor_query. */
+typedef struct falkor_call_options {
+    bool read_only;             /* GRAPH.RO_QUERY; a command: may be repeated */
+    bool idempotent;            /* a write that may be sent twice */
+    int timeout_ms;             /* the whole call: waiting, dialling, sending,
+                                   receiving, retries, on_row. 0: pool_timeout
+                                   _ms to get a connection and socket_timeout
+                                   _ms to use it, their sum in all; -1: for
+                                   ever */
+    int server_timeout_ms;      /* the query's TIMEOUT; 0: the server's own */
+    int max_retries;            /* 0: the pool's; -1: none */
+    falkor_conn *conn;          /* held one to run on; then no retry */
+} falkor_call_options;
+typedef struct falkor_entry falkor_entry;
+typedef struct falkor_param falkor_param;
+
+/* falkor_row_fn gets each row as it arrives: a result of one row, valid until
+   it returns. false ends the call, which is then OK. It may query the same
+   pool, which takes a second connection. It must not longjmp or throw. */
+typedef bool (*falkor_row_fn)(void *ctx, const falkor_result *row);
+
+/* falkor_select_graph names a graph to query; nothing is sent or created.
+   name NULL: the pool's options.graph. Returns NULL when there is no memory,
+   no name, or no pool. Free it with falkor_graph_free, once for each select;
+   falkor_pool_free frees what is left. */
+falkor_graph *falkor_select_graph(falkor_pool *pool, const char *name);
+void falkor_graph_free(falkor_graph *graph);
+
+/* falkor_query runs a query that may write (GRAPH.QUERY) and gives its whole
+   result. params: an array that ends with {0}, or FALKOR_PARAMS(...), or NULL.
+   result NULL: not wanted; else NULL after an error, and the caller frees it
+   with falkor_result_free. Blocks pool_timeout_ms + socket_timeout_ms at most,
+   retries included. A write is sent again only where it certainly did not run;
+   where it may have run, error->maybe_executed says so.
+
+   The server cuts a result at its RESULTSET_SIZE without a sign: where that
+   matters ask for LIMIT n + 1. */
+falkor_status falkor_query(falkor_graph *graph, const char *cypher,
+    const falkor_param *params, falkor_result **result, falkor_error *error);
+
+/* falkor_ro_query is falkor_query for a query that only reads
+   (GRAPH.RO_QUERY): it may be repeated after any failure of the connection,
+   and the server refuses it when it would write. */
+falkor_status falkor_ro_query(falkor_graph *graph, const char *cypher,
+    const falkor_param *params, falkor_result **result, falkor_error *error);
+
+/* falkor_query_with is falkor_query with options for this call. */
+falkor_status falkor_query_with(falkor_graph *graph,
+    const falkor_call_options *options, const char *cypher,
+    const falkor_param *params, falkor_result **result, falkor_error *error);
+
+/* falkor_query_each calls on_row for each row, in this thread. With read_only
+   the rows come as they arrive and memory does not grow with their number; a
+   query that may write is read whole first. Never retried after the first row.
+   result, if wanted, has columns and summary, no rows. */
+falkor_status falkor_query_each(falkor_graph *graph,
+    const falkor_call_options *options, const char *cypher,
+    const falkor_param *params, falkor_row_fn on_row, void *ctx,
+    falkor_result **result, falkor_error *error);
+
+/* falkor_command sends any Redis command; lengths NULL: the arguments end with
+   NUL. The reply is one row of one column: strings, integers, arrays, null;
+   an error inside an array (EXEC) is a FALKOR_ERROR_REPLY, an error reply is
+   the call's status. Without read_only it counts as a write. */
+falkor_status falkor_command(falkor_pool *pool,
+    const falkor_call_options *options, size_t argc, const char *const *argv,
+    const size_t *lengths, falkor_result **result, falkor_error *error);
+
+/* ---- results ---------------------------------------------------------- */
+
+/* falkor_summary: what the query did. May grow: read through the pointer. */
+typedef struct falkor_summary {
+    int64_t nodes_created, nodes_deleted, edges_created, edges_deleted,
+        labels_added, labels_removed, properties_set, properties_removed,
+        indices_created, indices_deleted, constraints_created,
+        constraints_deleted;
+    bool cached;                /* the server had the plan already */
+    double internal_ms;         /* the server's own time */
+} falkor_summary;
+
+/* A result needs no pool, may outlive it, and may be read by many threads.
+   Everything read from it lives until falkor_result_free. NULL results and
+   positions outside give 0 or NULL. */
+size_t falkor_result_rows(const falkor_result *result);
+size_t falkor_result_columns(const falkor_result *result);
+const char *falkor_result_column(const falkor_result *result, size_t column);
+const falkor_value *falkor_result_value(const falkor_result *result,
+                                        size_t row, size_t column);
+
+/* falkor_result_get finds a value by its column's name, the first that bears
+   it; NULL: none such. */
+const falkor_value *falkor_result_get(const falkor_result *result, size_t row,
+                                      const char *column);
+const falkor_summary *falkor_result_summary(const falkor_result *result);
+void falkor_result_free(falkor_result *result);
+
+/* falkor_write_fn takes length bytes; false ends the writing. */
+typedef bool (*falkor_write_fn)(void *ctx, const char *bytes, size_t length);
+
+/* falkor_result_write_json writes the result as one line of JSON without the
+   line's end: {"columns":[...],"rows":[[...]],"summary":{...}}. A node is
+   {"id","labels","properties"}, an edge {"id","type","source","destination",
+   "properties"}, a path {"nodes","edges"}, a point {"latitude","longitude"},
+   a temporal value ISO 8601 text, a double the shortest that reads back the
+   same, NaN and infinities "NaN", "Infinity", "-Infinity". Bytes that are not
+   UTF-8 become U+FFFD. Returns OK, FALKOR_ERR_NOMEM, or FALKOR_ERR_IO when
+   write returned false. */
+falkor_status falkor_result_write_json(const falkor_result *result,
+                                       falkor_write_fn write, void *ctx);
+
+/* falkor_value_write_json is the same for one value; NULL is null. */
+falkor_status falkor_value_write_json(const falkor_value *value,
+                                      falkor_write_fn write, void *ctx);
+
+/* ---- values ----------------------------------------------------------- */
+
+typedef enum falkor_type {      /* the protocol's own numbers */
+    FALKOR_UNKNOWN = 0,         /* from a newer server; refused as parameter */
+    FALKOR_NULL = 1, FALKOR_STRING, FALKOR_INTEGER, FALKOR_BOOLEAN,
+    FALKOR_DOUBLE, FALKOR_ARRAY, FALKOR_EDGE, FALKOR_NODE, FALKOR_PATH,
+    FALKOR_MAP, FALKOR_POINT, FALKOR_VECTORF32, FALKOR_DATETIME, FALKOR_DATE,
+    FALKOR_TIME, FALKOR_DURATION,
+    FALKOR_ERROR_REPLY = 1000   /* as.string; inside an EXEC reply */
+} falkor_type;
+
+/* falkor_type_name returns "string", "node" and so on; static text. */
+const char *falkor_type_name(falkor_type type);
+
+/* The value structs below are frozen. as: all zero for FALKOR_NULL; read the
+   member that type names. length: bytes, items, entries or floats, else 0.
+   Strings end with a NUL that length does not count, and may hold others.
+   as.seconds: DATETIME and DATE since 1970-01-01, TIME since midnight,
+   DURATION in all.
+
+   A value that comes out can go in as a parameter: a point travels as a map,
+   a vector as a list, a temporal value as ISO 8601 text (write point($p),
+   vecf32($v), date($d) in the query). Node, edge, path, UNKNOWN and
+   ERROR_REPLY are refused, and so are NaN, infinities, a NUL inside a string
+   and a backtick in a key: they cannot travel. */
+typedef struct falkor_node falkor_node;
+typedef struct falkor_edge falkor_edge;
+typedef struct falkor_path falkor_path;
+typedef struct falkor_point { double latitude, longitude; } falkor_point;
+struct falkor_value {
+    falkor_type type;
+    uint32_t length;
+    union {
+        bool boolean; int64_t integer; double real; const char *string;
+        const falkor_value *items; const falkor_entry *entries;
+        const falkor_node *node; const falkor_edge *edge;
+        const falkor_path *path; const falkor_point *point;
+        const float *vector; int64_t seconds;
+    } as;
+};
+struct falkor_entry { const char *key; falkor_value value; };
+struct falkor_param { const char *name; falkor_value value; };
+struct falkor_node {
+    int64_t id;
+    const char *const *labels;
+    size_t label_count;
+    falkor_value properties;                          /* a FALKOR_MAP */
+};
+struct falkor_edge {
+    int64_t id, source, destination;
+    const char *type;
+    falkor_value properties;                          /* a FALKOR_MAP */
+};
+struct falkor_path {            /* nodes[i] -edges[i]- nodes[i + 1] */
+    const falkor_node *nodes;
+    const falkor_edge *edges;
+    size_t node_count, edge_count;
+};
+
+/* falkor_property finds a property of a node, edge or map; NULL: no such key,
+   or value is none of them (NULL included). */
+const falkor_value *falkor_property(const falkor_value *value,
+                                    const char *key);
+
+/* These make parameters. They point to what they are given: keep it until the
+   call that uses them returns. NULL is null; more than UINT32_MAX bytes or
+   items gives FALKOR_UNKNOWN, which a call refuses. */
+falkor_value falkor_null(void);
+falkor_value falkor_bool(bool boolean);
+falkor_value falkor_int(int64_t integer);
+falkor_value falkor_double(double real);
+falkor_value falkor_string(const char *text);
+falkor_value falkor_string_n(const char *bytes, size_t length);
+falkor_value falkor_array(const falkor_value *items, size_t count);
+falkor_value falkor_map(const falkor_entry *entries, size_t count);
+falkor_value falkor_vectorf32(const float *floats, size_t count);
+
+/* ---- statistics ------------------------------------------------------- */
+
+#define FALKOR_STATUS_SLOTS 32  /* room for statuses to come */
+
+/* falkor_stats is one moment of the pool: total is what is open or being
+   opened or closed, in_use counted as active. Counters count since create. */
+typedef struct falkor_stats {
+    int max_size, total, active, idle, connecting, waiting;
+    uint64_t acquires, releases, acquire_timeouts, queries, retries,
+        connections_created, connections_recycled, connect_failures,
+        health_failures;
+    double utilization_percent; /* active of max_size */
+    bool initialized, closed;
+    int min_size, closing;
+    uint64_t errors[FALKOR_STATUS_SLOTS]; /* calls that ended with each
+                                   falkor_status; [FALKOR_OK]: without one */
+} falkor_stats;                 /* grows at its end only, with the SONAME */
+
+/* falkor_pool_stats fills stats. It takes the pool's lock for the length of a
+   copy. NULL pool: all zero. */
+void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats);
+
+/* ---- literal parameters ----------------------------------------------- */
+
+/* FALKOR_PARAMS({"name", falkor_string("Ada")}, ...), FALKOR_ARRAY_OF(value,
+   ...), FALKOR_MAP_OF({"key", value}, ...): one argument at least. They live to
+   the end of the enclosing block, in C++ of the full expression: write them
+   inside the call. A params array of your own ends with {0}, in C++ {}. */
+#ifdef __cplusplus
+}
+extern "C++" {
+template <size_t N>
+inline const falkor_param *falkor_params_of(const falkor_param (&&list)[N]) {
+    return list;
+}
+template <size_t N>
+inline falkor_value falkor_array_of(const falkor_value (&&list)[N]) {
+    return falkor_array(list, N);
+}
+template <size_t N>
+inline falkor_value falkor_map_of(const falkor_entry (&&list)[N]) {
+    return falkor_map(list, N);
+}
+}
+#define FALKOR_PARAMS(...) (falkor_params_of({__VA_ARGS__, {}}))
+#define FALKOR_ARRAY_OF(...) (falkor_array_of({__VA_ARGS__}))
+#define FALKOR_MAP_OF(...) (falkor_map_of({__VA_ARGS__}))
+#else
+#define FALKOR_PARAMS(...) ((const falkor_param[]){__VA_ARGS__, {0}})
+#define FALKOR_ARRAY_OF(...) \
+    (falkor_array((const falkor_value[]){__VA_ARGS__}, \
+        sizeof((const falkor_value[]){__VA_ARGS__}) / sizeof(falkor_value)))
+#define FALKOR_MAP_OF(...) \
+    (falkor_map((const falkor_entry[]){__VA_ARGS__}, \
+        sizeof((const falkor_entry[]){__VA_ARGS__}) / sizeof(falkor_entry)))
+#endif
+#endif
