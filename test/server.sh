@@ -2,6 +2,7 @@
 # A private, real FalkorDB for tests and demos: gets one into the build folder, starts it on free addresses, and ends it
 # with whoever asked for it. It touches no installed server and needs no root and, once fetched, no network.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=fetch.sh
 . "$(dirname "${BASH_SOURCE[0]}")/fetch.sh"
 
 usage() {

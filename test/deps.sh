@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# What building and testing needs beyond a C compiler, make, git and npm: present already, installed by apt as root, or
+# unpacked into the build folder for an ordinary user, who needs nothing installed and nothing from an administrator.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=fetch.sh
+. "$(dirname "${BASH_SOURCE[0]}")/fetch.sh"
+
+usage() {
+    cat <<'END'
+usage: test/deps.sh get        headers and libraries to build with; writes $BUILD/deps.mk with the flags they need
+       test/deps.sh check      the compilers that `make check` needs besides
+       test/deps.sh hiredis1   hiredis 1.x, built into $BUILD/hiredis1
+       test/deps.sh data       the demo's CSV files, into $BUILD/data
+       test/deps.sh lock       print test/versions.lock with what the Debian archive holds now
+END
+}
+
+HEADERS=(hiredis/hiredis.h cmocka.h cjson/cJSON.h histedit.h)
+DEV=(libhiredis-dev libcmocka-dev libcjson-dev libedit-dev)
+
+# have_header NAME: the compiler that make uses finds it.
+have_header() {
+    # shellcheck disable=SC2086
+    echo "#include <$1>" | ${CC:-cc} ${CPPFLAGS:-} -E -x c - >/dev/null 2>&1
+}
+
+have_headers() {
+    local header
+    for header in "${HEADERS[@]}"; do have_header "$header" || return 1; done
+}
+
+# install PACKAGE...: through the system's apt, as root only. A Debian without package lists gets them first; runs in
+# several clones take turns.
+install() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        die "needed here: $* (Debian's package names): have them installed, or run this as root"
+    fi
+    say "installing $*"
+    (
+        flock -w 600 9
+        apt_install "$@" >&2 || { timeout "$NET_TIMEOUT" apt-get -qq update >&2 && apt_install "$@" >&2; }
+    ) 9</var/lib/dpkg || die "apt-get could not install $*"
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive timeout "$NET_TIMEOUT" apt-get -qq -o DPkg::Lock::Timeout=300 install -y \
+        --no-install-recommends "$@"
+}
+
+# flags FOLDER: make variables for packages unpacked there. The old kind of run path also serves the libraries that those
+# libraries need.
+flags() {
+    local folder
+    echo "DEPS_CPPFLAGS = $(find "$1" -path '*/usr/include' -printf '-isystem %p ')"
+    printf 'DEPS_LDFLAGS = -Wl,--disable-new-dtags'
+    find "$1" -name 'lib*.so*' -printf '%h\n' | sort -u | while read -r folder; do
+        printf ' -L%s -Wl,-rpath,%s' "$folder" "$folder"
+    done
+    echo
+}
+
+unpack_deps() {
+    local folder=$BUILD/deps tmp name
+    [ ! -d "$folder" ] || return 0
+    [ "$(codename)" = bookworm ] || install "${DEV[@]}"
+    tmp=$(scratch)
+    private_apt deps
+    for name in $(locked_names dev); do fetch_deb dev "$name" "$tmp"; done
+    publish "$tmp" "$folder"
+}
+
+get() {
+    local text='# Found in the system.'
+    if ! have_headers && [ "$(id -u)" = 0 ]; then
+        install "${DEV[@]}"
+    elif ! have_headers; then
+        with_lock deps unpack_deps
+        text=$(flags "$BUILD/deps")
+    fi
+    mkdir -p "$BUILD"
+    echo "$text" >"$BUILD/deps.mk.$$"
+    mv "$BUILD/deps.mk.$$" "$BUILD/deps.mk"
+}
+
+check() {
+    local tool missing=()
+    for tool in clang g++; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    [ ${#missing[@]} = 0 ] || install "${missing[@]}"
+}
+
+# build_hiredis1: Debian 13's source on this system. LIBRARY_PATH means something else to its Makefile.
+build_hiredis1() {
+    local folder=$BUILD/hiredis1 tmp version file
+    [ ! -d "$folder" ] || return 0
+    version=$(locked source hiredis 3)
+    have_header openssl/ssl.h || install libssl-dev
+    tmp=$(scratch)
+    private_apt hiredis1 trixie deb-src
+    say "fetching hiredis $version"
+    (cd "$tmp" && timeout "$NET_TIMEOUT" apt-get -qq "${APT[@]}" source --download-only "hiredis=$version" >/dev/null) ||
+        die "apt-get could not download hiredis $version (test/versions.lock)"
+    file=$(echo "$tmp"/*.orig.tar.gz)
+    echo "$(locked source hiredis 4)  $file" | sha256sum --check --status ||
+        die "hiredis $version: its sha256 is not the one in test/versions.lock: refused"
+    mkdir "$tmp/source" "$tmp/out"
+    tar -xf "$file" -C "$tmp/source" --strip-components=1
+    (unset LIBRARY_PATH CFLAGS LDFLAGS MAKEFLAGS MAKELEVEL
+        timeout 300 make -C "$tmp/source" USE_SSL=1 PREFIX="$tmp/out" install) >"$tmp/log" 2>&1 ||
+        { tail -n 20 "$tmp/log" >&2; die "hiredis $version does not build"; }
+    publish "$tmp/out" "$folder"
+    rm -rf "$tmp"
+}
+
+fetch_data() {
+    local folder=$BUILD/data tmp
+    [ ! -d "$folder" ] || return 0
+    tmp=$(scratch)
+    fetch_npm vega-datasets "$tmp"
+    mkdir "$tmp/data"
+    cp "$tmp/package/data/airports.csv" "$tmp/package/data/flights-airport.csv" "$tmp/data"
+    publish "$tmp/data" "$folder"
+    rm -rf "$tmp"
+}
+
+# lock: every line as it is, deb lines with the archive's present version and checksum.
+lock() {
+    local line kind name version sum rest
+    private_apt lock bookworm-backports
+    while IFS= read -r line; do
+        read -r kind name version sum rest <<<"$line"
+        case $kind in
+            backport) line=$(deb_line "$kind" "$name" "$(codename)-backports" "$rest") ;;
+            lib | dev) line=$(deb_line "$kind" "$name" '' "$rest") ;;
+        esac
+        printf '%s\n' "$line"
+    done <"$LOCK"
+}
+
+deb_line() {
+    local kind=$1 name=$2 suite=$3 rest=$4 version
+    version=$(apt-cache "${APT[@]}" ${suite:+-t "$suite"} policy "$name" | awk '$1 == "Candidate:" { print $2 }')
+    apt-cache "${APT[@]}" show "$name=$version" | awk -v k="$kind" -v n="$name" -v v="$version" -v r="$rest" '
+        $1 == "SHA256:" { printf "%-9s  %-23s  %-23s  %s%s\n", k, n, v, $2, r == "" ? "" : "  " r; exit }'
+}
+
+case ${1:-} in
+    get | check | lock) "$1" ;;
+    hiredis1) with_lock hiredis1 build_hiredis1 ;;
+    data) with_lock data fetch_data ;;
+    -h | --help | help) usage ;;
+    *) usage >&2; exit 2 ;;
+esac
