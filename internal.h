@@ -9,17 +9,18 @@
 #include "pool.h"
 #include "sync.h"
 #include <stdatomic.h>
+#include <sys/uio.h>
 
 #if defined(__GNUC__)
-#define FALKOR__PRINTF(format, first) \
-    __attribute__((format(printf, format, first)))
+#define FALKOR__PRINTF(text, first) \
+    __attribute__((format(printf, text, first)))
 #define FALKOR__LIKELY(x) __builtin_expect(!!(x), 1)
 #else
-#define FALKOR__PRINTF(format, first)
+#define FALKOR__PRINTF(text, first)
 #define FALKOR__LIKELY(x) (x)
 #endif
 
-/* ---- errors, text, time (stats.c) ------------------------------------- */
+/* ---- error.c: errors and deadlines ------------------------------------ */
 
 /* Fills error (NULL: nothing to fill) and returns status. The text is cut at
    a whole UTF-8 character; control bytes become spaces. attempts and
@@ -125,8 +126,12 @@ bool falkor__maybe_executed(falkor_status status, falkor__phase phase);
    Never more than max_delay_ms. */
 int falkor__backoff_ms(const falkor__policy *policy, int retry, double random);
 
-/* The next number of this thread's own generator, in [0, 1). */
-double falkor__random(void);
+/* The server's word for a graph that is not there yet: for a probe, health. */
+bool falkor__is_empty_key(const char *text);
+
+/* The next number in [0, 1) of the generator in *state, which starts as any
+   number. */
+double falkor__random(uint64_t *state);
 
 /* ---- reply.c: the decoder --------------------------------------------- */
 
@@ -149,6 +154,8 @@ typedef struct falkor__limits {
     size_t depth;               /* nesting of values */
     size_t bytes;               /* of one reply, as sent */
 } falkor__limits;
+
+extern const falkor__limits falkor__default_limits;
 
 typedef enum falkor__reply_kind {
     FALKOR__REPLY_QUERY,        /* of GRAPH.QUERY --compact, read whole */
@@ -199,28 +206,26 @@ size_t falkor__reply_resolve(falkor_result *reply, falkor__schema *schema);
 
 /* ---- conn.c: the driver for FalkorDB ---------------------------------- */
 
+/* The graph of checks when no other is named. RO_QUERY does not create it. */
+#define FALKOR__PROBE_GRAPH "falkorpool"
+
 /* The handle of a built-in connection. */
 typedef struct falkor__link falkor__link;
 
 extern const falkor_driver falkor__link_driver;     /* ctx: falkor__config */
 
-/* Sends all bytes. *sent tells, on failure too, whether any byte may have
-   left. A link that failed is broken for good. */
-falkor_status falkor__link_send(falkor__link *link, const char *bytes,
-                                size_t length, int64_t deadline_ns, bool *sent,
+/* Sends all pieces; they are the caller's, unchanged. *sent tells, on failure
+   too, whether any byte may have left. From here to the end of the reply the
+   link is fit for nobody else, and one that failed is broken for good. */
+falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
+                                size_t count, int64_t deadline_ns, bool *sent,
                                 falkor_error *error);
 
-/* Receives at least one byte, at most size; *received is 0 on failure. */
-falkor_status falkor__link_receive(falkor__link *link, char *room, size_t size,
-                                   int64_t deadline_ns, size_t *received,
-                                   falkor_error *error);
+/* Receives until the reply is done, or has a row ready, or failed. */
+falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
+                                int64_t deadline_ns, falkor_error *error);
 
-/* Between a request and the end of its reply the link is not fit for anyone
-   else: expect before the request is sent, settled when the reply is whole. */
-void falkor__link_expect(falkor__link *link);
-void falkor__link_settled(falkor__link *link);
-
-/* The session was changed (SELECT, MULTI, ...): close it on release. */
+/* The session was changed (SELECT, MULTI, ...): it is closed on release. */
 void falkor__link_mark_dirty(falkor__link *link);
 
 /* ---- pool.c: the blocking pool ---------------------------------------- */

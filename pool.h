@@ -53,39 +53,45 @@ extern "C" {
 
 /* ---- status and error ------------------------------------------------- */
 
-/* falkor_status is what every call that can fail returns. Numbers never
-   change; new ones are added at the end. "Retried" means: by the query calls
-   themselves, within their deadline, as often as max_retries allows. */
+/* falkor_status is what every call that can fail returns: FALKOR_OK, or one of
+   the FALKOR_ERR_... below. Numbers never change; new ones are added at the
+   end. "Retried" means: by the query calls themselves, within their deadline,
+   as often as max_retries allows. */
+#define FALKOR_STATUS_LIST(X)                                                  \
+    X(FALKOR_OK, 0, "success")                                                 \
+    X(FALKOR_ERR_ARGUMENT, 1, "the caller's mistake; nothing was sent")        \
+    X(FALKOR_ERR_NOMEM, 2, "no memory in this process")                        \
+    X(FALKOR_ERR_NOT_OPEN, 3, "falkor_pool_open has not succeeded yet")        \
+    X(FALKOR_ERR_CLOSED, 4, "the pool was closed")                             \
+    X(FALKOR_ERR_POOL_TIMEOUT, 5, "time ended while waiting for a connection") \
+    X(FALKOR_ERR_POOL_EXHAUSTED, 6, "max_waiters reached")                     \
+    X(FALKOR_ERR_CONNECT, 7, "dial refused or timed out (ETIMEDOUT); retried") \
+    X(FALKOR_ERR_AUTH, 8, "NOAUTH, WRONGPASS, NOPERM")                         \
+    X(FALKOR_ERR_TIMEOUT, 9, "sent, no whole reply by the deadline")           \
+    X(FALKOR_ERR_IO, 10, "the connection broke; reads are retried")            \
+    X(FALKOR_ERR_PROTOCOL, 11, "a reply that makes no sense")                  \
+    /* LOADING, BUSY, MASTERDOWN, CLUSTERDOWN, TRYAGAIN, full queue, */        \
+    X(FALKOR_ERR_BUSY, 12, "refused before it ran; retried")                   \
+    X(FALKOR_ERR_READONLY, 13, "a replica refused a write")                    \
+    X(FALKOR_ERR_QUERY, 14, "any other error reply: syntax, type, ...")        \
+    X(FALKOR_ERR_CIRCUIT_OPEN, 15, "failing fast after many failures")         \
+    X(FALKOR_ERR_CONSTRAINT, 16, "unique or mandatory constraint violated")    \
+    X(FALKOR_ERR_SERVER_TIMEOUT, 17, "the server timed the query out")         \
+    X(FALKOR_ERR_MOVED, 18, "MOVED, ASK: it lives on another node")            \
+    X(FALKOR_ERR_LIMIT, 19, "a reply past this library's limits")              \
+    X(FALKOR_ERR_STALE, 20, "names changed while rows were read")
 typedef enum falkor_status {
-    FALKOR_OK = 0,
-    FALKOR_ERR_ARGUMENT,        /* the caller's mistake; nothing was sent */
-    FALKOR_ERR_NOMEM,           /* this process's memory, not the server's */
-    FALKOR_ERR_NOT_OPEN,        /* falkor_pool_open has not succeeded yet */
-    FALKOR_ERR_CLOSED,          /* falkor_pool_close was called */
-    FALKOR_ERR_POOL_TIMEOUT,    /* time ended while waiting for a connection */
-    FALKOR_ERR_POOL_EXHAUSTED,  /* max_waiters reached */
-    FALKOR_ERR_CONNECT,         /* dial refused, or timed out (ETIMEDOUT);
-                                   retried */
-    FALKOR_ERR_AUTH,            /* NOAUTH, WRONGPASS, NOPERM */
-    FALKOR_ERR_TIMEOUT,         /* sent, no whole reply by the deadline */
-    FALKOR_ERR_IO,              /* the connection broke; reads are retried */
-    FALKOR_ERR_PROTOCOL,        /* a reply that makes no sense; reads are
-                                   retried */
-    FALKOR_ERR_BUSY,            /* LOADING, BUSY, MASTERDOWN, CLUSTERDOWN,
-                                   TRYAGAIN, full queue, max clients;
-                                   retried: it was refused before it ran */
-    FALKOR_ERR_READONLY,        /* a replica refused a write */
-    FALKOR_ERR_QUERY,           /* any other error reply: syntax, type, ... */
-    FALKOR_ERR_CIRCUIT_OPEN,    /* failing fast; not given out yet */
-    FALKOR_ERR_CONSTRAINT,      /* unique or mandatory constraint violated */
-    FALKOR_ERR_SERVER_TIMEOUT,  /* "Query timed out", by the server */
-    FALKOR_ERR_MOVED,           /* MOVED, ASK: it lives on another node */
-    FALKOR_ERR_LIMIT            /* a reply past this library's limits */
+#define FALKOR_STATUS_ENTRY(name, number, text) name = number,
+    FALKOR_STATUS_LIST(FALKOR_STATUS_ENTRY)
+#undef FALKOR_STATUS_ENTRY
+    FALKOR_STATUS_COUNT         /* how many there are; grows */
 } falkor_status;
 
-/* falkor_status_name returns the status's name without FALKOR_, such as
-   "ERR_TIMEOUT"; "unknown status" for a number that is none. Static text. */
+/* falkor_status_name returns the status's name, such as "FALKOR_ERR_TIMEOUT",
+   falkor_status_text the line about it above; "unknown status" for a number
+   that is none. Static texts. */
 const char *falkor_status_name(falkor_status status);
+const char *falkor_status_text(falkor_status status);
 
 /* falkor_error is the caller's own; every call that takes one writes it, on
    success too (all zero then, but for attempts). */

@@ -1,0 +1,533 @@
+/* The driver for FalkorDB: dials with hiredis, greets, then sends and receives
+   with deadlines of its own. Knows bytes, replies and one connection; not the
+   pool, not graphs' names, not retries.
+
+   A link's socket blocks, with a receive time-out of one tick. A reply that
+   comes within the tick costs one system call; for anything longer, or for a
+   deadline nearer than that, the link polls. hiredis' own blocking calls are
+   not used: they restart their time-out after every signal and write without
+   MSG_NOSIGNAL. */
+#include "internal.h"
+#include <fcntl.h>
+#include <hiredis/hiredis.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#ifndef MSG_NOSIGNAL                    /* macOS: SO_NOSIGPIPE below instead */
+#define MSG_NOSIGNAL 0
+#endif
+#define FALKOR__TICK_MS 100
+#define FALKOR__KEEPALIVE_SECONDS 30
+#define FALKOR__PIECES 8                /* of one request, at most */
+
+struct falkor__link {
+    const falkor__config *config;
+    redisContext *context;
+    int fd;
+    bool awaiting;              /* a reply is due, or half read */
+    bool dirty;                 /* the session was changed */
+};
+
+/* ---- socket ----------------------------------------------------------- */
+
+static falkor_status falkor__link_broken(falkor_error *error, int sys_errno) {
+    return falkor__fail(error, FALKOR_ERR_IO, sys_errno,
+        "connection lost: %s", strerror(sys_errno));
+}
+
+/* Waits until fd is ready for events. FALSE with errno ETIMEDOUT or poll's. */
+static bool falkor__await(int fd, short events, int64_t deadline_ns) {
+    for (;;) {
+        struct pollfd one = {.fd = fd, .events = events};
+        int left_ms = falkor__poll_ms(deadline_ns);
+        int ready = poll(&one, 1, left_ms);
+        if (ready > 0)
+            return true;
+        if (ready < 0 && errno != EINTR)
+            return false;
+        if (left_ms == 0) {
+            errno = ETIMEDOUT;
+            return false;
+        }
+    }
+}
+
+/* recv once bytes are there: -1 with ETIMEDOUT when the deadline passes. */
+static ssize_t falkor__receive(int fd, char *room, size_t size,
+                               int64_t deadline_ns) {
+    bool far = deadline_ns == FALKOR__NEVER || deadline_ns - falkor_now_ns() >
+        2 * FALKOR__TICK_MS * FALKOR__NS_PER_MS;
+    ssize_t received = recv(fd, room, size, far ? 0 : MSG_DONTWAIT);
+    while (received < 0 &&
+           (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) {
+        if (!falkor__await(fd, POLLIN, deadline_ns))
+            return -1;
+        received = recv(fd, room, size, MSG_DONTWAIT);
+    }
+    return received;
+}
+
+/* sendmsg as much as goes at once: -1 with ETIMEDOUT when the deadline
+   passes. */
+static ssize_t falkor__send(int fd, const struct iovec *pieces, size_t count,
+                            int64_t deadline_ns) {
+    struct msghdr message = {0};
+    message.msg_iov = (struct iovec *)(uintptr_t)pieces; /* not written to */
+    message.msg_iovlen = count;
+    for (;;) {
+        ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent >= 0)
+            return sent;
+        if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)
+            return -1;
+        if (!falkor__await(fd, POLLOUT, deadline_ns))
+            return -1;
+    }
+}
+
+/* ---- send and read ---------------------------------------------------- */
+
+/* Takes count bytes off the front of the pieces; returns how many pieces are
+   done. */
+static size_t falkor__advance(struct iovec *pieces, size_t count,
+                              size_t bytes) {
+    size_t done = 0;
+    while (done < count && bytes >= pieces[done].iov_len)
+        bytes -= pieces[done++].iov_len;
+    if (done < count) {
+        pieces[done].iov_base = (char *)pieces[done].iov_base + bytes;
+        pieces[done].iov_len -= bytes;
+    }
+    return done;
+}
+
+falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
+                                size_t count, int64_t deadline_ns, bool *sent,
+                                falkor_error *error) {
+    struct iovec rest[FALKOR__PIECES];
+    *sent = false;
+    if (count > FALKOR__PIECES)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "a request of %zu pieces: at most %d", count, FALKOR__PIECES);
+    memcpy(rest, pieces, count * sizeof *pieces);
+    link->awaiting = true;
+    for (size_t at = 0; at < count;) {
+        ssize_t bytes = falkor__send(link->fd, rest + at, count - at,
+                                     deadline_ns);
+        if (bytes < 0 && errno == ETIMEDOUT)
+            return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
+                "the server did not take the whole request in time");
+        if (bytes < 0)
+            return falkor__link_broken(error, errno);
+        *sent = *sent || bytes > 0;
+        at += falkor__advance(rest + at, count - at, (size_t)bytes);
+    }
+    return FALKOR_OK;
+}
+
+falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
+                                int64_t deadline_ns, falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    while (!status && !falkor__reply_done(reply) &&
+           !falkor__reply_row_ready(reply)) {
+        size_t size, surplus;
+        char *room = falkor__reply_room(reply, &size);
+        if (!room)
+            return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                "out of memory while reading a reply");
+        ssize_t bytes = falkor__receive(link->fd, room, size, deadline_ns);
+        if (bytes < 0 && errno == ETIMEDOUT)
+            return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
+                "the whole reply did not come in time");
+        if (bytes < 0)
+            return falkor__link_broken(error, errno);
+        if (bytes == 0)
+            return falkor__fail(error, FALKOR_ERR_IO, ECONNRESET,
+                "connection lost: the server closed it");
+        status = falkor__reply_feed(reply, (size_t)bytes, error);
+        falkor__reply_surplus(reply, &surplus);
+        if (!status && falkor__reply_done(reply) && surplus)
+            status = falkor__fail(error, FALKOR_ERR_PROTOCOL, 0,
+                "%zu bytes came behind the reply", surplus);
+    }
+    if (!status && falkor__reply_done(reply))
+        link->awaiting = false;
+    return status;
+}
+
+void falkor__link_mark_dirty(falkor__link *link) {
+    link->dirty = true;
+}
+
+/* ---- requests of the driver's own ------------------------------------- */
+
+/* Adds one command to the text at length at; returns the new length. The text
+   is cut when there is no room, which the caller's sizes exclude. */
+static size_t falkor__add_command(char *text, size_t size, size_t at,
+                                  int argc, const char *const *argv) {
+    at += (size_t)snprintf(text + at, size - at, "*%d\r\n", argc);
+    for (int i = 0; i < argc && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "$%zu\r\n%s\r\n",
+                               strlen(argv[i]), argv[i]);
+    return at;
+}
+
+/* What one line of the answer to a greeting says; last: it answers the PING,
+   which a user who has been let in may lack the right to. */
+static falkor_status falkor__greet_line(const char *line, size_t length,
+                                        bool last, falkor_error *error) {
+    if (length == 0 || line[0] != '-' ||
+        (last && length >= 7 && memcmp(line, "-NOPERM", 7) == 0))
+        return FALKOR_OK;
+    int size = (int)length - 1;
+    if (falkor__classify(line + 1, length - 1) == FALKOR_ERR_AUTH)
+        return falkor__fail(error, FALKOR_ERR_AUTH, 0, "the server refused "
+            "the login: %.*s: check username and password", size, line + 1);
+    return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
+        "the server refused the connection: %.*s", size, line + 1);
+}
+
+/* Sends text and reads as many lines as it asks for, until one refuses. */
+static falkor_status falkor__greet_lines(falkor__link *link, const char *text,
+                                         size_t length, int lines,
+                                         int64_t deadline_ns,
+                                         falkor_error *error) {
+    struct iovec piece = {(void *)(uintptr_t)text, length};
+    bool sent;
+    char reply[1024];
+    size_t have = 0;
+    falkor_status status = falkor__link_send(link, &piece, 1, deadline_ns,
+                                             &sent, error);
+    while (!status && lines > 0) {
+        char *end = memchr(reply, '\n', have);
+        if (end) {
+            size_t taken = (size_t)(end + 1 - reply);
+            size_t shown = taken >= 2 && end[-1] == '\r' ? taken - 2
+                                                         : taken - 1;
+            status = falkor__greet_line(reply, shown, --lines == 0, error);
+            memmove(reply, end + 1, have -= taken);
+            continue;
+        }
+        ssize_t bytes = have == sizeof reply ? 0 : falkor__receive(link->fd,
+            reply + have, sizeof reply - have, deadline_ns);
+        if (bytes < 0)
+            return falkor__fail(error, FALKOR_ERR_CONNECT, errno,
+                "the server did not answer: %s", strerror(errno));
+        if (bytes == 0)
+            return falkor__fail(error, FALKOR_ERR_CONNECT, ECONNRESET,
+                "the server closed the new connection");
+        have += (size_t)bytes;
+    }
+    link->awaiting = false;
+    return status;
+}
+
+/* AUTH, SELECT, CLIENT SETNAME as configured, in one round trip. PING ends it:
+   also a link without any of these is known to reach a server that answers,
+   and that lets us in. */
+static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
+                                   falkor_error *error) {
+    const falkor__config *config = link->config;
+    const char *user = config->username, *password = config->password;
+    char database[16];
+    size_t size = 256 + (user ? strlen(user) : 0) +
+        (password ? strlen(password) : 0) +
+        (config->client_name ? strlen(config->client_name) : 0);
+    char *text = malloc(size);
+    if (!text)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
+    size_t at = 0;
+    int lines = 1;
+    if (password) {
+        at = user ? falkor__add_command(text, size, at, 3,
+                        (const char *[]){"AUTH", user, password})
+                  : falkor__add_command(text, size, at, 2,
+                        (const char *[]){"AUTH", password});
+        lines++;
+    }
+    if (config->database) {
+        snprintf(database, sizeof database, "%d", config->database);
+        at = falkor__add_command(text, size, at, 2,
+                                 (const char *[]){"SELECT", database});
+        lines++;
+    }
+    if (config->client_name) {
+        at = falkor__add_command(text, size, at, 3,
+            (const char *[]){"CLIENT", "SETNAME", config->client_name});
+        lines++;
+    }
+    at = falkor__add_command(text, size, at, 1, (const char *[]){"PING"});
+    falkor_status status = falkor__greet_lines(link, text, at, lines,
+                                               deadline_ns, error);
+    for (volatile char *p = text; at > 0; at--)
+        *p++ = 0;                       /* it held the password */
+    free(text);
+    return status;
+}
+
+/* ---- dial ------------------------------------------------------------- */
+
+/* Fails with what is wrong and with the address. */
+static falkor_status falkor__dial_failed(falkor_error *error, int sys_errno,
+                                         const char *address,
+                                         const char *reason) {
+    return falkor__fail(error, FALKOR_ERR_CONNECT, sys_errno,
+        "cannot connect to %s: %s", address, reason);
+}
+
+/* Finishes a connection that hiredis has begun, and takes it over. */
+static falkor_status falkor__dial_finish(falkor__link *link,
+                                         redisContext *context,
+                                         const char *address,
+                                         int64_t deadline_ns,
+                                         falkor_error *error) {
+    if (!context)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
+    int code = 0;
+    socklen_t size = sizeof code;
+    if (context->err) {
+        code = context->err == REDIS_ERR_IO ? errno : 0;
+        falkor__dial_failed(error, code, address, context->errstr);
+    } else if (!falkor__await(context->fd, POLLOUT, deadline_ns)) {
+        code = errno;
+        falkor__dial_failed(error, code, address, code == ETIMEDOUT
+            ? "no answer in time (connect_timeout_ms)" : strerror(code));
+    } else if (getsockopt(context->fd, SOL_SOCKET, SO_ERROR, &code,
+                          &size) < 0 || code != 0) {
+        code = code ? code : errno;
+        falkor__dial_failed(error, code, address, strerror(code));
+    } else {
+        link->context = context;
+        link->fd = context->fd;
+        return FALKOR_OK;
+    }
+    redisFree(context);
+    return error->status;
+}
+
+/* Blocking with a tick, no delay, keepalive, closed by exec. Keepalive is a
+   wish: a Unix socket refuses it. */
+static falkor_status falkor__dial_prepare(falkor__link *link,
+                                          falkor_error *error) {
+    int fd = link->fd, on = 1, every = FALKOR__KEEPALIVE_SECONDS;
+    int flags = fcntl(fd, F_GETFL);
+    struct timeval tick = {.tv_usec = FALKOR__TICK_MS * 1000};
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0)
+        return falkor__fail(error, FALKOR_ERR_CONNECT, errno,
+            "cannot prepare the socket: %s", strerror(errno));
+    if (link->config->unix_path)
+        return FALKOR_OK;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+#ifdef TCP_KEEPIDLE
+    int probes = 3, between = every / 3;
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &every, sizeof every);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof between);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+#elif defined(TCP_KEEPALIVE)
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPALIVE, &every, sizeof every);
+#endif
+#ifdef SO_NOSIGPIPE
+    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
+    return FALKOR_OK;
+}
+
+/* One address of several gets its share of the time that is left. */
+static int64_t falkor__share(int64_t deadline_ns, int ways) {
+    if (deadline_ns == FALKOR__NEVER || ways <= 1)
+        return deadline_ns;
+    int64_t now = falkor_now_ns();
+    return now + (deadline_ns - now) / ways;
+}
+
+/* Tries one address, given as number. */
+static falkor_status falkor__dial_address(falkor__link *link,
+                                          const struct addrinfo *at,
+                                          int64_t deadline_ns,
+                                          falkor_error *error) {
+    char host[NI_MAXHOST], address[NI_MAXHOST + 16];
+    int port = link->config->port;
+    int code = getnameinfo(at->ai_addr, at->ai_addrlen, host, sizeof host,
+                           NULL, 0, NI_NUMERICHOST);
+    if (code != 0)
+        return falkor__dial_failed(error, 0, link->config->host,
+                                   gai_strerror(code));
+    snprintf(address, sizeof address, strchr(host, ':') ? "[%s]:%d" : "%s:%d",
+             host, port);
+    return falkor__dial_finish(link, redisConnectNonBlock(host, port), address,
+                               deadline_ns, error);
+}
+
+/* Tries the addresses of a name in turn. The look-up blocks as long as the
+   system's resolver does. */
+static falkor_status falkor__dial_tcp(falkor__link *link, int64_t deadline_ns,
+                                      falkor_error *error) {
+    struct addrinfo wanted = {.ai_family = AF_UNSPEC,
+                              .ai_socktype = SOCK_STREAM}, *found = NULL;
+    int code = getaddrinfo(link->config->host, NULL, &wanted, &found);
+    if (code != 0)
+        return falkor__dial_failed(error, code == EAI_SYSTEM ? errno : 0,
+                                   link->config->host, gai_strerror(code));
+    int ways = 0;
+    for (struct addrinfo *at = found; at; at = at->ai_next)
+        ways++;
+    falkor_status status = FALKOR_ERR_CONNECT;
+    for (struct addrinfo *at = found; at && status; at = at->ai_next)
+        status = falkor__dial_address(link, at,
+            falkor__share(deadline_ns, ways--), error);
+    freeaddrinfo(found);
+    return status;
+}
+
+static falkor_status falkor__dial(falkor__link *link, int64_t deadline_ns,
+                                  falkor_error *error) {
+    const char *path = link->config->unix_path;
+    return path
+        ? falkor__dial_finish(link, redisConnectUnixNonBlock(path), path,
+                              deadline_ns, error)
+        : falkor__dial_tcp(link, deadline_ns, error);
+}
+
+/* ---- driver ----------------------------------------------------------- */
+
+static void falkor__link_close(void *ctx, void *handle) {
+    falkor__link *link = handle;
+    (void)ctx;
+    if (link->context)
+        redisFree(link->context);
+    free(link);
+}
+
+static falkor_status falkor__link_open(void *ctx, int64_t deadline_ns,
+                                       void **handle, falkor_error *error) {
+    falkor__link *link = calloc(1, sizeof *link);
+    if (!link)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
+    link->config = ctx;
+    falkor_status status = falkor__dial(link, deadline_ns, error);
+    if (!status)
+        status = falkor__dial_prepare(link, error);
+    if (!status)
+        status = falkor__greet(link, deadline_ns, error);
+    if (status) {
+        falkor__link_close(ctx, link);
+        return status;
+    }
+    *handle = link;
+    return FALKOR_OK;
+}
+
+/* Nothing may wait to be read on a connection that nobody uses. */
+static falkor_status falkor__check_fast(const falkor__link *link) {
+    char byte;
+    if (link->awaiting || link->dirty)
+        return FALKOR_ERR_PROTOCOL;
+    ssize_t peeked = recv(link->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return peeked < 0 && (errno == EAGAIN || errno == EWOULDBLOCK ||
+                          errno == EINTR) ? FALKOR_OK : FALKOR_ERR_IO;
+}
+
+/* Sends a command and reads its whole reply. */
+static falkor_status falkor__ask(falkor__link *link, falkor__reply_kind kind,
+                                 int argc, const char *const *argv,
+                                 int64_t deadline_ns, falkor_result **reply) {
+    char text[512];
+    bool sent;
+    size_t length = falkor__add_command(text, sizeof text, 0, argc, argv);
+    struct iovec piece = {text, length};
+    *reply = length < sizeof text
+        ? falkor__reply_new(kind, NULL, &falkor__default_limits) : NULL;
+    if (!*reply)
+        return FALKOR_ERR_NOMEM;
+    falkor_status status = falkor__link_send(link, &piece, 1, deadline_ns,
+                                             &sent, NULL);
+    if (!status)
+        status = falkor__link_read(link, *reply, deadline_ns, NULL);
+    return status;
+}
+
+/* The reply must carry the very token that was sent: a connection that is one
+   reply behind answers a plain PING as well. */
+static falkor_status falkor__check_medium(falkor__link *link,
+                                          int64_t deadline_ns) {
+    static atomic_uint_least64_t counter;
+    char token[40];
+    falkor_result *reply;
+    snprintf(token, sizeof token, "falkorpool-%llu", (unsigned long long)
+             atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed));
+    falkor_status status = falkor__ask(link, FALKOR__REPLY_PLAIN, 2,
+        (const char *[]){"PING", token}, deadline_ns, &reply);
+    if (!status) {
+        size_t length;
+        const char *refused = falkor__reply_error(reply, &length);
+        const falkor_value *value = falkor_result_value(reply, 0, 0);
+        if (refused ? falkor__classify(refused, length) == FALKOR_ERR_QUERY
+                    : !value || value->type != FALKOR_STRING ||
+                      strcmp(value->as.string, token) != 0)
+            status = FALKOR_ERR_PROTOCOL;
+    }
+    falkor_result_free(reply);
+    return status;
+}
+
+/* Any answer to a graph query that is about the graph, the load or our rights
+   proves the connection. */
+static falkor_status falkor__check_deep(falkor__link *link,
+                                        int64_t deadline_ns) {
+    const char *graph = link->config->graph;
+    falkor_result *reply;
+    if (!graph || strlen(graph) > 256)
+        graph = FALKOR__PROBE_GRAPH;
+    falkor_status status = falkor__ask(link, FALKOR__REPLY_QUERY, 4,
+        (const char *[]){"GRAPH.RO_QUERY", graph, "RETURN 1", "--compact"},
+        deadline_ns, &reply);
+    if (!status) {
+        size_t length;
+        const char *refused = falkor__reply_error(reply, &length);
+        if (refused && !falkor__is_empty_key(refused) &&
+            falkor__classify(refused, length) == FALKOR_ERR_QUERY)
+            status = FALKOR_ERR_QUERY;
+    }
+    falkor_result_free(reply);
+    return status;
+}
+
+static falkor_status falkor__link_check(void *ctx, void *handle,
+                                        falkor_check_level level,
+                                        int64_t deadline_ns) {
+    (void)ctx;
+    switch (level) {
+    case FALKOR_CHECK_FAST:   return falkor__check_fast(handle);
+    case FALKOR_CHECK_MEDIUM: return falkor__check_medium(handle, deadline_ns);
+    case FALKOR_CHECK_DEEP:   return falkor__check_deep(handle, deadline_ns);
+    }
+    return FALKOR_ERR_ARGUMENT;
+}
+
+/* The check of every release: own flags, no system call. */
+static falkor_status falkor__link_reset(void *ctx, void *handle,
+                                        int64_t deadline_ns) {
+    const falkor__link *link = handle;
+    (void)ctx, (void)deadline_ns;
+    return link->awaiting || link->dirty ? FALKOR_ERR_PROTOCOL : FALKOR_OK;
+}
+
+static void falkor__link_shutdown(void *ctx, void *handle) {
+    const falkor__link *link = handle;
+    (void)ctx;
+    shutdown(link->fd, SHUT_RDWR);
+}
+
+const falkor_driver falkor__link_driver = {
+    .open = falkor__link_open, .check = falkor__link_check,
+    .reset = falkor__link_reset, .shutdown = falkor__link_shutdown,
+    .close = falkor__link_close};

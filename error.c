@@ -1,0 +1,90 @@
+/* Statuses, error messages and deadlines: the small change that every other
+   file passes around. Knows no pool, no connection, no graph. */
+#include "internal.h"
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct { const char *name, *text; } falkor__statuses[] = {
+#define FALKOR__STATUS_ROW(name, number, text) [number] = {#name, text},
+    FALKOR_STATUS_LIST(FALKOR__STATUS_ROW)
+#undef FALKOR__STATUS_ROW
+};
+_Static_assert((int)FALKOR_STATUS_COUNT <= FALKOR_STATUS_SLOTS,
+               "falkor_stats.errors has a slot for each status");
+
+const char *falkor_status_name(falkor_status status) {
+    return (unsigned)status < FALKOR_STATUS_COUNT
+        ? falkor__statuses[status].name : "unknown status";
+}
+
+const char *falkor_status_text(falkor_status status) {
+    return (unsigned)status < FALKOR_STATUS_COUNT
+        ? falkor__statuses[status].text : "unknown status";
+}
+
+void falkor__error_clear(falkor_error *error) {
+    if (!error)
+        return;
+    error->status = FALKOR_OK;
+    error->sys_errno = 0;
+    error->attempts = 0;
+    error->maybe_executed = false;
+    error->message[0] = '\0';
+}
+
+/* Shortens text of length bytes, which was cut off somewhere, so that it does
+   not end inside a UTF-8 character. */
+static void falkor__trim_utf8(char *text, size_t length) {
+    size_t begin = length;
+    while (begin > 0 && length - begin < 4) {
+        unsigned char byte = (unsigned char)text[--begin];
+        if (byte < 0x80)
+            return;
+        if (byte >= 0xC0) {             /* the lead byte of the last one */
+            size_t need = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
+            if (length - begin < need)
+                text[begin] = '\0';
+            return;
+        }
+    }
+}
+
+falkor_status falkor__fail(falkor_error *error, falkor_status status,
+                           int sys_errno, const char *format, ...) {
+    if (!error)
+        return status;
+    error->status = status;
+    error->sys_errno = sys_errno;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(error->message, sizeof error->message, format,
+                           arguments);
+    va_end(arguments);
+    if (length >= (int)sizeof error->message)
+        falkor__trim_utf8(error->message, sizeof error->message - 1);
+    for (char *p = error->message; *p; p++)
+        if ((unsigned char)*p < ' ')
+            *p = ' ';
+    return status;
+}
+
+int64_t falkor_now_ns(void) {
+    return falkor__clock_ns(CLOCK_MONOTONIC);
+}
+
+int64_t falkor__deadline(int timeout_ms) {
+    return timeout_ms < 0 ? FALKOR__NEVER
+        : falkor_now_ns() + timeout_ms * FALKOR__NS_PER_MS;
+}
+
+int falkor__poll_ms(int64_t deadline_ns) {
+    if (deadline_ns == FALKOR__NEVER)
+        return -1;
+    int64_t left = deadline_ns - falkor_now_ns();
+    if (left <= 0)
+        return 0;
+    left = (left + FALKOR__NS_PER_MS - 1) / FALKOR__NS_PER_MS;
+    return left > INT_MAX ? INT_MAX : (int)left;
+}

@@ -1,0 +1,47 @@
+/* Events: what happens to a pool, told to the program as it happens; and the
+   ready logger for them. Called by every room, calls none of them. */
+#include "internal.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void falkor__event(const falkor__config *config, falkor__event_head head,
+                   const char *format, ...) {
+    if (!config->on_event)
+        return;
+    char message[640];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    falkor_event event = {.level = head.level, .name = head.name,
+        .message = message, .status = head.status, .attempt = head.attempt,
+        .delay_ms = head.delay_ms};
+    config->on_event(config->event_ctx, &event);
+}
+
+const char *falkor__quote(char *room, size_t size, const char *text) {
+    size_t at = 0;
+    room[at++] = '"';
+    for (; *text && at + 4 < size; text++) {
+        if (*text == '"' || *text == '\\')
+            room[at++] = '\\';
+        room[at++] = (unsigned char)*text < ' ' ? ' ' : *text;
+    }
+    room[at++] = '"';
+    room[at] = '\0';
+    return room;
+}
+
+void falkor_log_event(void *ctx, const falkor_event *event) {
+    static const char *const levels[] = {"info", "warning", "error"};
+    (void)ctx;
+    char line[1024];
+    int length = snprintf(line, sizeof line - 1, "level=%s event=%s%s%s",
+        (unsigned)event->level < 3 ? levels[event->level] : "unknown",
+        event->name, *event->message ? " " : "", event->message);
+    size_t end = (size_t)length < sizeof line - 1 ? (size_t)length
+                                                  : sizeof line - 2;
+    line[end] = '\n';
+    fwrite(line, 1, end + 1, stderr);
+}
