@@ -1,0 +1,832 @@
+/* Configuration: what the caller's struct, a URL and the environment say
+   becomes one checked falkor__config. This file knows every setting's name,
+   default and range, all in one table; it does no I/O and starts nothing. A
+   URL may hold a password, even where it is malformed: no message shows more
+   of it than a scheme, a known key and that key's value. */
+#include "internal.h"
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+/* ---- the settings that are numbers ------------------------------------ */
+
+/* What -1 in the options means. Text ("0" in a URL or in a variable) says the
+   same thing, but cannot ask for "for ever": there 0 is surely a mistake. */
+typedef enum falkor__none {
+    FALKOR__NONE_REFUSED,
+    FALKOR__NONE_FOREVER,       /* -1 in the config; "0" is refused */
+    FALKOR__NONE_OFF,           /* -1 in the config */
+    FALKOR__NONE_ZERO           /* 0 in the config */
+} falkor__none;
+
+typedef enum falkor__form {     /* how text gives the number */
+    FALKOR__FORM_COUNT,         /* digits */
+    FALKOR__FORM_SECONDS,       /* with a fraction, milliseconds in options */
+    FALKOR__FORM_FLAG           /* true: the smallest value; false: initial */
+} falkor__form;
+
+typedef struct falkor__setting {
+    const char *name;
+    size_t option, config;      /* where it lies in the two structs */
+    bool real;                  /* a double there, else an int */
+    bool open;                  /* least and most are themselves excluded */
+    double initial, least, most;
+    falkor__none none;
+    falkor__form form;
+    const char *variable;       /* DB_X has the URL key x; NULL: neither */
+    const char *older;          /* the variable's former name */
+} falkor__setting;
+
+#define FALKOR__SETTING(field) \
+    .name = #field, .option = offsetof(falkor_options, field), \
+    .config = offsetof(falkor__config, field)
+#define FALKOR__SETTING_MS(field, standard, meaning) \
+    FALKOR__SETTING(field), .initial = standard, .least = 1, \
+    .most = INT_MAX, .none = FALKOR__NONE_##meaning, \
+    .form = FALKOR__FORM_SECONDS
+
+static const falkor__setting falkor__settings[] = {
+    {FALKOR__SETTING(port), .initial = 6379, .least = 1, .most = 65535,
+     .variable = "FALKORDB_PORT"},
+    {FALKOR__SETTING(database), .initial = 0, .least = 1, .most = 1000000,
+     .none = FALKOR__NONE_ZERO, .variable = "FALKORDB_DB"},
+    {FALKOR__SETTING(min_size), .initial = 5, .least = 1, .most = 10000,
+     .none = FALKOR__NONE_ZERO, .variable = "DB_POOL_MIN_SIZE"},
+    {FALKOR__SETTING(max_size), .initial = 20, .least = 1, .most = 10000,
+     .variable = "DB_POOL_MAX_SIZE", .older = "FALKORDB_POOL_SIZE"},
+    {FALKOR__SETTING(reserve_size), .initial = 0, .least = 1, .most = 10000,
+     .none = FALKOR__NONE_ZERO, .variable = "DB_POOL_RESERVE"},
+    {FALKOR__SETTING_MS(reserve_after_ms, 0, ZERO)},
+    {FALKOR__SETTING(max_waiters), .initial = -1, .least = 1, .most = 1000000,
+     .none = FALKOR__NONE_OFF},
+    {FALKOR__SETTING_MS(pool_timeout_ms, 10000, FOREVER),
+     .variable = "DB_POOL_TIMEOUT"},
+    {FALKOR__SETTING_MS(connect_timeout_ms, 5000, FOREVER),
+     .variable = "DB_CONNECT_TIMEOUT"},
+    {FALKOR__SETTING_MS(socket_timeout_ms, 30000, FOREVER),
+     .variable = "DB_SOCKET_TIMEOUT"},
+    {FALKOR__SETTING_MS(health_check_interval_ms, 30000, OFF),
+     .variable = "DB_HEALTH_CHECK_INTERVAL"},
+    {FALKOR__SETTING(validate_after_ms), .initial = 1000, .least = 1,
+     .most = INT_MAX, .none = FALKOR__NONE_OFF, .form = FALKOR__FORM_FLAG,
+     .variable = "DB_POOL_PRE_PING"},
+    {FALKOR__SETTING_MS(max_lifetime_ms, 3600000, OFF),
+     .variable = "DB_POOL_RECYCLE"},
+    {FALKOR__SETTING_MS(idle_timeout_ms, 60000, OFF),
+     .variable = "DB_IDLE_TIMEOUT"},
+    {FALKOR__SETTING_MS(leak_after_ms, -1, OFF)},
+    {FALKOR__SETTING(max_retries), .initial = 3, .least = 1, .most = 1000,
+     .none = FALKOR__NONE_ZERO, .variable = "DB_MAX_RETRIES"},
+    {FALKOR__SETTING_MS(retry_initial_delay_ms, 100, ZERO),
+     .variable = "DB_RETRY_INITIAL_DELAY"},
+    {FALKOR__SETTING_MS(retry_max_delay_ms, 2000, ZERO),
+     .variable = "DB_RETRY_MAX_DELAY"},
+    {FALKOR__SETTING(retry_base), .real = true, .initial = 2, .least = 1,
+     .most = 10},
+    {FALKOR__SETTING(retry_jitter), .real = true, .open = true,
+     .initial = 0.25, .least = 0, .most = 1, .none = FALKOR__NONE_ZERO},
+};
+#define FALKOR__SETTINGS_END \
+    (falkor__settings + sizeof falkor__settings / sizeof *falkor__settings)
+
+static double falkor__number_get(const void *base, size_t offset, bool real) {
+    const char *at = (const char *)base + offset;
+    return real ? *(const double *)(const void *)at
+                : *(const int *)(const void *)at;
+}
+
+static void falkor__number_set(void *base, size_t offset, bool real,
+                               double number) {
+    char *at = (char *)base + offset;
+    if (real)
+        *(double *)(void *)at = number;
+    else
+        *(int *)(void *)at = (int)number;
+}
+
+static double falkor__option_get(const falkor_options *options,
+                                 const falkor__setting *setting) {
+    return falkor__number_get(options, setting->option, setting->real);
+}
+
+static void falkor__option_set(falkor_options *options,
+                               const falkor__setting *setting, double number) {
+    falkor__number_set(options, setting->option, setting->real, number);
+}
+
+/* Takes over what options leaves unset. */
+static void falkor__numbers_merge(falkor_options *options,
+                                  const falkor_options *other) {
+    for (const falkor__setting *s = falkor__settings;
+         s < FALKOR__SETTINGS_END; s++)
+        if (falkor__option_get(options, s) == 0)
+            falkor__option_set(options, s, falkor__option_get(other, s));
+}
+
+/* A NaN is inside of nothing. */
+static bool falkor__setting_holds(const falkor__setting *setting,
+                                  double number) {
+    return setting->open
+        ? number > setting->least && number < setting->most
+        : number >= setting->least && number <= setting->most;
+}
+
+/* Checks what the options say and writes it, or the default, to config. */
+static falkor_status falkor__setting_apply(const falkor__setting *setting,
+                                           const falkor_options *options,
+                                           falkor__config *config,
+                                           falkor_error *error) {
+    static const char *const none[] = {
+        [FALKOR__NONE_REFUSED] = "", [FALKOR__NONE_FOREVER] = ", -1 for ever",
+        [FALKOR__NONE_OFF] = ", -1 for none", [FALKOR__NONE_ZERO] =
+        ", -1 for none"};
+    double number = falkor__option_get(options, setting);
+    double kept = number;
+    if (number == 0)
+        kept = setting->initial;
+    else if (number == -1 && setting->none != FALKOR__NONE_REFUSED)
+        kept = setting->none == FALKOR__NONE_ZERO ? 0 : -1;
+    else if (!falkor__setting_holds(setting, number))
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "%s is %.10g: use %.10g to %.10g%s, 0 for the default (%.10g)%s",
+            setting->name, number, setting->least, setting->most,
+            setting->open ? " (both excluded)" : "", setting->initial,
+            none[setting->none]);
+    falkor__number_set(config, setting->config, setting->real, kept);
+    return FALKOR_OK;
+}
+
+/* ---- numbers from text ------------------------------------------------ */
+
+/* Reads digits, or seconds with a fraction as milliseconds rounded up; in no
+   locale, with no sign, exponent or space. What is far too large becomes some
+   number that is out of every range. */
+static bool falkor__parse_number(const char *text, bool seconds,
+                                 int64_t *number) {
+    const int64_t huge = INT64_C(1000000000000000);
+    int64_t value = 0;
+    bool digits = false;
+    for (; *text >= '0' && *text <= '9'; text++, digits = true)
+        value = value < huge ? value * 10 + (*text - '0') : huge;
+    if (seconds) {
+        int64_t unit = 1000;
+        value = value < huge ? value * unit : huge;
+        if (*text == '.') {
+            bool more = false;
+            for (text++; *text >= '0' && *text <= '9'; text++, digits = true) {
+                unit /= 10;
+                value += (*text - '0') * unit;
+                more = more || (unit == 0 && *text != '0');
+            }
+            value += more;
+        }
+    }
+    *number = value;
+    return digits && *text == '\0';
+}
+
+static bool falkor__same_word(const char *a, const char *b) {
+    for (; *a && *b; a++, b++) {
+        int left = *a >= 'A' && *a <= 'Z' ? *a + 32 : *a;
+        int right = *b >= 'A' && *b <= 'Z' ? *b + 32 : *b;
+        if (left != right)
+            return false;
+    }
+    return *a == *b;
+}
+
+static bool falkor__parse_flag(const char *text, bool *flag) {
+    static const char *const words[] = {"false", "true", "0", "1", "no", "yes",
+                                        "off", "on"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (falkor__same_word(text, words[i])) {
+            *flag = i % 2 == 1;
+            return true;
+        }
+    return false;
+}
+
+static falkor_status falkor__text_fail(const falkor__setting *setting,
+                                       const char *origin, const char *name,
+                                       const char *text, falkor_error *error) {
+    char shown[48];
+    falkor__quote(shown, sizeof shown, text);
+    bool zero = setting->none == FALKOR__NONE_OFF
+             || setting->none == FALKOR__NONE_ZERO;
+    if (setting->form == FALKOR__FORM_FLAG)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "%s%s is %s: use true or false", origin, name, shown);
+    if (setting->form == FALKOR__FORM_SECONDS)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "%s%s is %s: use seconds from 0.001 to 2147483.647%s", origin,
+            name, shown, zero ? ", or 0 for none" : "");
+    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        "%s%s is %s: use a whole number from %.10g to %.10g", origin, name,
+        shown, zero ? 0 : setting->least, setting->most);
+}
+
+/* Sets a number in options from text. A zero there is a real one: -1. */
+static falkor_status falkor__setting_read(const falkor__setting *setting,
+                                          const char *origin,
+                                          const char *name, const char *text,
+                                          falkor_options *options,
+                                          falkor_error *error) {
+    int64_t number;
+    bool flag, good;
+    if (setting->form == FALKOR__FORM_FLAG) {
+        good = falkor__parse_flag(text, &flag);
+        number = good && flag ? (int64_t)setting->least
+                              : (int64_t)setting->initial;
+    } else {
+        good = falkor__parse_number(
+            text, setting->form == FALKOR__FORM_SECONDS, &number);
+        if (number == 0)
+            good = good && (setting->none == FALKOR__NONE_OFF
+                            || setting->none == FALKOR__NONE_ZERO);
+        else
+            good = good && falkor__setting_holds(setting, (double)number);
+    }
+    if (!good)
+        return falkor__text_fail(setting, origin, name, text, error);
+    falkor__option_set(options, setting,
+                       number == 0 ? -1 : (double)number);
+    return FALKOR_OK;
+}
+
+/* ---- URL -------------------------------------------------------------- */
+
+/* set holds what the URL says, in the terms of the options; its strings lie
+   in text, a copy of the URL that is decoded in place. */
+typedef struct falkor__url {
+    falkor_options set;
+    char *text;
+    size_t size;
+    const char *origin;         /* begins the messages: where it came from */
+} falkor__url;
+
+/* Unlike memset this is not optimised away before a free. */
+static void falkor__wipe(void *memory, size_t size) {
+    for (volatile char *at = memory; size > 0; size--)
+        *at++ = 0;
+}
+
+static void falkor__url_free(falkor__url *url) {
+    if (url->text)
+        falkor__wipe(url->text, url->size);
+    free(url->text);
+    *url = (falkor__url){.text = NULL};
+}
+
+static falkor_status falkor__url_fail(const falkor__url *url,
+                                      const char *what, falkor_error *error) {
+    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s%s", url->origin,
+                        what);
+}
+
+static int falkor__hex_digit(char digit) {
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    char small = (char)(digit | 32);
+    return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
+}
+
+/* Decodes [begin, end) in place and ends it with a NUL, at the latest at end
+   (a delimiter that is done with). A byte %00 could not travel: refused. */
+static bool falkor__percent_decode(char *begin, const char *end) {
+    char *out = begin;
+    for (const char *in = begin; in < end; in++) {
+        if (*in != '%') {
+            *out++ = *in;
+            continue;
+        }
+        int high = end - in > 2 ? falkor__hex_digit(in[1]) : -1;
+        int low = high >= 0 ? falkor__hex_digit(in[2]) : -1;
+        if (low < 0 || high * 16 + low == 0)
+            return false;
+        *out++ = (char)(high * 16 + low);
+        in += 2;
+    }
+    *out = '\0';
+    return true;
+}
+
+static falkor_status falkor__url_take(const falkor__url *url, char *begin,
+                                      char *end, const char **field,
+                                      falkor_error *error) {
+    if (!falkor__percent_decode(begin, end))
+        return falkor__url_fail(url, "malformed percent-encoding: write a "
+            "byte as % and two hexadecimal digits, never 00", error);
+    *field = *begin ? begin : NULL;
+    return FALKOR_OK;
+}
+
+static falkor_status falkor__url_credentials(falkor__url *url, char *begin,
+                                             char *end, falkor_error *error) {
+    char *colon = memchr(begin, ':', (size_t)(end - begin));
+    falkor_status status = falkor__url_take(
+        url, begin, colon ? colon : end, &url->set.username, error);
+    if (status == FALKOR_OK && colon) {
+        status = falkor__url_take(url, colon + 1, end, &url->set.password,
+                                  error);
+        url->set.password = colon + 1;  /* empty is a password too */
+    }
+    return status;
+}
+
+/* host, host:port, [address] or [address]:port; each may be missing. The port
+   is not shown in the message: it may be the password of a URL that lacks its
+   host. */
+static falkor_status falkor__url_host(falkor__url *url, char *begin, char *end,
+                                      falkor_error *error) {
+    static const falkor__setting *const port = &falkor__settings[0];
+    char *behind = memchr(begin, ':', (size_t)(end - begin));
+    char *name = begin, *name_end;
+    if (begin < end && *begin == '[') {
+        name_end = memchr(begin, ']', (size_t)(end - begin));
+        if (!name_end || name_end == ++name)
+            return falkor__url_fail(url, "an IPv6 address is written "
+                                    "[address], with both brackets", error);
+        behind = name_end + 1 < end ? name_end + 1 : NULL;
+    } else {
+        name_end = behind ? behind : end;
+    }
+    if (behind && behind + 1 < end) {
+        char digits[8] = "";
+        int64_t number;
+        if (*behind == ':' && (size_t)(end - behind) <= sizeof digits)
+            memcpy(digits, behind + 1, (size_t)(end - behind - 1));
+        if (!falkor__parse_number(digits, false, &number)
+            || !falkor__setting_holds(port, (double)number))
+            return falkor__url_fail(url, "what follows the host is no port "
+                "from 1 to 65535 (an IPv6 address is written [address]; user "
+                "and password end with an @)", error);
+        url->set.port = (int)number;
+    } else if (behind && *behind != ':') {
+        return falkor__url_fail(url, "only a port may follow [address]",
+                                error);
+    }
+    return falkor__url_take(url, name, name_end, &url->set.host, error);
+}
+
+static const char *falkor__url_key(const falkor__setting *setting) {
+    if (!setting->variable)
+        return NULL;
+    if (setting->option == offsetof(falkor_options, database))
+        return "db";
+    return strncmp(setting->variable, "DB_", 3) == 0 ? setting->variable + 3
+                                                     : NULL;
+}
+
+static falkor_status falkor__url_repeated(const falkor__url *url,
+                                          const char *key,
+                                          falkor_error *error) {
+    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        "%s%s is given twice: leave one of them", url->origin, key);
+}
+
+static falkor_status falkor__url_unknown(const falkor__url *url,
+                                         const char *key,
+                                         falkor_error *error) {
+    size_t plain = strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_-"
+                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    if (key[plain] || plain > 40)
+        return falkor__url_fail(url, "a key behind the ? is none that is "
+                                "known: use pool_max_size and so on", error);
+    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        "%sno setting is called \"%s\": use graph, db, pool_max_size and so "
+        "on, the names of the environment variables without DB_",
+        url->origin, key);
+}
+
+static falkor_status falkor__url_pair(falkor__url *url, const char *key,
+                                      const char *value, falkor_error *error) {
+    if (strcmp(key, "graph") == 0) {
+        if (url->set.graph)
+            return falkor__url_repeated(url, key, error);
+        url->set.graph = *value ? value : NULL;
+        return *value ? FALKOR_OK
+                      : falkor__url_fail(url, "graph is empty", error);
+    }
+    for (const falkor__setting *s = falkor__settings;
+         s < FALKOR__SETTINGS_END; s++) {
+        const char *own = falkor__url_key(s);
+        if (!own || !falkor__same_word(key, own)
+            || strspn(key, "abcdefghijklmnopqrstuvwxyz_") != strlen(key))
+            continue;
+        if (falkor__option_get(&url->set, s) != 0)
+            return falkor__url_repeated(url, key, error);
+        return falkor__setting_read(s, url->origin, key, value, &url->set,
+                                    error);
+    }
+    return falkor__url_unknown(url, key, error);
+}
+
+static falkor_status falkor__url_query(falkor__url *url, char *query,
+                                       falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    while (status == FALKOR_OK && *query) {
+        const char *key, *value;
+        char *end = query + strcspn(query, "&");
+        char *next = *end ? end + 1 : end;
+        char *equals = memchr(query, '=', (size_t)(end - query));
+        if (!equals)
+            return falkor__url_fail(url, "write key=value behind the ?, with "
+                                    "& between two of them", error);
+        status = falkor__url_take(url, equals + 1, end, &value, error);
+        if (status == FALKOR_OK)
+            status = falkor__url_take(url, query, equals, &key, error);
+        if (status == FALKOR_OK)
+            status = falkor__url_pair(url, key ? key : "",
+                                      value ? value : "", error);
+        query = next;
+    }
+    return status;
+}
+
+/* path begins behind its slash: a graph or, with redis:// and digits, a
+   database. */
+static falkor_status falkor__url_path(falkor__url *url, char *path,
+                                      bool digits_are_database,
+                                      falkor_error *error) {
+    if (strchr(path, '/'))
+        return falkor__url_fail(url, "the path is one name, the graph's: "
+                                "write %2F for a slash in it", error);
+    if (digits_are_database && *path
+        && strspn(path, "0123456789") == strlen(path))
+        return falkor__url_pair(url, "db", path, error);
+    return falkor__url_take(url, path, path + strlen(path), &url->set.graph,
+                            error);
+}
+
+static falkor_status falkor__url_socket(falkor__url *url, char *authority,
+                                        char *path, falkor_error *error) {
+    if (authority < path || path[0] != '/' || path[1] == '\0')
+        return falkor__url_fail(url, "a Unix socket is written "
+                                "unix:///path/of/socket", error);
+    return falkor__url_take(url, path, path + strlen(path),
+                            &url->set.unix_path, error);
+}
+
+typedef struct falkor__scheme {
+    const char *name;
+    bool tls, unix_socket, digits_are_database;
+} falkor__scheme;
+
+static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
+                                        falkor__scheme *scheme,
+                                        falkor_error *error) {
+    static const falkor__scheme known[] = {
+        {.name = "falkor"}, {.name = "falkors", .tls = true},
+        {.name = "redis", .digits_are_database = true},
+        {.name = "rediss", .tls = true}, {.name = "unix", .unix_socket = true},
+    };
+    size_t plain = strspn(url->text, "abcdefghijklmnopqrstuvwxyz0123456789+-."
+                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    if (!end || plain != (size_t)(end - url->text) || plain > 20)
+        return falkor__url_fail(url, "it begins with falkor://, redis:// or "
+                                "unix://", error);
+    *end = '\0';
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (falkor__same_word(url->text, known[i].name)) {
+            *scheme = known[i];
+            return !scheme->tls ? FALKOR_OK : falkor__fail(error,
+                FALKOR_ERR_ARGUMENT, 0, "%s%s:// needs TLS, and this library "
+                "was built without TLS", url->origin, scheme->name);
+        }
+    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        "%sunknown scheme \"%s\": use falkor://, redis:// or unix://",
+        url->origin, url->text);
+}
+
+/* Whoever forgets to encode a password gets told so, and sees no piece of it
+   taken for a path or a key. */
+static falkor_status falkor__url_unencoded(const falkor__url *url,
+                                           const char *rest,
+                                           falkor_error *error) {
+    if (!strchr(rest, '#') && !strchr(rest + strcspn(rest, "/?"), '@'))
+        return FALKOR_OK;
+    return falkor__url_fail(url, "a / ? # or @ inside of a name or password "
+                            "is written %2F %3F %23 %40", error);
+}
+
+/* url is freed by the caller, on failure too. */
+static falkor_status falkor__url_parse(const char *text, falkor__url *url,
+                                       falkor_error *error) {
+    falkor__scheme scheme;
+    url->size = strlen(text) + 1;
+    url->text = malloc(url->size);
+    if (!url->text)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "no memory for the url");
+    memcpy(url->text, text, url->size);
+    char *colon = strstr(url->text, "://");
+    falkor_status status = falkor__url_scheme(url, colon, &scheme, error);
+    if (status == FALKOR_OK)
+        status = falkor__url_unencoded(url, colon + 3, error);
+    if (status != FALKOR_OK)
+        return status;
+    char *authority = colon + 3;
+    char *path = authority + strcspn(authority, "/?");
+    char *query = path + strcspn(path, "?");
+    if (*query)
+        *query++ = '\0';
+    char *at = path;
+    while (at > authority && *at != '@')
+        at--;
+    if (*at == '@') {
+        status = falkor__url_credentials(url, authority, at, error);
+        authority = at + 1;
+    }
+    if (status != FALKOR_OK)
+        return status;
+    if (scheme.unix_socket) {
+        status = falkor__url_socket(url, authority, path, error);
+    } else {
+        char *name = *path == '/' ? path + 1 : path;
+        status = falkor__url_host(url, authority, path, error);
+        if (status == FALKOR_OK && name > path)
+            status = falkor__url_path(url, name, scheme.digits_are_database,
+                                      error);
+    }
+    return status == FALKOR_OK ? falkor__url_query(url, query, error) : status;
+}
+
+/* ---- the config ------------------------------------------------------- */
+
+/* Empty is the same as not set. */
+static const char *falkor__either(const char *own, const char *other) {
+    return own && *own ? own : other;
+}
+
+static falkor_status falkor__copy_text(char **copy, const char *text,
+                                       falkor_error *error) {
+    if (!text)
+        return FALKOR_OK;
+    size_t size = strlen(text) + 1;
+    *copy = malloc(size);
+    if (!*copy)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "no memory for the options");
+    memcpy(*copy, text, size);
+    return FALKOR_OK;
+}
+
+static falkor_status falkor__copy_schema(char ***copy,
+                                         const char *const *schema,
+                                         falkor_error *error) {
+    size_t count = 0;
+    while (schema && schema[count])
+        count++;
+    if (count == 0)
+        return FALKOR_OK;
+    *copy = calloc(count + 1, sizeof **copy);
+    if (!*copy)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "no memory for the schema");
+    falkor_status status = FALKOR_OK;
+    for (size_t i = 0; i < count && status == FALKOR_OK; i++)
+        status = falkor__copy_text(&(*copy)[i], schema[i], error);
+    return status;
+}
+
+/* Whether all bytes are visible ASCII, or with high also above ASCII. */
+static bool falkor__is_word(const char *text, bool high) {
+    for (; *text; text++)
+        if ((unsigned char)*text <= ' ' || *text == 0x7f
+            || (!high && (unsigned char)*text > 0x7f))
+            return false;
+    return true;
+}
+
+static falkor_status falkor__check_texts(const falkor_options *merged,
+                                         falkor_error *error) {
+    const size_t longest = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
+    if (merged->host && !falkor__is_word(merged->host, true))
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "host holds a "
+            "space or a control character: use a name or an address");
+    if (merged->client_name && !falkor__is_word(merged->client_name, false))
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "client_name may "
+            "hold visible ASCII characters only, no space and no newline");
+    if (merged->unix_path && strlen(merged->unix_path) > longest)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "unix_path is %zu bytes long: a socket's path holds %zu at most",
+            strlen(merged->unix_path), longest);
+    return FALKOR_OK;
+}
+
+/* What only makes sense together. A default gives way to a number that was
+   set; two that were set must agree. */
+static falkor_status falkor__check_numbers(const falkor_options *merged,
+                                           falkor__config *config,
+                                           falkor_error *error) {
+    if (merged->min_size == 0 && config->min_size > config->max_size)
+        config->min_size = config->max_size;
+    if (config->min_size > config->max_size)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "min_size is %d, above max_size %d: use 1 to %d, or raise "
+            "max_size", config->min_size, config->max_size, config->max_size);
+    if (config->retry_max_delay_ms < config->retry_initial_delay_ms) {
+        if (merged->retry_max_delay_ms == 0)
+            config->retry_max_delay_ms = config->retry_initial_delay_ms;
+        if (merged->retry_initial_delay_ms == 0)
+            config->retry_initial_delay_ms = config->retry_max_delay_ms;
+    }
+    if (config->retry_max_delay_ms < config->retry_initial_delay_ms)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "retry_max_delay_ms is %d, below retry_initial_delay_ms %d: "
+            "raise the one or lower the other", config->retry_max_delay_ms,
+            config->retry_initial_delay_ms);
+    if (config->reserve_size > 0)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "reserve_size is not supported yet: leave it 0");
+    if (config->reserve_after_ms > 0)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "reserve_after_ms is not supported yet: leave it 0");
+    if (config->leak_after_ms > 0)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "leak_after_ms is not supported yet: leave it 0");
+    return FALKOR_OK;
+}
+
+static falkor_status falkor__check_alternatives(const falkor_options *options,
+                                                falkor_error *error) {
+    bool host = options->host && *options->host;
+    bool path = options->unix_path && *options->unix_path;
+    if (options->url && (host || path))
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "url and %s are both set: use one of them",
+            host ? "host" : "unix_path");
+    if (host && path)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+                            "host and unix_path are both set: use one of "
+                            "them");
+    if (options->driver && (!options->driver->open || !options->driver->close))
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+                            "driver has no %s function: open and close are "
+                            "needed", options->driver->open ? "close" : "open");
+    return FALKOR_OK;
+}
+
+/* options, where they are set, over the URL. A user without a password is one
+   with an empty password, and not the default user. */
+static void falkor__options_merge(falkor_options *merged,
+                                  const falkor_options *url) {
+    falkor__numbers_merge(merged, url);
+    merged->host = falkor__either(merged->host, url->host);
+    merged->unix_path = falkor__either(merged->unix_path, url->unix_path);
+    merged->username = falkor__either(merged->username, url->username);
+    merged->graph = falkor__either(merged->graph, url->graph);
+    merged->client_name = falkor__either(merged->client_name, NULL);
+    if (!merged->password)
+        merged->password = url->password;
+    if (!merged->host && !merged->unix_path)
+        merged->host = "localhost";
+    if (merged->username && !merged->password)
+        merged->password = "";
+}
+
+static falkor_status falkor__config_fill(const falkor_options *merged,
+                                         falkor__config *config,
+                                         falkor_error *error) {
+    falkor_status status = falkor__check_texts(merged, error);
+    for (const falkor__setting *s = falkor__settings;
+         s < FALKOR__SETTINGS_END && status == FALKOR_OK; s++)
+        status = falkor__setting_apply(s, merged, config, error);
+    if (status == FALKOR_OK)
+        status = falkor__check_numbers(merged, config, error);
+    struct { char **copy; const char *text; } texts[] = {
+        {&config->host, merged->host}, {&config->graph, merged->graph},
+        {&config->unix_path, merged->unix_path},
+        {&config->username, merged->username},
+        {&config->password, merged->password},
+        {&config->client_name, merged->client_name}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (status == FALKOR_OK)
+            status = falkor__copy_text(texts[i].copy, texts[i].text, error);
+    if (status == FALKOR_OK)
+        status = falkor__copy_schema(&config->schema, merged->schema, error);
+    if (merged->driver)
+        config->driver = *merged->driver;
+    config->driver_ctx = merged->driver_ctx;
+    config->on_event = merged->on_event;
+    config->event_ctx = merged->event_ctx;
+    return status;
+}
+
+falkor_status falkor__config_make(const falkor_options *options,
+                                  falkor__config *config,
+                                  falkor_error *error) {
+    falkor_options merged = options ? *options : (falkor_options){0};
+    falkor__url url = {.origin = "url: "};
+    falkor__error_clear(error);
+    *config = (falkor__config){0};
+    falkor_status status = falkor__check_alternatives(&merged, error);
+    if (status == FALKOR_OK && merged.url)
+        status = falkor__url_parse(merged.url, &url, error);
+    if (status == FALKOR_OK) {
+        falkor__options_merge(&merged, &url.set);
+        status = falkor__config_fill(&merged, config, error);
+    }
+    falkor__url_free(&url);
+    if (status != FALKOR_OK)
+        falkor__config_free(config);
+    return status;
+}
+
+void falkor__config_free(falkor__config *config) {
+    if (config->password)
+        falkor__wipe(config->password, strlen(config->password));
+    free(config->password);
+    free(config->host);
+    free(config->unix_path);
+    free(config->username);
+    free(config->client_name);
+    free(config->graph);
+    for (size_t i = 0; config->schema && config->schema[i]; i++)
+        free(config->schema[i]);
+    free(config->schema);
+    *config = (falkor__config){0};
+}
+
+/* ---- the environment -------------------------------------------------- */
+
+/* An empty variable is the same as none: that is how env files leave one
+   out. */
+static const char *falkor__variable(const char *name) {
+    const char *text = name ? getenv(name) : NULL;
+    return text && *text ? text : NULL;
+}
+
+/* Sets in found what neither options nor the URL say. */
+static falkor_status falkor__env_numbers(const falkor_options *options,
+                                         const falkor_options *url,
+                                         bool address, falkor_options *found,
+                                         falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    for (const falkor__setting *s = falkor__settings;
+         s < FALKOR__SETTINGS_END && status == FALKOR_OK; s++) {
+        const char *name = s->variable;
+        if (falkor__option_get(options, s) != 0
+            || falkor__option_get(url, s) != 0
+            || (s->option == offsetof(falkor_options, port) && !address))
+            continue;
+        const char *text = falkor__variable(name);
+        if (!text) {
+            name = s->older;
+            text = falkor__variable(name);
+        }
+        if (text)
+            status = falkor__setting_read(s, "", name, text, found, error);
+    }
+    return status;
+}
+
+static void falkor__env_event(const falkor_options *options) {
+    falkor__config config = {.on_event = options->on_event,
+                             .event_ctx = options->event_ctx};
+    for (const falkor__setting *s = falkor__settings;
+         s < FALKOR__SETTINGS_END; s++)
+        if (falkor__variable(s->older))
+            falkor__event(&config, (falkor__event_head){
+                .level = FALKOR_EVENT_WARNING, .name = "deprecated_setting"},
+                "name=%s use=%s", s->older, s->variable);
+}
+
+falkor_status falkor_options_from_env(falkor_options *options,
+                                      falkor_error *error) {
+    falkor__url url = {.origin = "url: "};
+    falkor_status status = FALKOR_OK;
+    falkor__error_clear(error);
+    if (!options)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+                            "options is NULL: there is nothing to fill");
+    falkor_options found = *options;
+    bool free_address = !options->url && !options->host && !options->unix_path;
+    if (free_address)
+        found.url = falkor__variable("FALKORDB_URL");
+    if (found.url) {
+        if (free_address)
+            url.origin = "FALKORDB_URL: ";
+        status = falkor__url_parse(found.url, &url, error);
+    }
+    if (status == FALKOR_OK)
+        status = falkor__env_numbers(options, &url.set,
+                                     free_address && !found.url, &found,
+                                     error);
+    if (free_address && !found.url)
+        found.host = falkor__variable("FALKORDB_HOST");
+    if (free_address && !found.username && !url.set.username
+        && !url.set.password)
+        found.username = falkor__variable("FALKORDB_USERNAME");
+    if (free_address && !found.password && !url.set.password)
+        found.password = falkor__variable("FALKORDB_PASSWORD");
+    if (!options->url && !found.graph && !url.set.graph)
+        found.graph = falkor__variable("GRAPH_NAME");
+    falkor__url_free(&url);
+    if (status != FALKOR_OK)
+        return status;
+    *options = found;
+    falkor__env_event(options);
+    return FALKOR_OK;
+}
