@@ -1,0 +1,146 @@
+# falkorpool: all the ways to build, test, measure and install it. GNU make; `make help` lists them.
+#
+# Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, DESTDIR, BUILD (the folder for everything made or fetched),
+# VARIANT (asan, tsan, clang, hiredis1, werror), THREADS=c11, WERROR=1, TEST and ONLY (see test).
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+CFLAGS  ?= -O2 -g
+VERSION := $(shell awk '/^.define FALKOR_VERSION_[MP]/ { v = v (v == "" ? "" : ".") $$3 } END { print v }' pool.h 2>/dev/null)
+export BUILD CC CPPFLAGS
+
+# ---- variants: each keeps its objects in a folder of its own --------------------------------------------------------
+
+OUT := $(BUILD)$(VARIANT:%=/%)$(THREADS:%=-threads-%)
+ifeq ($(VARIANT),asan)
+VARIANT_FLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFALKOR_DEBUG
+else ifeq ($(VARIANT),tsan)
+VARIANT_FLAGS = -O1 -fsanitize=thread -fno-omit-frame-pointer -DFALKOR_DEBUG
+else ifeq ($(VARIANT),clang)
+CC = clang
+else ifeq ($(VARIANT),hiredis1)
+VARIANT_CPPFLAGS = -isystem $(BUILD)/hiredis1/include
+VARIANT_LDFLAGS = -L$(BUILD)/hiredis1/lib -Wl,-rpath,$(abspath $(BUILD))/hiredis1/lib
+VARIANT_NEEDS = $(BUILD)/hiredis1
+else ifneq ($(filter-out werror size,$(VARIANT)),)
+$(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror and size are known)
+endif
+ifeq ($(THREADS),c11)
+VARIANT_CPPFLAGS += -DFALKOR_C11_THREADS
+else ifneq ($(THREADS),)
+$(error THREADS=$(THREADS): only c11 is known beside the default)
+endif
+
+WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
+ALL_CPPFLAGS = -I. -I$(BUILD) $(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS) $(CPPFLAGS)
+ALL_CFLAGS = -std=c11 $(WARNINGS) -pthread -MMD -MP $(CFLAGS) $(VARIANT_FLAGS)
+ALL_LDFLAGS = -pthread $(VARIANT_FLAGS) $(VARIANT_LDFLAGS) $(DEPS_LDFLAGS) $(LDFLAGS)
+
+# ---- what there is --------------------------------------------------------------------------------------------------
+
+LIB_SRC  := $(sort $(wildcard *.c))
+CLI_SRC  := $(wildcard examples/falkor-cli*.c)
+HELP_SRC := $(filter-out test/test_% test/check_% test/bench_%,$(wildcard test/*.c))
+obj       = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+programs  = $(patsubst %.c,$(OUT)/%,$(wildcard $(1)))
+
+LIB      := $(OUT)/libfalkorpool.a
+HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
+EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
+TOOLS    := $(if $(CLI_SRC),$(OUT)/falkor-cli) $(if $(wildcard examples/health_server.c),$(OUT)/health_server)
+TESTS    := $(if $(TEST),$(OUT)/test/test_$(TEST:test_%=%),$(call programs,test/test_*.c))
+CHECKS   := $(call programs,test/check_*.c)
+BENCHES  := $(call programs,test/bench_*.c)
+HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
+
+.PHONY: all test check bench demo install clean distclean format help tests checks FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(LIB) $(TOOLS) $(EXAMPLES) $(HEADER)  ## the library, falkor-cli, the examples, the single header (the default)
+
+# ---- building -------------------------------------------------------------------------------------------------------
+
+# Libraries that the system lacks are fetched before anything is built: make reads its own flags from what deps.sh wrote.
+ifneq ($(filter-out clean distclean format help,$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/deps.mk
+endif
+$(BUILD)/deps.mk: test/deps.sh test/versions.lock
+	@test/deps.sh get
+
+$(BUILD)/hiredis1:
+	test/deps.sh hiredis1
+
+# Other flags than last time make everything anew.
+$(OUT)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || \
+	    echo '$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS)' >$@
+
+$(OUT)/obj/%.o: %.c $(OUT)/flags | $(VARIANT_NEEDS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -c $< -o $@
+
+%.a:
+	@rm -f $@
+	$(AR) rcs $@ $(filter %.o,$^)
+$(LIB): $(call obj,$(LIB_SRC))
+$(OUT)/libtest.a: $(call obj,$(HELP_SRC))
+
+LINK = @mkdir -p $(@D); set -x; $(CC) $(filter %.o,$^) $(filter %.a,$^) $(ALL_LDFLAGS) -o $@
+$(OUT)/falkor-cli: $(call obj,$(CLI_SRC)) $(LIB)
+	$(LINK) -lhiredis -lcjson -ledit -lm
+$(OUT)/health_server: $(call obj,examples/health_server.c) $(LIB)
+	$(LINK) -lhiredis -lm
+$(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB)
+	$(LINK) -lhiredis -lm
+$(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
+	$(LINK) -lhiredis -lcmocka -lcjson -lm
+
+$(BUILD)/falkorpool.h: test/amalgamate.sh LICENSE $(LIB_SRC) $(wildcard *.h)
+	test/amalgamate.sh $(LIB_SRC) >$@
+
+-include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
+
+# ---- testing --------------------------------------------------------------------------------------------------------
+
+RUN = test/server.sh run env OUT=$(OUT) VARIANT=$(VARIANT) \
+    API_CPPFLAGS='$(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS)' test/run.sh
+
+test: all tests  ## all tests against a private server; TEST=pool runs test/test_pool.c, ONLY='test_pool_*' some of it
+	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract) $(TESTS)
+tests: $(TESTS)
+
+check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/check_*.c
+	@test/check.sh
+checks: $(CHECKS)
+	@TEST_TIMEOUT=600 $(RUN) $(CHECKS)
+
+bench: all $(BENCHES)  ## what REQUIREMENTS section E asks for: every test/bench_*.c
+	@set -e; for b in $(BENCHES); do test/server.sh run $$b; done
+
+demo: all  ## loads a real data set and shows the library at work
+	@test/deps.sh data
+	test/server.sh run $(OUT)/examples/demo $(BUILD)/data/airports.csv $(BUILD)/data/flights-airport.csv
+
+# ---- housekeeping ---------------------------------------------------------------------------------------------------
+
+install: all  ## into $(DESTDIR)$(PREFIX): library, headers, falkor-cli, falkorpool.pc
+	install -d $(DESTDIR)$(PREFIX)/include/falkorpool $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/bin
+	install -m 644 pool.h $(DESTDIR)$(PREFIX)/include/falkorpool/
+	install -m 644 $(BUILD)/falkorpool.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/
+	$(if $(CLI_SRC),install -m 755 $(OUT)/falkor-cli $(DESTDIR)$(PREFIX)/bin/)
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: falkorpool' 'Description: FalkorDB client with a connection pool' \
+	    'Version: $(or $(VERSION),0)' 'Cflags: -I$${prefix}/include -I$${prefix}/include/falkorpool' \
+	    'Libs: -L$${prefix}/lib -lfalkorpool -lhiredis -pthread -lm' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
+
+clean:  ## what was built; what was fetched stays
+	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name deps ! -name deps.mk ! -name data ! -name hiredis1 \
+	    ! -name apt ! -name '.*' -exec rm -rf {} + 2>/dev/null || :
+distclean:  ## all of the build folder
+	rm -rf $(BUILD)
+format:  ## clang-format over all sources
+	clang-format -i $(wildcard *.c *.h examples/*.c test/*.c test/*.h)
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 12

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# What `make check` does: the suite again as other tools see it, then the long programs. Every step counts its own tests; the
+# last line is their sum. A step that cannot run is a failure, not a skip.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+BUILD=${BUILD:-build}
+PASSED=0 FAILED=0
+unset MAKEFLAGS MAKELEVEL MFLAGS TEST ONLY
+
+# step NAME MINUTES MAKE-ARGUMENT...
+step() {
+    local name=$1 minutes=$2 log=$BUILD/check-$1.log passed='' failed=1 start=$SECONDS
+    shift 2
+    printf '\n== %s: make %s\n' "$name" "$*"
+    mkdir -p "$BUILD"
+    timeout --foreground "${minutes}m" make -j"$(nproc)" "$@" WERROR=1 >"$log" 2>&1
+    read -r passed failed < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1) || failed=1
+    grep -E '^(ok|FAILED|note:) ' "$log"
+    [ -n "$passed" ] || echo "FAILED $name gave no result"
+    if [ -z "$passed" ] || [ "$failed" != 0 ]; then tail -n 60 "$log"; fi
+    PASSED=$((PASSED + ${passed:-0})) FAILED=$((FAILED + failed))
+    printf '%s: %s passed, %s failed, %d s\n' "$name" "${passed:-none}" "$failed" $((SECONDS - start))
+}
+
+trap 'exit 130' INT
+test/deps.sh check || { echo '0 passed, 1 failed'; exit 1; }
+export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
+step asan 10 test VARIANT=asan
+step tsan 10 test VARIANT=tsan
+step clang 6 test VARIANT=clang
+step hiredis1 6 test VARIANT=hiredis1
+step threads 6 test THREADS=c11
+step long 15 checks
+
+printf '\n== code size at -Os\n'
+make VARIANT=size CFLAGS=-Os "$BUILD/size/libfalkorpool.a" >/dev/null 2>&1 && size -t "$BUILD/size/libfalkorpool.a" | tail -n 1
+
+echo "$PASSED passed, $FAILED failed"
+[ "$FAILED" = 0 ]

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Runs test programs one after another and counts: test/run.sh [--contract] PROGRAM... Each is a cmocka program; its first
+# argument is a pattern of test names ($ONLY). One that crashes, hangs, leaks or says nothing is a failure too. The last line
+# is `N passed, N failed`, and the exit status says whether all is well.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+OUT=${OUT:-build} BUILD=${BUILD:-build} CC=${CC:-cc}
+LIMIT=${TEST_TIMEOUT:-120}
+PASSED=0 FAILED=0 CHILD=''
+LOGS=$OUT/log
+mkdir -p "$LOGS"
+
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}
+export FALKOR_SERVER_SH=$PWD/test/server.sh FALKOR_OUT=$OUT
+FALKOR_OUT=$(cd "$OUT" && pwd)
+
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+trap '[ -z "$CHILD" ] || kill -TERM "$CHILD" 2>/dev/null' EXIT
+
+# gcc's ThreadSanitizer cannot cope with every layout of the address space.
+WRAP=()
+if [ "${VARIANT:-}" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null; then WRAP=(setarch "$(uname -m)" -R); fi
+
+count() { grep -c -- "$1" "$2" || :; }
+
+# limited LOG COMMAND...: its status. In the background, so that a signal to this script ends it; env takes back that the
+# shell makes background commands ignore Ctrl-C.
+limited() {
+    local log=$1 status=0
+    shift
+    timeout -k 10 "$LIMIT" env --default-signal=INT,QUIT "$@" </dev/null >"$log" 2>&1 &
+    CHILD=$!
+    wait "$CHILD" || status=$?
+    CHILD=''
+    return $status
+}
+
+program() {
+    local name=${1##*/} log status=0 passed failed begun skipped start=$SECONDS
+    log=$LOGS/$name.log
+    limited "$log" ${WRAP[@]+"${WRAP[@]}"} "$1" ${ONLY:+"$ONLY"} || status=$?
+    passed=$(count '^\[       OK \] ' "$log")
+    skipped=$(count '^\[  SKIPPED \] [^0-9]' "$log")
+    failed=$(sed -n 's/^\[  FAILED  \] \([A-Za-z_][^ ]*\).*/\1/p' "$log" | sort -u | wc -l)
+    begun=$(count '^\[ RUN      \] ' "$log")
+    if [ $status != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+    if [ "$failed" = 0 ] && [ $((passed + skipped)) != "$begun" ]; then failed=1; fi
+    if [ "$begun" = 0 ] && [ -z "${ONLY:-}" ]; then failed=$((failed > 0 ? failed : 1)); fi
+    PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+    [ "$skipped" = 0 ] || skipped=", $skipped skipped"
+    printf '%-6s %-28s %4d passed%s, %d failed, %d s\n' "$([ "$failed" = 0 ] && echo ok || echo FAILED)" "$name" "$passed" \
+        "${skipped#0}" "$failed" $((SECONDS - start))
+    [ "$failed" != 0 ] || return 0
+    case $status in 124 | 137) echo "$name: stopped after $LIMIT s" >>"$log" ;; *) echo "$name: exit status $status" >>"$log" ;; esac
+    tail -n 120 "$log" | sed 's/^/    /'
+}
+
+# one CASE COMMAND...: a command that must succeed without a word, as a test.
+one() {
+    local what=$1 log=$LOGS/contract.log status=0
+    shift
+    limited "$log" "$@" || status=$?
+    if [ $status = 0 ] && [ ! -s "$log" ]; then PASSED=$((PASSED + 1)) && return; fi
+    FAILED=$((FAILED + 1))
+    printf 'FAILED %s: %s\n' "$what" "$*"
+    tail -n 30 "$log" | sed 's/^/    /'
+}
+
+# contract: programs written against pool.h compile with every compiler that is here, in every dialect, without a warning;
+# so does the single header, with and without its second half.
+contract() {
+    local compiler dialect file before=$PASSED flags=(-Wall -Wextra -Wpedantic -Werror -I. -c -o /dev/null)
+    for compiler in gcc clang; do
+        command -v $compiler >/dev/null || { echo "note: no $compiler here"; continue; }
+        for dialect in c11 gnu11; do
+            for file in test/api/*.c ../shared/api/*.c; do
+                [ ! -e "$file" ] || one "$file" $compiler -std=$dialect "${flags[@]}" "$file"
+            done
+            # shellcheck disable=SC2086
+            one "single header, whole" $compiler -std=$dialect ${API_CPPFLAGS:-} "${flags[@]}" -DFALKORPOOL_IMPLEMENTATION \
+                -include "$BUILD/falkorpool.h" -x c /dev/null
+        done
+    done
+    for compiler in g++ clang++; do
+        command -v $compiler >/dev/null || { echo "note: no $compiler here"; continue; }
+        for dialect in c++17 c++20; do
+            for file in test/api/*.cpp ../shared/api/*.cpp; do
+                [ ! -e "$file" ] || one "$file" $compiler -std=$dialect "${flags[@]}" "$file"
+            done
+            one "single header" $compiler -std=$dialect "${flags[@]}" -include "$BUILD/falkorpool.h" -x c++ /dev/null
+        done
+    done
+    echo "ok     contract                     $((PASSED - before)) passed"
+}
+
+for argument; do
+    case $argument in
+        --contract) contract ;;
+        *) program "$argument" ;;
+    esac
+done
+echo "$PASSED passed, $FAILED failed"
+[ "$FAILED" = 0 ] && [ "$PASSED" != 0 ]
