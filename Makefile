@@ -11,7 +11,8 @@ export BUILD CC CPPFLAGS
 
 # ---- variants: each keeps its objects in a folder of its own --------------------------------------------------------
 
-OUT := $(BUILD)$(VARIANT:%=/%)$(THREADS:%=-threads-%)
+OUT := $(BUILD)$(VARIANT:%=/%)$(THREADS:%=/threads-%)
+HIREDIS1 := $(BUILD)/deps-hiredis1
 ifeq ($(VARIANT),asan)
 VARIANT_FLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFALKOR_DEBUG
 else ifeq ($(VARIANT),tsan)
@@ -19,9 +20,9 @@ VARIANT_FLAGS = -O1 -fsanitize=thread -fno-omit-frame-pointer -DFALKOR_DEBUG
 else ifeq ($(VARIANT),clang)
 CC = clang
 else ifeq ($(VARIANT),hiredis1)
-VARIANT_CPPFLAGS = -isystem $(BUILD)/hiredis1/include
-VARIANT_LDFLAGS = -L$(BUILD)/hiredis1/lib -Wl,-rpath,$(abspath $(BUILD))/hiredis1/lib
-VARIANT_NEEDS = $(BUILD)/hiredis1
+VARIANT_CPPFLAGS = -isystem $(HIREDIS1)/include
+VARIANT_LDFLAGS = -L$(HIREDIS1)/lib -Wl,-rpath,$(abspath $(HIREDIS1))/lib
+VARIANT_NEEDS = $(HIREDIS1)
 else ifneq ($(filter-out werror size,$(VARIANT)),)
 $(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror and size are known)
 endif
@@ -68,7 +69,7 @@ endif
 $(BUILD)/deps.mk: test/deps.sh test/versions.lock
 	@test/deps.sh get
 
-$(BUILD)/hiredis1:
+$(HIREDIS1):
 	test/deps.sh hiredis1
 
 # Other flags than last time make everything anew.
@@ -136,8 +137,8 @@ install: all  ## into $(DESTDIR)$(PREFIX): library, headers, falkor-cli, falkorp
 	    'Libs: -L$${prefix}/lib -lfalkorpool -lhiredis -pthread -lm' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
 
 clean:  ## what was built; what was fetched stays
-	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name deps ! -name deps.mk ! -name data ! -name hiredis1 \
-	    ! -name apt ! -name '.*' -exec rm -rf {} + 2>/dev/null || :
+	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name 'deps*' ! -name data ! -name apt \
+	    ! -name '.*' -exec rm -rf {} + 2>/dev/null || :
 distclean:  ## all of the build folder
 	rm -rf $(BUILD)
 format:  ## clang-format over all sources

@@ -9,7 +9,7 @@ usage() {
     cat <<'END'
 usage: test/deps.sh get        headers and libraries to build with; writes $BUILD/deps.mk with the flags they need
        test/deps.sh check      the compilers that `make check` needs besides
-       test/deps.sh hiredis1   hiredis 1.x, built into $BUILD/hiredis1
+       test/deps.sh hiredis1   hiredis 1.x, built into $BUILD/deps-hiredis1
        test/deps.sh data       the demo's CSV files, into $BUILD/data
        test/deps.sh lock       print test/versions.lock with what the Debian archive holds now
 END
@@ -92,7 +92,7 @@ check() {
 
 # build_hiredis1: Debian 13's source on this system. LIBRARY_PATH means something else to its Makefile.
 build_hiredis1() {
-    local folder=$BUILD/hiredis1 tmp version file
+    local folder=$BUILD/deps-hiredis1 tmp version file
     [ ! -d "$folder" ] || return 0
     version=$(locked source hiredis 3)
     have_header openssl/ssl.h || install libssl-dev

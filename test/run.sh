@@ -27,6 +27,9 @@ if [ "${VARIANT:-}" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null; then 
 
 count() { grep -c -- "$1" "$2" || :; }
 
+# count_names WORD LOG: tests so marked; cmocka names them again in its summary.
+count_names() { sed -n "s/^\[  $1 \] \([A-Za-z_][^ ]*\).*/\1/p" "$2" | sort -u | wc -l; }
+
 # limited LOG COMMAND...: its status. In the background, so that a signal to this script ends it; env takes back that the
 # shell makes background commands ignore Ctrl-C.
 limited() {
@@ -44,8 +47,8 @@ program() {
     log=$LOGS/$name.log
     limited "$log" ${WRAP[@]+"${WRAP[@]}"} "$1" ${ONLY:+"$ONLY"} || status=$?
     passed=$(count '^\[       OK \] ' "$log")
-    skipped=$(count '^\[  SKIPPED \] [^0-9]' "$log")
-    failed=$(sed -n 's/^\[  FAILED  \] \([A-Za-z_][^ ]*\).*/\1/p' "$log" | sort -u | wc -l)
+    skipped=$(count_names SKIPPED "$log")
+    failed=$(count_names 'FAILED ' "$log")
     begun=$(count '^\[ RUN      \] ' "$log")
     if [ $status != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
     if [ "$failed" = 0 ] && [ $((passed + skipped)) != "$begun" ]; then failed=1; fi
