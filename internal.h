@@ -39,6 +39,30 @@ int64_t falkor__deadline(int timeout_ms);
    passed. */
 int falkor__poll_ms(int64_t deadline_ns);
 
+/* ---- url.c: a URL's parts --------------------------------------------- */
+
+/* What a URL says, each part decoded; NULL or 0 where it says nothing. The
+   strings lie in text, the URL's copy. origin begins every message. */
+typedef struct falkor__url {
+    const char *origin;
+    const char *host, *unix_path, *username, *password, *path;
+    int port;
+    bool path_is_database;              /* redis:// and digits */
+    char *query;                        /* the pairs that are not read yet */
+    char *text;
+    size_t size;
+} falkor__url;
+
+/* url is all zero but for origin; free it in any case. next gives the pairs
+   one by one; *key is NULL behind the last. */
+falkor_status falkor__url_parse(const char *text, falkor__url *url,
+                                falkor_error *error);
+falkor_status falkor__url_next(falkor__url *url, const char **key,
+                               const char **value, falkor_error *error);
+void falkor__url_free(falkor__url *url);        /* wipes it */
+void falkor__wipe(void *memory, size_t size);
+bool falkor__same_word(const char *a, const char *b);   /* but for case */
+
 /* ---- options.c: configuration ----------------------------------------- */
 
 /* The options after defaults, URL and checks. Owns its strings. Times are in
@@ -203,6 +227,15 @@ const char *falkor__reply_error(const falkor_result *reply, size_t *length);
    missing. Those stay "" until they are found. */
 size_t falkor__reply_unresolved(const falkor_result *reply);
 size_t falkor__reply_resolve(falkor_result *reply, falkor__schema *schema);
+
+/* ---- json.c: values as text ------------------------------------------- */
+
+/* The ISO 8601 text of a DATETIME, DATE, TIME or DURATION, as FalkorDB's own
+   functions read it; years outside 0000 to 9999 with a sign. Ends with a NUL;
+   returns its length. */
+#define FALKOR__ISO8601_SIZE 40
+size_t falkor__iso8601(falkor_type type, int64_t seconds,
+                       char room[FALKOR__ISO8601_SIZE]);
 
 /* ---- conn.c: the driver for FalkorDB ---------------------------------- */
 

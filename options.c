@@ -1,8 +1,6 @@
 /* Configuration: what the caller's struct, a URL and the environment say
    becomes one checked falkor__config. This file knows every setting's name,
-   default and range, all in one table; it does no I/O and starts nothing. A
-   URL may hold a password, even where it is malformed: no message shows more
-   of it than a scheme, a known key and that key's value. */
+   default and range, all in one table; it does no I/O and starts nothing. */
 #include "internal.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -186,16 +184,6 @@ static bool falkor__parse_number(const char *text, bool seconds,
     return digits && *text == '\0';
 }
 
-static bool falkor__same_word(const char *a, const char *b) {
-    for (; *a && *b; a++, b++) {
-        int left = *a >= 'A' && *a <= 'Z' ? *a + 32 : *a;
-        int right = *b >= 'A' && *b <= 'Z' ? *b + 32 : *b;
-        if (left != right)
-            return false;
-    }
-    return *a == *b;
-}
-
 static bool falkor__parse_flag(const char *text, bool *flag) {
     static const char *const words[] = {"false", "true", "0", "1", "no", "yes",
                                         "off", "on"};
@@ -254,122 +242,9 @@ static falkor_status falkor__setting_read(const falkor__setting *setting,
     return FALKOR_OK;
 }
 
-/* ---- URL -------------------------------------------------------------- */
+/* ---- settings of a URL ------------------------------------------------ */
 
-/* set holds what the URL says, in the terms of the options; its strings lie
-   in text, a copy of the URL that is decoded in place. */
-typedef struct falkor__url {
-    falkor_options set;
-    char *text;
-    size_t size;
-    const char *origin;         /* begins the messages: where it came from */
-} falkor__url;
-
-/* Unlike memset this is not optimised away before a free. */
-static void falkor__wipe(void *memory, size_t size) {
-    for (volatile char *at = memory; size > 0; size--)
-        *at++ = 0;
-}
-
-static void falkor__url_free(falkor__url *url) {
-    if (url->text)
-        falkor__wipe(url->text, url->size);
-    free(url->text);
-    *url = (falkor__url){.text = NULL};
-}
-
-static falkor_status falkor__url_fail(const falkor__url *url,
-                                      const char *what, falkor_error *error) {
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s%s", url->origin,
-                        what);
-}
-
-static int falkor__hex_digit(char digit) {
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    char small = (char)(digit | 32);
-    return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
-}
-
-/* Decodes [begin, end) in place and ends it with a NUL, at the latest at end
-   (a delimiter that is done with). A byte %00 could not travel: refused. */
-static bool falkor__percent_decode(char *begin, const char *end) {
-    char *out = begin;
-    for (const char *in = begin; in < end; in++) {
-        if (*in != '%') {
-            *out++ = *in;
-            continue;
-        }
-        int high = end - in > 2 ? falkor__hex_digit(in[1]) : -1;
-        int low = high >= 0 ? falkor__hex_digit(in[2]) : -1;
-        if (low < 0 || high * 16 + low == 0)
-            return false;
-        *out++ = (char)(high * 16 + low);
-        in += 2;
-    }
-    *out = '\0';
-    return true;
-}
-
-static falkor_status falkor__url_take(const falkor__url *url, char *begin,
-                                      char *end, const char **field,
-                                      falkor_error *error) {
-    if (!falkor__percent_decode(begin, end))
-        return falkor__url_fail(url, "malformed percent-encoding: write a "
-            "byte as % and two hexadecimal digits, never 00", error);
-    *field = *begin ? begin : NULL;
-    return FALKOR_OK;
-}
-
-static falkor_status falkor__url_credentials(falkor__url *url, char *begin,
-                                             char *end, falkor_error *error) {
-    char *colon = memchr(begin, ':', (size_t)(end - begin));
-    falkor_status status = falkor__url_take(
-        url, begin, colon ? colon : end, &url->set.username, error);
-    if (status == FALKOR_OK && colon) {
-        status = falkor__url_take(url, colon + 1, end, &url->set.password,
-                                  error);
-        url->set.password = colon + 1;  /* empty is a password too */
-    }
-    return status;
-}
-
-/* host, host:port, [address] or [address]:port; each may be missing. The port
-   is not shown in the message: it may be the password of a URL that lacks its
-   host. */
-static falkor_status falkor__url_host(falkor__url *url, char *begin, char *end,
-                                      falkor_error *error) {
-    static const falkor__setting *const port = &falkor__settings[0];
-    char *behind = memchr(begin, ':', (size_t)(end - begin));
-    char *name = begin, *name_end;
-    if (begin < end && *begin == '[') {
-        name_end = memchr(begin, ']', (size_t)(end - begin));
-        if (!name_end || name_end == ++name)
-            return falkor__url_fail(url, "an IPv6 address is written "
-                                    "[address], with both brackets", error);
-        behind = name_end + 1 < end ? name_end + 1 : NULL;
-    } else {
-        name_end = behind ? behind : end;
-    }
-    if (behind && behind + 1 < end) {
-        char digits[8] = "";
-        int64_t number;
-        if (*behind == ':' && (size_t)(end - behind) <= sizeof digits)
-            memcpy(digits, behind + 1, (size_t)(end - behind - 1));
-        if (!falkor__parse_number(digits, false, &number)
-            || !falkor__setting_holds(port, (double)number))
-            return falkor__url_fail(url, "what follows the host is no port "
-                "from 1 to 65535 (an IPv6 address is written [address]; user "
-                "and password end with an @)", error);
-        url->set.port = (int)number;
-    } else if (behind && *behind != ':') {
-        return falkor__url_fail(url, "only a port may follow [address]",
-                                error);
-    }
-    return falkor__url_take(url, name, name_end, &url->set.host, error);
-}
-
-static const char *falkor__url_key(const falkor__setting *setting) {
+static const char *falkor__setting_key(const falkor__setting *setting) {
     if (!setting->variable)
         return NULL;
     if (setting->option == offsetof(falkor_options, database))
@@ -378,178 +253,78 @@ static const char *falkor__url_key(const falkor__setting *setting) {
                                                      : NULL;
 }
 
-static falkor_status falkor__url_repeated(const falkor__url *url,
-                                          const char *key,
-                                          falkor_error *error) {
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-        "%s%s is given twice: leave one of them", url->origin, key);
+static const falkor__setting *falkor__setting_of_key(const char *key) {
+    if (strspn(key, "abcdefghijklmnopqrstuvwxyz_") != strlen(key))
+        return NULL;
+    for (const falkor__setting *s = falkor__settings;
+         s < FALKOR__SETTINGS_END; s++) {
+        const char *own = falkor__setting_key(s);
+        if (own && falkor__same_word(key, own))
+            return s;
+    }
+    return NULL;
 }
 
-static falkor_status falkor__url_unknown(const falkor__url *url,
-                                         const char *key,
+static falkor_status falkor__key_repeated(const char *origin, const char *key,
+                                          falkor_error *error) {
+    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        "%s%s is given twice: leave one of them", origin, key);
+}
+
+static falkor_status falkor__key_unknown(const char *origin, const char *key,
                                          falkor_error *error) {
     size_t plain = strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_-"
                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-    if (key[plain] || plain > 40)
-        return falkor__url_fail(url, "a key behind the ? is none that is "
-                                "known: use pool_max_size and so on", error);
+    if (!*key || key[plain] || plain > 40)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "%sa key behind the ? is none that is known: use graph, db, "
+            "pool_max_size and so on", origin);
     return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
         "%sno setting is called \"%s\": use graph, db, pool_max_size and so "
-        "on, the names of the environment variables without DB_",
-        url->origin, key);
+        "on, the names of the environment variables without DB_", origin, key);
 }
 
-static falkor_status falkor__url_pair(falkor__url *url, const char *key,
-                                      const char *value, falkor_error *error) {
-    if (strcmp(key, "graph") == 0) {
-        if (url->set.graph)
-            return falkor__url_repeated(url, key, error);
-        url->set.graph = *value ? value : NULL;
-        return *value ? FALKOR_OK
-                      : falkor__url_fail(url, "graph is empty", error);
-    }
-    for (const falkor__setting *s = falkor__settings;
-         s < FALKOR__SETTINGS_END; s++) {
-        const char *own = falkor__url_key(s);
-        if (!own || !falkor__same_word(key, own)
-            || strspn(key, "abcdefghijklmnopqrstuvwxyz_") != strlen(key))
-            continue;
-        if (falkor__option_get(&url->set, s) != 0)
-            return falkor__url_repeated(url, key, error);
-        return falkor__setting_read(s, url->origin, key, value, &url->set,
-                                    error);
-    }
-    return falkor__url_unknown(url, key, error);
+static falkor_status falkor__key_read(const char *origin, const char *key,
+                                      const char *value, falkor_options *set,
+                                      falkor_error *error) {
+    const falkor__setting *setting = falkor__setting_of_key(key);
+    if (setting)
+        return falkor__option_get(set, setting) != 0
+            ? falkor__key_repeated(origin, key, error)
+            : falkor__setting_read(setting, origin, key, value, set, error);
+    if (strcmp(key, "graph") != 0)
+        return falkor__key_unknown(origin, key, error);
+    if (set->graph)
+        return falkor__key_repeated(origin, key, error);
+    if (!*value)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "%sgraph is empty: name one, or leave graph out", origin);
+    set->graph = value;
+    return FALKOR_OK;
 }
 
-static falkor_status falkor__url_query(falkor__url *url, char *query,
-                                       falkor_error *error) {
-    falkor_status status = FALKOR_OK;
-    while (status == FALKOR_OK && *query) {
-        const char *key, *value;
-        char *end = query + strcspn(query, "&");
-        char *next = *end ? end + 1 : end;
-        char *equals = memchr(query, '=', (size_t)(end - query));
-        if (!equals)
-            return falkor__url_fail(url, "write key=value behind the ?, with "
-                                    "& between two of them", error);
-        status = falkor__url_take(url, equals + 1, end, &value, error);
-        if (status == FALKOR_OK)
-            status = falkor__url_take(url, query, equals, &key, error);
-        if (status == FALKOR_OK)
-            status = falkor__url_pair(url, key ? key : "",
-                                      value ? value : "", error);
-        query = next;
+/* Parses text and writes what it says to set, whose strings live until url is
+   freed (by the caller, on failure too). */
+static falkor_status falkor__url_options(const char *text, falkor__url *url,
+                                         falkor_options *set,
+                                         falkor_error *error) {
+    const char *key, *value;
+    falkor_status status = falkor__url_parse(text, url, error);
+    if (status != FALKOR_OK)
+        return status;
+    *set = (falkor_options){.host = url->host, .port = url->port,
+        .unix_path = url->unix_path, .username = url->username,
+        .password = url->password};
+    if (url->path)
+        status = falkor__key_read(url->origin, url->path_is_database ? "db"
+                                  : "graph", url->path, set, error);
+    while (status == FALKOR_OK) {
+        status = falkor__url_next(url, &key, &value, error);
+        if (status != FALKOR_OK || !key)
+            break;
+        status = falkor__key_read(url->origin, key, value, set, error);
     }
     return status;
-}
-
-/* path begins behind its slash: a graph or, with redis:// and digits, a
-   database. */
-static falkor_status falkor__url_path(falkor__url *url, char *path,
-                                      bool digits_are_database,
-                                      falkor_error *error) {
-    if (strchr(path, '/'))
-        return falkor__url_fail(url, "the path is one name, the graph's: "
-                                "write %2F for a slash in it", error);
-    if (digits_are_database && *path
-        && strspn(path, "0123456789") == strlen(path))
-        return falkor__url_pair(url, "db", path, error);
-    return falkor__url_take(url, path, path + strlen(path), &url->set.graph,
-                            error);
-}
-
-static falkor_status falkor__url_socket(falkor__url *url, char *authority,
-                                        char *path, falkor_error *error) {
-    if (authority < path || path[0] != '/' || path[1] == '\0')
-        return falkor__url_fail(url, "a Unix socket is written "
-                                "unix:///path/of/socket", error);
-    return falkor__url_take(url, path, path + strlen(path),
-                            &url->set.unix_path, error);
-}
-
-typedef struct falkor__scheme {
-    const char *name;
-    bool tls, unix_socket, digits_are_database;
-} falkor__scheme;
-
-static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
-                                        falkor__scheme *scheme,
-                                        falkor_error *error) {
-    static const falkor__scheme known[] = {
-        {.name = "falkor"}, {.name = "falkors", .tls = true},
-        {.name = "redis", .digits_are_database = true},
-        {.name = "rediss", .tls = true}, {.name = "unix", .unix_socket = true},
-    };
-    size_t plain = strspn(url->text, "abcdefghijklmnopqrstuvwxyz0123456789+-."
-                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-    if (!end || plain != (size_t)(end - url->text) || plain > 20)
-        return falkor__url_fail(url, "it begins with falkor://, redis:// or "
-                                "unix://", error);
-    *end = '\0';
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (falkor__same_word(url->text, known[i].name)) {
-            *scheme = known[i];
-            return !scheme->tls ? FALKOR_OK : falkor__fail(error,
-                FALKOR_ERR_ARGUMENT, 0, "%s%s:// needs TLS, and this library "
-                "was built without TLS", url->origin, scheme->name);
-        }
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-        "%sunknown scheme \"%s\": use falkor://, redis:// or unix://",
-        url->origin, url->text);
-}
-
-/* Whoever forgets to encode a password gets told so, and sees no piece of it
-   taken for a path or a key. */
-static falkor_status falkor__url_unencoded(const falkor__url *url,
-                                           const char *rest,
-                                           falkor_error *error) {
-    if (!strchr(rest, '#') && !strchr(rest + strcspn(rest, "/?"), '@'))
-        return FALKOR_OK;
-    return falkor__url_fail(url, "a / ? # or @ inside of a name or password "
-                            "is written %2F %3F %23 %40", error);
-}
-
-/* url is freed by the caller, on failure too. */
-static falkor_status falkor__url_parse(const char *text, falkor__url *url,
-                                       falkor_error *error) {
-    falkor__scheme scheme;
-    url->size = strlen(text) + 1;
-    url->text = malloc(url->size);
-    if (!url->text)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "no memory for the url");
-    memcpy(url->text, text, url->size);
-    char *colon = strstr(url->text, "://");
-    falkor_status status = falkor__url_scheme(url, colon, &scheme, error);
-    if (status == FALKOR_OK)
-        status = falkor__url_unencoded(url, colon + 3, error);
-    if (status != FALKOR_OK)
-        return status;
-    char *authority = colon + 3;
-    char *path = authority + strcspn(authority, "/?");
-    char *query = path + strcspn(path, "?");
-    if (*query)
-        *query++ = '\0';
-    char *at = path;
-    while (at > authority && *at != '@')
-        at--;
-    if (*at == '@') {
-        status = falkor__url_credentials(url, authority, at, error);
-        authority = at + 1;
-    }
-    if (status != FALKOR_OK)
-        return status;
-    if (scheme.unix_socket) {
-        status = falkor__url_socket(url, authority, path, error);
-    } else {
-        char *name = *path == '/' ? path + 1 : path;
-        status = falkor__url_host(url, authority, path, error);
-        if (status == FALKOR_OK && name > path)
-            status = falkor__url_path(url, name, scheme.digits_are_database,
-                                      error);
-    }
-    return status == FALKOR_OK ? falkor__url_query(url, query, error) : status;
 }
 
 /* ---- the config ------------------------------------------------------- */
@@ -718,14 +493,15 @@ falkor_status falkor__config_make(const falkor_options *options,
                                   falkor__config *config,
                                   falkor_error *error) {
     falkor_options merged = options ? *options : (falkor_options){0};
+    falkor_options set = {0};
     falkor__url url = {.origin = "url: "};
     falkor__error_clear(error);
     *config = (falkor__config){0};
     falkor_status status = falkor__check_alternatives(&merged, error);
     if (status == FALKOR_OK && merged.url)
-        status = falkor__url_parse(merged.url, &url, error);
+        status = falkor__url_options(merged.url, &url, &set, error);
     if (status == FALKOR_OK) {
-        falkor__options_merge(&merged, &url.set);
+        falkor__options_merge(&merged, &set);
         status = falkor__config_fill(&merged, config, error);
     }
     falkor__url_free(&url);
@@ -796,6 +572,7 @@ static void falkor__env_event(const falkor_options *options) {
 falkor_status falkor_options_from_env(falkor_options *options,
                                       falkor_error *error) {
     falkor__url url = {.origin = "url: "};
+    falkor_options set = {0};
     falkor_status status = FALKOR_OK;
     falkor__error_clear(error);
     if (!options)
@@ -808,20 +585,20 @@ falkor_status falkor_options_from_env(falkor_options *options,
     if (found.url) {
         if (free_address)
             url.origin = "FALKORDB_URL: ";
-        status = falkor__url_parse(found.url, &url, error);
+        status = falkor__url_options(found.url, &url, &set, error);
     }
     if (status == FALKOR_OK)
-        status = falkor__env_numbers(options, &url.set,
+        status = falkor__env_numbers(options, &set,
                                      free_address && !found.url, &found,
                                      error);
     if (free_address && !found.url)
         found.host = falkor__variable("FALKORDB_HOST");
-    if (free_address && !found.username && !url.set.username
-        && !url.set.password)
+    if (free_address && !found.username && !set.username
+        && !set.password)
         found.username = falkor__variable("FALKORDB_USERNAME");
-    if (free_address && !found.password && !url.set.password)
+    if (free_address && !found.password && !set.password)
         found.password = falkor__variable("FALKORDB_PASSWORD");
-    if (!options->url && !found.graph && !url.set.graph)
+    if (!options->url && !found.graph && !set.graph)
         found.graph = falkor__variable("GRAPH_NAME");
     falkor__url_free(&url);
     if (status != FALKOR_OK)

@@ -387,7 +387,7 @@ static void test_options_url_refused(void **state) {
         {"falkor://h?%53ECRET%20=1", "a key behind the ?"},
         {"falkor://h?pool_timeout", "key=value"},
         {"falkor://h?&db=1", "key=value"},
-        {"falkor://h?=1", "no setting"},
+        {"falkor://h?=1", "a key behind the ?"},
         {"falkor://h?graph=", "graph is empty"},
         {"falkor://h?pool_max_size=0", "pool_max_size is \"0\""},
         {"falkor://h?pool_max_size=10001", "1 to 10000"},
