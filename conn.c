@@ -31,7 +31,7 @@ struct falkor__link {
     redisContext *context;
     int fd;
     bool awaiting;              /* a reply is due, or half read */
-    bool dirty;                 /* the session was changed */
+    unsigned dirty;             /* how the session was changed */
 };
 
 /* ---- socket ----------------------------------------------------------- */
@@ -115,6 +115,9 @@ falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
     if (count > FALKOR__PIECES)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
             "a request of %zu pieces: at most %d", count, FALKOR__PIECES);
+    if (link->awaiting)
+        return falkor__fail(error, FALKOR_ERR_IO, 0, "an earlier reply on this "
+            "connection was not read to its end: release it");
     memcpy(rest, pieces, count * sizeof *pieces);
     link->awaiting = true;
     for (size_t at = 0; at < count;) {
@@ -161,8 +164,8 @@ falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
     return status;
 }
 
-void falkor__link_mark_dirty(falkor__link *link) {
-    link->dirty = true;
+void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear) {
+    link->dirty = (link->dirty | set) & ~clear;
 }
 
 /* ---- requests of the driver's own ------------------------------------- */
@@ -297,7 +300,7 @@ static falkor_status falkor__dial_finish(falkor__link *link,
     } else if (!falkor__await(context->fd, POLLOUT, deadline_ns)) {
         code = errno;
         falkor__dial_failed(error, code, address, code == ETIMEDOUT
-            ? "no answer in time (connect_timeout_ms)" : strerror(code));
+            ? "no answer in time" : strerror(code));
     } else if (getsockopt(context->fd, SOL_SOCKET, SO_ERROR, &code,
                           &size) < 0 || code != 0) {
         code = code ? code : errno;

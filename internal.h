@@ -101,6 +101,8 @@ typedef struct falkor__counters {
     atomic_uint_least64_t errors[FALKOR_STATUS_SLOTS];
 } falkor__counters;
 
+void falkor__counters_read(falkor__counters *counters, falkor_stats *stats);
+
 static inline void falkor__count(atomic_uint_least64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
@@ -157,6 +159,82 @@ bool falkor__is_empty_key(const char *text);
    number. */
 double falkor__random(uint64_t *state);
 
+/* ---- result.c: a result's shape and its memory ------------------------ */
+
+/* What falkor_result's readers see; the decoder's own state lies behind it in
+   the same block, and falkor_result_free (reply.c) frees both. The cells of
+   the rows lie in segments, each twice as many rows as the one before. */
+#define FALKOR__SEGMENTS 33             /* enough for 2^32 rows */
+struct falkor_result {
+    size_t rows, column_count;
+    const char *const *columns;
+    unsigned base_shift;                /* segment i: 1 << (base_shift + i) */
+    falkor_value *segments[FALKOR__SEGMENTS];
+    falkor_summary summary;
+};
+
+/* Memory in a list of chunks. A block that is taken lies behind the one
+   taken before it, in most cases, so the newest can be given back by moving
+   at to kept, as far as that reaches. */
+typedef struct falkor__chunk falkor__chunk;
+struct falkor__chunk {
+    falkor__chunk *next;
+    size_t size;                        /* of what follows this head */
+};
+typedef struct falkor__arena {
+    char *at, *end;                     /* what is free in the newest chunk */
+    char *kept;
+    falkor__chunk *chunks;
+    size_t next_size, most_size;        /* of the chunks to come */
+} falkor__arena;
+
+falkor__chunk *falkor__chunk_new(size_t size);          /* NULL: no memory */
+void falkor__chunks_free(falkor__chunk *list);
+void *falkor__arena_more(falkor__arena *arena, size_t size);
+
+/* Takes size bytes, aligned for any value; NULL: no memory. */
+static inline void *falkor__arena_take(falkor__arena *arena, size_t size) {
+    char *taken = arena->at;
+    if (!FALKOR__LIKELY(size <= (size_t)(arena->end - taken)))
+        return falkor__arena_more(arena, size);
+    size = (size + 7) & ~(size_t)7;     /* end is aligned: it still fits */
+    arena->at += size;
+    return taken;
+}
+
+/* The double or the float that length bytes of decimal text mean, correctly
+   rounded in any locale; false: they are no number. */
+bool falkor__read_double(const char *text, size_t length, double *number);
+bool falkor__read_float(const char *text, size_t length, float *number);
+
+/* ---- params.c: the encoder -------------------------------------------- */
+
+/* Text that grows: begins in the room inside, so that a small request costs no
+   allocation. After a failed allocation it only counts what it was given. */
+typedef struct falkor__buffer {
+    char *text;
+    size_t length, size;
+    bool failed;
+    char inside[1024];
+} falkor__buffer;
+void falkor__buffer_begin(falkor__buffer *buffer);
+void falkor__buffer_end(falkor__buffer *buffer);
+void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
+                        size_t length);
+void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...)
+    FALKOR__PRINTF(2, 3);
+
+/* Adds one argument of a command in RESP: $length, its bytes. */
+void falkor__buffer_argument(falkor__buffer *buffer, const char *bytes,
+                             size_t length);
+
+/* Adds "CYPHER `name`=value ... " for a list that ends with {0} or is NULL;
+   nothing for an empty one. Refuses what cannot travel, naming the parameter
+   and the place inside it. */
+falkor_status falkor__encode_params(const falkor_param *params,
+                                    falkor__buffer *buffer,
+                                    falkor_error *error);
+
 /* ---- reply.c: the decoder --------------------------------------------- */
 
 /* The names of a graph's labels, relationship types and property keys by id:
@@ -176,8 +254,9 @@ void falkor__schema_release(falkor__schema *schema);    /* NULL: nothing */
 
 typedef struct falkor__limits {
     size_t depth;               /* nesting of values */
-    size_t bytes;               /* of one reply, as sent */
-} falkor__limits;
+    size_t bytes;               /* of one reply as sent; of one row with
+                                   FALKOR__REPLY_ROWS */
+} falkor__limits;               /* 0: no limit */
 
 extern const falkor__limits falkor__default_limits;
 
@@ -223,8 +302,9 @@ const char *falkor__reply_surplus(const falkor_result *reply, size_t *length);
 const char *falkor__reply_error(const falkor_result *reply, size_t *length);
 
 /* How many names the schema did not hold; resolve looks them up in a newer
-   schema, which the result retains instead, and returns how many are still
-   missing. Those stay "" until they are found. */
+   schema, which the result retains too, and returns how many are still
+   missing. Those stay "" until they are found. Names found in an older
+   schema still point there: the result retains each schema it was given. */
 size_t falkor__reply_unresolved(const falkor_result *reply);
 size_t falkor__reply_resolve(falkor_result *reply, falkor__schema *schema);
 
@@ -258,22 +338,43 @@ falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
 falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
                                 int64_t deadline_ns, falkor_error *error);
 
-/* The session was changed (SELECT, MULTI, ...): it is closed on release. */
-void falkor__link_mark_dirty(falkor__link *link);
+/* Notes what was done to the session (SELECT, MULTI, ...): bits of the
+   caller's choice. While any is set the link is closed on release. */
+void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear);
+
+/* ---- schema.c: names of labels, types and keys ------------------------ */
+
+/* The newest snapshot of one graph's names, shared by all threads. */
+typedef struct falkor__names {
+    falkor__mutex mutex;                /* guards the pointer */
+    falkor__schema *newest;             /* NULL: none yet */
+} falkor__names;
+bool falkor__names_begin(falkor__names *names);
+void falkor__names_end(falkor__names *names);
+
+/* The newest snapshot, retained for the caller; NULL: none. drop forgets it. */
+falkor__schema *falkor__names_get(falkor__names *names);
+void falkor__names_drop(falkor__names *names);
+
+/* Asks the server for the names, on a link that is between two replies, and
+   makes what comes the newest. *schema is retained for the caller. */
+falkor_status falkor__names_fetch(falkor__names *names, falkor__link *link,
+                                  const char *graph, int64_t deadline_ns,
+                                  falkor__schema **schema,
+                                  falkor_error *error);
 
 /* ---- pool.c: the blocking pool ---------------------------------------- */
 
-/* The pool proper, which knows a driver and nothing else. falkor.c makes it,
-   opens it and keeps its graphs in it. */
-typedef struct falkor__graphs falkor__graphs;
-
-/* Takes config over, on failure too. driver_ctx of the built-in driver is the
-   pool's own config. */
+/* The pool proper, which knows a driver and nothing else. Takes config over,
+   on failure too. No driver in it: the built-in one, whose ctx is the pool's
+   own config. */
 falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                falkor_error *error);
 const falkor__config *falkor__pool_config(const falkor_pool *pool);
 falkor__counters *falkor__pool_counters(falkor_pool *pool);
-falkor__graphs **falkor__pool_graphs(falkor_pool *pool);
+
+/* A place for what falkor.c keeps with the pool. */
+void **falkor__pool_client(falkor_pool *pool);
 
 /* Opening in two steps: start dials min_size connections (one at least) and
    hands one of them to the caller, who proves it. *conn NULL with OK: the pool
@@ -285,17 +386,21 @@ falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
 falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
                                   falkor_status status, falkor_error *error);
 
-/* acquire with a deadline; wait_until bounds the wait for a connection, dial
-   included. */
+/* falkor_acquire with a deadline that covers the dial too. may_wait false:
+   takes no one's turn. error is not NULL. */
 falkor_status falkor__pool_acquire(falkor_pool *pool, int64_t deadline_ns,
                                    bool may_wait, falkor_conn **conn,
                                    falkor_error *error);
+
+/* Sleeps until the deadline; false, at once, when the pool is closed. */
+bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns);
 
 /* Frees what close has left; the last held connection's release does it when
    there is one. */
 void falkor__pool_destroy(falkor_pool *pool);
 
-/* The driver's handle of a held connection, built-in or not; NULL: conn is no
-   lease that is held, or not of this pool. */
-void *falkor__conn_of(const falkor_pool *pool, const falkor_conn *conn);
+/* The built-in driver's handle of a held connection; NULL: conn is no lease of
+   this pool that is held now, or the driver is another. */
+falkor__link *falkor__conn_link(const falkor_pool *pool,
+                                const falkor_conn *conn);
 #endif

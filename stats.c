@@ -1,9 +1,21 @@
-/* Events: what happens to a pool, told to the program as it happens; and the
-   ready logger for them. Called by every room, calls none of them. */
+/* Statistics: the counters that calls touch without a lock, the events that
+   tell the program what happens to a pool, and a ready logger for them. Called
+   by every room, calls none of them. */
 #include "internal.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+static uint64_t falkor__counter_read(atomic_uint_least64_t *counter) {
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void falkor__counters_read(falkor__counters *counters, falkor_stats *stats) {
+    stats->queries = falkor__counter_read(&counters->queries);
+    stats->retries = falkor__counter_read(&counters->retries);
+    for (int i = 0; i < FALKOR_STATUS_SLOTS; i++)
+        stats->errors[i] = falkor__counter_read(&counters->errors[i]);
+}
 
 void falkor__event(const falkor__config *config, falkor__event_head head,
                    const char *format, ...) {

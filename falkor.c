@@ -1,0 +1,842 @@
+/* FalkorDB calls: encode the request, acquire, send, decode, release, hand the
+   result back; and the one loop that retries. Everything a query needs stands
+   in a call on the caller's stack. Knows the pool by its functions only, and
+   decides nothing about retries itself: retry.c does. */
+#include "internal.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define FALKOR__SCHEMA_WORDS 64         /* of one CONSTRAINT command */
+
+/* ---- graphs ----------------------------------------------------------- */
+
+struct falkor_graph {
+    falkor_pool *pool;
+    falkor_graph *next;
+    size_t selected;            /* selects less frees; the client's mutex */
+    falkor__names names;
+    size_t length;
+    char name[];
+};
+
+/* What the pool keeps for this file. */
+typedef struct falkor__client {
+    falkor__mutex mutex;                /* guards the list of graphs */
+    falkor_graph *first;
+} falkor__client;
+
+static falkor__client *falkor__client_of(falkor_pool *pool) {
+    return *falkor__pool_client(pool);
+}
+
+static falkor_graph *falkor__graph_new(falkor_pool *pool, const char *name) {
+    size_t length = strlen(name);
+    falkor_graph *graph = calloc(1, sizeof *graph + length + 1);
+    if (!graph)
+        return NULL;
+    if (!falkor__names_begin(&graph->names)) {
+        free(graph);
+        return NULL;
+    }
+    graph->pool = pool;
+    graph->length = length;
+    memcpy(graph->name, name, length + 1);
+    return graph;
+}
+
+static void falkor__graph_destroy(falkor_graph *graph) {
+    falkor__names_end(&graph->names);
+    free(graph);
+}
+
+falkor_graph *falkor_select_graph(falkor_pool *pool, const char *name) {
+    if (pool && !name)
+        name = falkor__pool_config(pool)->graph;
+    if (!pool || !name || !*name)
+        return NULL;
+    falkor__client *client = falkor__client_of(pool);
+    falkor__mutex_lock(&client->mutex);
+    falkor_graph *graph = client->first;
+    while (graph && strcmp(graph->name, name) != 0)
+        graph = graph->next;
+    if (!graph && (graph = falkor__graph_new(pool, name)) != NULL) {
+        graph->next = client->first;
+        client->first = graph;
+    }
+    if (graph)
+        graph->selected++;
+    falkor__mutex_unlock(&client->mutex);
+    return graph;
+}
+
+void falkor_graph_free(falkor_graph *graph) {
+    if (!graph)
+        return;
+    falkor__client *client = falkor__client_of(graph->pool);
+    falkor__mutex_lock(&client->mutex);
+    bool last = --graph->selected == 0;
+    falkor_graph **at = &client->first;
+    while (last && *at != graph)
+        at = &(*at)->next;
+    if (last)
+        *at = graph->next;
+    falkor__mutex_unlock(&client->mutex);
+    if (last)
+        falkor__graph_destroy(graph);
+}
+
+/* ---- one attempt ------------------------------------------------------ */
+
+/* What a command does to the session that it is sent in. A session that is not
+   as it was is not given to anybody else. */
+enum {
+    FALKOR__SESSION_MULTI = 1, FALKOR__SESSION_WATCH = 2,
+    FALKOR__SESSION_OTHER = 4
+};
+typedef struct falkor__session_effect {
+    const char *command;
+    unsigned sets, clears;
+} falkor__session_effect;
+static const falkor__session_effect falkor__session_effects[] = {
+    {"MULTI", FALKOR__SESSION_MULTI, 0},
+    {"EXEC", 0, FALKOR__SESSION_MULTI | FALKOR__SESSION_WATCH},
+    {"DISCARD", 0, FALKOR__SESSION_MULTI | FALKOR__SESSION_WATCH},
+    {"WATCH", FALKOR__SESSION_WATCH, 0},
+    {"UNWATCH", 0, FALKOR__SESSION_WATCH},
+    {"ASKING", FALKOR__SESSION_OTHER, 0},
+    {"AUTH", FALKOR__SESSION_OTHER, 0},
+    {"CLIENT", FALKOR__SESSION_OTHER, 0},
+    {"HELLO", FALKOR__SESSION_OTHER, 0},
+    {"MONITOR", FALKOR__SESSION_OTHER, 0},
+    {"PSUBSCRIBE", FALKOR__SESSION_OTHER, 0},
+    {"PSYNC", FALKOR__SESSION_OTHER, 0},
+    {"QUIT", FALKOR__SESSION_OTHER, 0},
+    {"READONLY", FALKOR__SESSION_OTHER, 0},
+    {"READWRITE", FALKOR__SESSION_OTHER, 0},
+    {"RESET", FALKOR__SESSION_OTHER, 0},
+    {"SELECT", FALKOR__SESSION_OTHER, 0},
+    {"SSUBSCRIBE", FALKOR__SESSION_OTHER, 0},
+    {"SUBSCRIBE", FALKOR__SESSION_OTHER, 0},
+    {"SYNC", FALKOR__SESSION_OTHER, 0},
+};
+
+static const falkor__session_effect *falkor__session_of(const char *command,
+                                                        size_t length) {
+    size_t rows = sizeof falkor__session_effects /
+        sizeof *falkor__session_effects;
+    for (size_t i = 0; i < rows; i++) {
+        const falkor__session_effect *row = &falkor__session_effects[i];
+        if (strlen(row->command) == length &&
+            strncasecmp(row->command, command, length) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+typedef struct falkor__call falkor__call;
+struct falkor__call {
+    falkor_pool *pool;
+    falkor_graph *graph;                /* NULL: a plain command */
+    falkor_call_options options;
+    falkor__reply_kind kind;
+    struct iovec pieces[4];             /* the request */
+    size_t piece_count;
+    falkor__buffer head, params;        /* own the pieces' text */
+    const falkor__session_effect *session;  /* of a command; NULL: none */
+    int64_t deadline_ns;
+    falkor_status (*attempt)(falkor__call *call, falkor_error *error);
+    falkor_row_fn on_row;
+    void *ctx;
+    size_t rows_seen;
+    falkor_result *reply;
+    falkor__phase phase;                /* of the last attempt */
+};
+
+/* When the whole call must be over. */
+static int64_t falkor__call_deadline(const falkor__call *call) {
+    const falkor__config *config = falkor__pool_config(call->pool);
+    if (call->options.timeout_ms)
+        return falkor__deadline(call->options.timeout_ms);
+    int64_t wait = falkor__deadline(config->pool_timeout_ms);
+    return wait == FALKOR__NEVER || config->socket_timeout_ms < 0
+        ? FALKOR__NEVER
+        : wait + config->socket_timeout_ms * FALKOR__NS_PER_MS;
+}
+
+/* When one attempt's use of a connection must be over. Nothing is sent when
+   that is now: a write would run for nobody. */
+static falkor_status falkor__exchange_deadline(const falkor__call *call,
+                                               int64_t *deadline_ns,
+                                               falkor_error *error) {
+    int timeout_ms = falkor__pool_config(call->pool)->socket_timeout_ms;
+    int64_t now = falkor_now_ns();
+    *deadline_ns = call->deadline_ns;
+    if (now >= call->deadline_ns)
+        return falkor__fail(error, FALKOR_ERR_POOL_TIMEOUT, ETIMEDOUT,
+            "time ended before the query was sent");
+    if (!call->options.timeout_ms && timeout_ms >= 0 &&
+        now + timeout_ms * FALKOR__NS_PER_MS < *deadline_ns)
+        *deadline_ns = now + timeout_ms * FALKOR__NS_PER_MS;
+    return FALKOR_OK;
+}
+
+/* Turns the server's error reply into the call's status. */
+static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
+    size_t length;
+    const char *text = falkor__reply_error(call->reply, &length);
+    if (!text)
+        return FALKOR_OK;
+    call->phase = FALKOR__PHASE_REPLIED;
+    return falkor__fail(error, falkor__classify(text, length), 0, "%s", text);
+}
+
+/* Looks up the names that the reply has and our snapshot had not. */
+static falkor_status falkor__complete_names(falkor__call *call,
+                                            falkor__link *link,
+                                            int64_t deadline_ns,
+                                            falkor_error *error) {
+    falkor__schema *schema;
+    if (!falkor__reply_unresolved(call->reply))
+        return FALKOR_OK;
+    falkor_status status = falkor__names_fetch(&call->graph->names, link,
+        call->graph->name, deadline_ns, &schema, error);
+    if (status)
+        return status;
+    size_t missing = falkor__reply_resolve(call->reply, schema);
+    falkor__schema_release(schema);
+    if (missing)
+        return falkor__fail(error, FALKOR_ERR_STALE, 0, "%zu names in the "
+            "reply are not in graph \"%s\" any more: it was changed meanwhile",
+            missing, call->graph->name);
+    return FALKOR_OK;
+}
+
+/* Rows as they arrive: a name that is missing cannot be asked for on this
+   link, which is in the middle of a reply. */
+static falkor_status falkor__stream_rows(falkor__call *call,
+                                         falkor__link *link,
+                                         int64_t deadline_ns,
+                                         falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    while (!status && falkor__reply_row_ready(call->reply)) {
+        if (falkor__reply_unresolved(call->reply))
+            return falkor__fail(error, FALKOR_ERR_STALE, 0, "a row has a name "
+                "that graph \"%s\" did not have: it was changed meanwhile",
+                call->graph->name);
+        call->rows_seen++;
+        if (!call->on_row(call->ctx, call->reply))
+            return FALKOR_OK;
+        status = falkor__reply_next(call->reply, error);
+        if (!status)
+            status = falkor__link_read(link, call->reply, deadline_ns, error);
+    }
+    return status;
+}
+
+/* A place for the reply, with the names known so far. Rows that come one by
+   one need them before the first; a graph that is not there yet has none, and
+   the query will say so itself. */
+static falkor_status falkor__expect_reply(falkor__call *call,
+                                          falkor__link *link,
+                                          int64_t deadline_ns,
+                                          falkor_error *error) {
+    falkor__schema *schema = NULL;
+    falkor_status status = FALKOR_OK;
+    if (call->graph)
+        schema = falkor__names_get(&call->graph->names);
+    if (call->kind == FALKOR__REPLY_ROWS && !schema)
+        status = falkor__names_fetch(&call->graph->names, link,
+            call->graph->name, deadline_ns, &schema, error);
+    if (status && status != FALKOR_ERR_QUERY)
+        return status;
+    call->reply = falkor__reply_new(call->kind, schema,
+                                    &falkor__default_limits);
+    falkor__schema_release(schema);
+    return call->reply ? FALKOR_OK
+        : falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                       "out of memory for a result");
+}
+
+/* Sends the request and reads the reply. */
+static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
+                                      int64_t deadline_ns,
+                                      falkor_error *error) {
+    bool sent;
+    if (call->session)
+        falkor__link_mark(link, call->session->sets, 0);
+    falkor_status status = falkor__link_send(link, call->pieces,
+        call->piece_count, deadline_ns, &sent, error);
+    if (sent)
+        call->phase = FALKOR__PHASE_SENT;
+    if (!status)
+        status = falkor__link_read(link, call->reply, deadline_ns, error);
+    if (!status && call->kind == FALKOR__REPLY_ROWS)
+        status = falkor__stream_rows(call, link, deadline_ns, error);
+    if (!status && call->session)
+        falkor__link_mark(link, 0, call->session->clears);
+    return status ? status : falkor__refused(call, error);
+}
+
+/* All that one attempt does on its connection. */
+static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
+                                      falkor_error *error) {
+    int64_t deadline_ns;
+    falkor_status status = falkor__exchange_deadline(call, &deadline_ns,
+                                                     error);
+    if (!status)
+        status = falkor__expect_reply(call, link, deadline_ns, error);
+    if (!status)
+        status = falkor__converse(call, link, deadline_ns, error);
+    if (!status && call->graph && falkor__reply_done(call->reply))
+        status = falkor__complete_names(call, link, deadline_ns, error);
+    if (status == FALKOR_ERR_STALE)
+        falkor__names_drop(&call->graph->names);
+    return status;
+}
+
+/* One attempt: a connection, the exchange, the connection back. */
+static falkor_status falkor__attempt(falkor__call *call, falkor_error *error) {
+    falkor_conn *conn = call->options.conn;
+    call->phase = FALKOR__PHASE_UNSENT;
+    falkor_result_free(call->reply);
+    call->reply = NULL;
+    if (!conn) {
+        int64_t limit = falkor__deadline(
+            falkor__pool_config(call->pool)->pool_timeout_ms);
+        falkor_status status = falkor__pool_acquire(call->pool,
+            limit < call->deadline_ns ? limit : call->deadline_ns, true,
+            &conn, error);
+        if (status)
+            return status;
+    }
+    falkor_status status = falkor__exchange(call,
+        falkor__conn_link(call->pool, conn), error);
+    if (!call->options.conn)
+        falkor_release(conn);
+    return status;
+}
+
+/* ---- the loop --------------------------------------------------------- */
+
+static double falkor__jitter(void) {
+    static _Thread_local uint64_t state;
+    if (!state)
+        state = (uint64_t)falkor_now_ns() ^ (uint64_t)(uintptr_t)&state;
+    return falkor__random(&state);
+}
+
+/* How often this call may be repeated. */
+static int falkor__retries_of(const falkor__call *call) {
+    int wanted = call->options.max_retries;
+    if (call->options.conn || wanted < 0)
+        return 0;
+    return wanted ? wanted : falkor__pool_config(call->pool)->max_retries;
+}
+
+/* Whether it is safe and of use to try again after this attempt. A stale
+   snapshot is mended by a new attempt, as long as nobody has seen a row. */
+static bool falkor__worth_retry(const falkor__call *call,
+                                falkor_status status) {
+    bool repeatable = call->options.read_only || call->options.idempotent;
+    if (call->rows_seen)
+        return false;
+    if (status == FALKOR_ERR_STALE)
+        return repeatable;
+    return falkor__may_retry(status, call->phase, repeatable);
+}
+
+/* Waits before the next attempt: false when there is no time for one. */
+static bool falkor__back_off(falkor__call *call, int attempt, int retries,
+                             const falkor_error *error) {
+    const falkor__config *config = falkor__pool_config(call->pool);
+    int delay_ms = falkor__backoff_ms(&(falkor__policy){
+        .initial_delay_ms = config->retry_initial_delay_ms,
+        .max_delay_ms = config->retry_max_delay_ms,
+        .base = config->retry_base, .jitter = config->retry_jitter},
+        attempt, falkor__jitter());
+    int64_t until = falkor__deadline(delay_ms);
+    char quoted[sizeof error->message + 16];
+    if (until >= call->deadline_ns)
+        return false;
+    falkor__count(&falkor__pool_counters(call->pool)->retries);
+    falkor__event(config, (falkor__event_head){
+        .level = FALKOR_EVENT_WARNING, .name = "query_retry",
+        .status = error->status, .attempt = attempt, .delay_ms = delay_ms},
+        "attempt=%d max_retries=%d delay_ms=%d error=%s", attempt, retries,
+        delay_ms, falkor__quote(quoted, sizeof quoted, error->message));
+    return falkor__pool_sleep(call->pool, until);
+}
+
+/* Says in the error how it ended, and counts it. */
+static void falkor__conclude(falkor__call *call, falkor_status status,
+                             int attempts, bool maybe, falkor_error *error) {
+    falkor__counters *counters = falkor__pool_counters(call->pool);
+    char quoted[sizeof error->message + 16];
+    if (call->attempt == falkor__attempt) {     /* opening is no query */
+        falkor__count(&counters->queries);
+        falkor__count(&counters->errors[status]);
+    }
+    if (!status) {
+        falkor__error_clear(error);
+    } else if (attempts > 1) {
+        size_t length = strlen(error->message);
+        snprintf(error->message + length, sizeof error->message - length,
+                 " (attempt %d, the last)", attempts);
+        falkor__event(falkor__pool_config(call->pool), (falkor__event_head){
+            .level = FALKOR_EVENT_ERROR, .name = "query_failed_after_retries",
+            .status = status, .attempt = attempts}, "attempts=%d error=%s",
+            attempts, falkor__quote(quoted, sizeof quoted, error->message));
+    }
+    error->attempts = attempts;
+    error->maybe_executed = status && maybe;
+}
+
+/* Attempts until it works, or must not or cannot be repeated. */
+static falkor_status falkor__run(falkor__call *call, falkor_error *error) {
+    int attempt = 1, retries = falkor__retries_of(call);
+    bool maybe = false;
+    falkor_status status;
+    call->deadline_ns = falkor__call_deadline(call);
+    while ((status = call->attempt(call, error)) != FALKOR_OK) {
+        maybe = maybe || (!call->options.read_only &&
+                          falkor__maybe_executed(status, call->phase));
+        if (attempt > retries || !falkor__worth_retry(call, status) ||
+            !falkor__back_off(call, attempt, retries, error))
+            break;
+        attempt++;
+    }
+    falkor__conclude(call, status, attempt, maybe, error);
+    return status;
+}
+
+/* ---- queries ---------------------------------------------------------- */
+
+/* A call before its request is written. falkor__call_end frees what it owns;
+   the reply is taken out before, where it is wanted. */
+static void falkor__call_begin(falkor__call *call, falkor_pool *pool,
+                               const falkor_call_options *options) {
+    call->pool = pool;
+    call->graph = NULL;
+    call->options = options ? *options : (falkor_call_options){0};
+    call->kind = FALKOR__REPLY_QUERY;
+    call->piece_count = 0;
+    call->session = NULL;
+    call->attempt = falkor__attempt;
+    call->on_row = NULL;
+    call->rows_seen = 0;
+    call->reply = NULL;
+    falkor__buffer_begin(&call->head);
+    falkor__buffer_begin(&call->params);
+}
+
+static void falkor__call_end(falkor__call *call) {
+    falkor_result_free(call->reply);
+    falkor__buffer_end(&call->head);
+    falkor__buffer_end(&call->params);
+}
+
+/* What no attempt would mend. */
+static falkor_status falkor__call_check(const falkor__call *call,
+                                        falkor_error *error) {
+    const falkor_call_options *options = &call->options;
+    if (falkor__pool_config(call->pool)->driver.open)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "this pool has a "
+            "driver of its own: queries need the built-in one");
+    if (options->conn && !falkor__conn_link(call->pool, options->conn))
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "options.conn is "
+            "not held, or of another pool: acquire it from this one");
+    if (options->timeout_ms < -1 || options->server_timeout_ms < 0 ||
+        options->max_retries < -1)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "timeout_ms %d, "
+            "server_timeout_ms %d, max_retries %d: none may be negative, but "
+            "-1 for ever (timeout_ms) or none (max_retries)",
+            options->timeout_ms, options->server_timeout_ms,
+            options->max_retries);
+    return FALKOR_OK;
+}
+
+static void falkor__add_piece(falkor__call *call, const char *text,
+                              size_t length) {
+    if (length)
+        call->pieces[call->piece_count++] =
+            (struct iovec){(void *)(uintptr_t)text, length};
+}
+
+/* Writes the request: what stands before the query, the parameters, the query
+   where it lies, what stands behind it. */
+static falkor_status falkor__write_query(falkor__call *call,
+                                         const char *cypher,
+                                         const falkor_param *params,
+                                         falkor_error *error) {
+    falkor__buffer *head = &call->head;
+    const char *command = call->options.read_only ? "GRAPH.RO_QUERY"
+                                                  : "GRAPH.QUERY";
+    int server_ms = call->options.server_timeout_ms;
+    size_t length = strlen(cypher);
+    falkor_status status = falkor__encode_params(params, &call->params,
+                                                 error);
+    if (status)
+        return status;
+    falkor__buffer_format(head, "*%d\r\n", server_ms ? 6 : 4);
+    falkor__buffer_argument(head, command, strlen(command));
+    falkor__buffer_argument(head, call->graph->name, call->graph->length);
+    falkor__buffer_format(head, "$%zu\r\n", call->params.length + length);
+    size_t before = head->length;
+    falkor__buffer_format(head, "\r\n$9\r\n--compact\r\n");
+    if (server_ms) {
+        char text[16];
+        int digits = snprintf(text, sizeof text, "%d", server_ms);
+        falkor__buffer_argument(head, "TIMEOUT", 7);
+        falkor__buffer_argument(head, text, (size_t)digits);
+    }
+    if (head->failed)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "out of memory for the request");
+    falkor__add_piece(call, head->text, before);
+    falkor__add_piece(call, call->params.text, call->params.length);
+    falkor__add_piece(call, cypher, length);
+    falkor__add_piece(call, head->text + before, head->length - before);
+    return FALKOR_OK;
+}
+
+/* The begin of every query call: outputs, arguments, the request. The call is
+   to be ended also after a failure, but for the first two. */
+static falkor_status falkor__query_begin(falkor__call *call,
+                                         falkor_graph *graph,
+                                         const falkor_call_options *options,
+                                         const char *cypher,
+                                         const falkor_param *params,
+                                         falkor_error *error) {
+    falkor__call_begin(call, graph->pool, options);
+    call->graph = graph;
+    falkor_status status = falkor__call_check(call, error);
+    return status ? status
+        : falkor__write_query(call, cypher, params, error);
+}
+
+/* Sets the outputs to nothing and refuses what cannot even begin. */
+static falkor_status falkor__enter(const void *object, const char *what,
+                                   const void *text, falkor_result **result,
+                                   falkor_error *error) {
+    falkor__error_clear(error);
+    if (result)
+        *result = NULL;
+    if (!object)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "the %s is NULL",
+                            what);
+    if (!text)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+                            "nothing to send: the text is NULL");
+    return FALKOR_OK;
+}
+
+/* Hands the reply to the caller who wants it. */
+static void falkor__give(falkor__call *call, falkor_status status,
+                         falkor_result **result) {
+    if (status || !result)
+        return;
+    *result = call->reply;
+    call->reply = NULL;
+}
+
+falkor_status falkor_query_with(falkor_graph *graph,
+    const falkor_call_options *options, const char *cypher,
+    const falkor_param *params, falkor_result **result, falkor_error *error) {
+    falkor_error own;
+    falkor__call call;
+    if (!error)
+        error = &own;
+    falkor_status status = falkor__enter(graph, "graph", cypher, result,
+                                         error);
+    if (status)
+        return status;
+    status = falkor__query_begin(&call, graph, options, cypher, params, error);
+    if (!status)
+        status = falkor__run(&call, error);
+    falkor__give(&call, status, result);
+    falkor__call_end(&call);
+    return status;
+}
+
+falkor_status falkor_query(falkor_graph *graph, const char *cypher,
+    const falkor_param *params, falkor_result **result, falkor_error *error) {
+    return falkor_query_with(graph, NULL, cypher, params, result, error);
+}
+
+falkor_status falkor_ro_query(falkor_graph *graph, const char *cypher,
+    const falkor_param *params, falkor_result **result, falkor_error *error) {
+    return falkor_query_with(graph,
+        &(falkor_call_options){.read_only = true}, cypher, params, result,
+        error);
+}
+
+/* Shows the rows of a result that was read whole, one by one, as long as the
+   time of the call allows. */
+static falkor_status falkor__each_row(falkor__call *call,
+                                      falkor_error *error) {
+    size_t rows = falkor_result_rows(call->reply);
+    for (size_t row = 0; row < rows; row++) {
+        falkor_result view;
+        if (call->deadline_ns != FALKOR__NEVER &&
+            falkor_now_ns() >= call->deadline_ns) {
+            falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
+                "time ended at row %zu of %zu: the query itself was done",
+                row, rows);
+            error->maybe_executed = !call->options.read_only;
+            return error->status;
+        }
+        view = *call->reply;
+        view.rows = 1;
+        view.base_shift = 0;
+        view.segments[0] = (falkor_value *)(uintptr_t)
+            falkor_result_value(call->reply, row, 0);
+        if (!call->on_row(call->ctx, &view))
+            break;
+    }
+    call->reply->rows = 0;
+    return FALKOR_OK;
+}
+
+falkor_status falkor_query_each(falkor_graph *graph,
+    const falkor_call_options *options, const char *cypher,
+    const falkor_param *params, falkor_row_fn on_row, void *ctx,
+    falkor_result **result, falkor_error *error) {
+    falkor_error own;
+    falkor__call call;
+    if (!error)
+        error = &own;
+    falkor_status status = falkor__enter(graph, "graph", cypher, result,
+                                         error);
+    if (!status && !on_row)
+        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "on_row is NULL");
+    if (status)
+        return status;
+    status = falkor__query_begin(&call, graph, options, cypher, params, error);
+    call.on_row = on_row;
+    call.ctx = ctx;
+    if (call.options.read_only)
+        call.kind = FALKOR__REPLY_ROWS;
+    if (!status)
+        status = falkor__run(&call, error);
+    if (!status && call.kind == FALKOR__REPLY_QUERY)
+        status = falkor__each_row(&call, error);
+    falkor__give(&call, status, result);
+    falkor__call_end(&call);
+    return status;
+}
+
+/* ---- plain commands --------------------------------------------------- */
+
+static falkor_status falkor__write_command(falkor__call *call, size_t argc,
+                                           const char *const *argv,
+                                           const size_t *lengths,
+                                           falkor_error *error) {
+    falkor__buffer *head = &call->head;
+    falkor__buffer_format(head, "*%zu\r\n", argc);
+    for (size_t i = 0; i < argc; i++) {
+        if (!argv[i])
+            return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+                                "argv[%zu] is NULL", i);
+        falkor__buffer_argument(head, argv[i],
+                                lengths ? lengths[i] : strlen(argv[i]));
+    }
+    if (head->failed)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "out of memory for the request");
+    falkor__add_piece(call, head->text, head->length);
+    call->session = falkor__session_of(argv[0],
+        lengths ? lengths[0] : strlen(argv[0]));
+    return FALKOR_OK;
+}
+
+falkor_status falkor_command(falkor_pool *pool,
+    const falkor_call_options *options, size_t argc, const char *const *argv,
+    const size_t *lengths, falkor_result **result, falkor_error *error) {
+    falkor_error own;
+    falkor__call call;
+    if (!error)
+        error = &own;
+    falkor_status status = falkor__enter(pool, "pool", argc ? argv : NULL,
+                                         result, error);
+    if (status)
+        return status;
+    falkor__call_begin(&call, pool, options);
+    call.kind = FALKOR__REPLY_PLAIN;
+    status = falkor__call_check(&call, error);
+    if (!status)
+        status = falkor__write_command(&call, argc, argv, lengths, error);
+    if (!status)
+        status = falkor__run(&call, error);
+    falkor__give(&call, status, result);
+    falkor__call_end(&call);
+    return status;
+}
+
+/* ---- the pool's life -------------------------------------------------- */
+
+falkor_status falkor_pool_create(const falkor_options *options,
+                                 falkor_pool **pool, falkor_error *error) {
+    falkor__config config;
+    falkor__error_clear(error);
+    if (!pool)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "pool is NULL");
+    *pool = NULL;
+    falkor__client *client = calloc(1, sizeof *client);
+    if (!client || !falkor__mutex_init(&client->mutex)) {
+        free(client);
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "out of memory for a pool");
+    }
+    falkor_status status = falkor__config_make(options, &config, error);
+    if (!status)
+        status = falkor__pool_new(&config, pool, error);
+    if (status) {
+        falkor__mutex_destroy(&client->mutex);
+        free(client);
+        return status;
+    }
+    *falkor__pool_client(*pool) = client;
+    return FALKOR_OK;
+}
+
+/* Runs one call on the connection that opens the pool, and ends it. */
+static falkor_status falkor__run_on(falkor__call *call, falkor_conn *conn,
+                                    falkor__call *opening,
+                                    falkor_error *error) {
+    call->deadline_ns = opening->deadline_ns;
+    call->options.conn = conn;
+    falkor_status status = falkor__attempt(call, error);
+    opening->phase = call->phase;
+    return status;
+}
+
+/* Any answer about the graph proves that graph queries work: that it is not
+   there yet, or, when it is only our probe, that we may not read it. */
+static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
+                                   falkor_graph *graph, falkor_error *error) {
+    falkor__call call;
+    bool named = falkor__pool_config(opening->pool)->graph != NULL;
+    falkor_status status = falkor__query_begin(&call, graph,
+        &(falkor_call_options){.read_only = true}, "RETURN 1", NULL, error);
+    if (!status)
+        status = falkor__run_on(&call, conn, opening, error);
+    if (status && call.phase == FALKOR__PHASE_REPLIED &&
+        (falkor__is_empty_key(error->message) ||
+         (status == FALKOR_ERR_AUTH && !named)))
+        status = FALKOR_OK;
+    falkor__call_end(&call);
+    return status;
+}
+
+/* Splits the words of a CONSTRAINT statement and writes the command. */
+static falkor_status falkor__write_constraint(falkor__call *call,
+                                              const char *graph,
+                                              const char *statement,
+                                              falkor_error *error) {
+    const char *argv[FALKOR__SCHEMA_WORDS] = {"GRAPH.CONSTRAINT", "CREATE",
+                                              graph};
+    size_t argc = 3;
+    char *words = strdup(statement), *rest = NULL;
+    char *word = words ? strtok_r(words, " \t\r\n", &rest) : NULL;
+    for (; word && argc < FALKOR__SCHEMA_WORDS;
+         word = strtok_r(NULL, " \t\r\n", &rest))
+        argv[argc++] = word;
+    falkor_status status = word || !words
+        ? falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "schema statement "
+            "\"CONSTRAINT %s\": more than %d words", statement,
+            FALKOR__SCHEMA_WORDS - 3)
+        : falkor__write_command(call, argc, argv, NULL, error);
+    free(words);
+    return status;
+}
+
+/* One statement of options.schema: Cypher, or the arguments of
+   GRAPH.CONSTRAINT CREATE. What exists already is no harm. */
+static falkor_status falkor__run_schema(falkor__call *opening,
+                                        falkor_conn *conn,
+                                        falkor_graph *graph,
+                                        const char *statement,
+                                        falkor_error *error) {
+    static const char prefix[] = "CONSTRAINT ";
+    falkor__call call;
+    falkor_status status;
+    if (strncmp(statement, prefix, sizeof prefix - 1) == 0) {
+        falkor__call_begin(&call, opening->pool, NULL);
+        call.kind = FALKOR__REPLY_PLAIN;
+        status = falkor__write_constraint(&call, graph->name,
+            statement + sizeof prefix - 1, error);
+    } else {
+        status = falkor__query_begin(&call, graph, NULL, statement, NULL,
+                                     error);
+    }
+    if (!status)
+        status = falkor__run_on(&call, conn, opening, error);
+    if (status && call.phase == FALKOR__PHASE_REPLIED &&
+        (strstr(error->message, "already indexed") ||
+         strstr(error->message, "already exists")))
+        status = FALKOR_OK;
+    falkor__call_end(&call);
+    return status;
+}
+
+/* What opening does on its first connection. */
+static falkor_status falkor__open_on(falkor__call *opening, falkor_conn *conn,
+                                     falkor_error *error) {
+    const falkor__config *config = falkor__pool_config(opening->pool);
+    if (config->driver.open)
+        return FALKOR_OK;
+    falkor_graph *graph = falkor_select_graph(opening->pool,
+        config->graph ? config->graph : FALKOR__PROBE_GRAPH);
+    if (!graph)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "out of memory for a graph");
+    falkor_status status = falkor__prove(opening, conn, graph, error);
+    for (char **at = config->schema; at && *at && !status; at++)
+        status = falkor__run_schema(opening, conn, graph, *at, error);
+    falkor_graph_free(graph);
+    return status;
+}
+
+static falkor_status falkor__attempt_open(falkor__call *call,
+                                          falkor_error *error) {
+    falkor_conn *conn;
+    call->phase = FALKOR__PHASE_UNSENT;
+    falkor_status status = falkor__pool_start(call->pool, call->deadline_ns,
+                                              &conn, error);
+    if (status || !conn)
+        return status;
+    status = falkor__open_on(call, conn, error);
+    return falkor__pool_finish(call->pool, conn, status, error);
+}
+
+falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error) {
+    falkor_error own;
+    falkor__call call;
+    if (!error)
+        error = &own;
+    falkor_status status = falkor__enter(pool, "pool", "", NULL, error);
+    if (status)
+        return status;
+    falkor__call_begin(&call, pool,
+                       &(falkor_call_options){.idempotent = true});
+    call.attempt = falkor__attempt_open;
+    status = falkor__run(&call, error);
+    falkor__call_end(&call);
+    return status;
+}
+
+void falkor_pool_free(falkor_pool *pool) {
+    if (!pool)
+        return;
+    falkor__client *client = falkor__client_of(pool);
+    falkor__pool_destroy(pool);
+    while (client->first) {
+        falkor_graph *graph = client->first;
+        client->first = graph->next;
+        falkor__graph_destroy(graph);
+    }
+    falkor__mutex_destroy(&client->mutex);
+    free(client);
+}

@@ -1,0 +1,349 @@
+/* The encoder: parameters as the text of a query's CYPHER header, and the
+   request's other pieces. No input can change the query: every value is
+   written as a literal of its own type, and what has no literal is refused
+   before anything is sent. Knows nothing of connections. */
+#include "internal.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- buffer ----------------------------------------------------------- */
+
+void falkor__buffer_begin(falkor__buffer *buffer) {
+    buffer->text = buffer->inside;
+    buffer->length = 0;
+    buffer->size = sizeof buffer->inside;
+    buffer->failed = false;
+}
+
+void falkor__buffer_end(falkor__buffer *buffer) {
+    if (buffer->text != buffer->inside)
+        free(buffer->text);
+}
+
+static bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
+    bool inside = buffer->text == buffer->inside;
+    size_t size = buffer->size;
+    while (size - buffer->length < more) {
+        if (size > SIZE_MAX / 2)
+            return false;
+        size *= 2;
+    }
+    char *text = realloc(inside ? NULL : buffer->text, size);
+    if (!text)
+        return false;
+    if (inside)
+        memcpy(text, buffer->inside, buffer->length);
+    buffer->text = text;
+    buffer->size = size;
+    return true;
+}
+
+void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
+                        size_t length) {
+    if (buffer->failed || (buffer->size - buffer->length < length &&
+                           !falkor__buffer_grow(buffer, length))) {
+        buffer->failed = true;
+        return;
+    }
+    memcpy(buffer->text + buffer->length, bytes, length);
+    buffer->length += length;
+}
+
+void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...) {
+    char text[64];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    falkor__buffer_add(buffer, text, (size_t)length);
+}
+
+void falkor__buffer_argument(falkor__buffer *buffer, const char *bytes,
+                             size_t length) {
+    falkor__buffer_format(buffer, "$%zu\r\n", length);
+    falkor__buffer_add(buffer, bytes, length);
+    falkor__buffer_add(buffer, "\r\n", 2);
+}
+
+/* ---- values ----------------------------------------------------------- */
+
+/* Deeper values are refused. FalkorDB's parser takes time exponential in the
+   depth of nested lists and maps, and its TIMEOUT does not end it. */
+#define FALKOR__PARAM_DEPTH 16
+
+typedef struct falkor__encoder {
+    falkor__buffer *out;
+    const char *name;           /* of the parameter, for messages */
+    falkor_error *error;
+} falkor__encoder;
+
+static falkor_status falkor__encode_value(falkor__encoder *e,
+                                          const falkor_value *value,
+                                          int depth);
+
+static falkor_status falkor__refuse(falkor__encoder *e, const char *what) {
+    return falkor__fail(e->error, FALKOR_ERR_ARGUMENT, 0,
+        "parameter \"%s\": %s", e->name, what);
+}
+
+static void falkor__put(falkor__encoder *e, const char *text) {
+    falkor__buffer_add(e->out, text, strlen(text));
+}
+
+/* In double quotes; only the quote and the backslash are escaped, all other
+   bytes travel as they are. */
+static falkor_status falkor__encode_string(falkor__encoder *e,
+                                           const char *bytes, size_t length) {
+    if (length && memchr(bytes, '\0', length))
+        return falkor__refuse(e, "a string with a NUL byte cannot travel: "
+                                 "encode it, as base64 or hex");
+    size_t from = 0;
+    falkor__put(e, "\"");
+    for (size_t i = 0; i < length; i++) {
+        if (bytes[i] != '"' && bytes[i] != '\\')
+            continue;
+        falkor__buffer_add(e->out, bytes + from, i - from);
+        falkor__put(e, "\\");
+        from = i;
+    }
+    falkor__buffer_add(e->out, bytes + from, length - from);
+    falkor__put(e, "\"");
+    return FALKOR_OK;
+}
+
+/* digits 17 for a double, 9 for a float: what reads back the same. With a
+   point or an exponent, whatever the locale: else it would be an integer. */
+static falkor_status falkor__encode_real(falkor__encoder *e, double real,
+                                         int digits) {
+    char text[64], plain[64];
+    size_t at = 0;
+    bool whole = true;
+    if (!isfinite(real))
+        return falkor__refuse(e, isnan(real)
+            ? "NaN cannot travel: send null or a string"
+            : "an infinity cannot travel: send null or a string");
+    snprintf(text, sizeof text, "%.*g", digits, real);
+    for (const char *p = text; *p; p++) {
+        bool known = strchr("0123456789+-e", *p) != NULL;
+        whole = whole && known && *p != 'e';
+        if (known)
+            plain[at++] = *p;
+        else if (at && plain[at - 1] != '.')
+            plain[at++] = '.';          /* the locale's, of any length */
+    }
+    falkor__buffer_add(e->out, plain, at);
+    if (whole)
+        falkor__put(e, ".0");
+    return FALKOR_OK;
+}
+
+/* A key or a name, in backticks. */
+static falkor_status falkor__encode_name(falkor__encoder *e,
+                                         const char *name) {
+    if (!name)
+        return falkor__refuse(e, "a key is NULL");
+    if (!*name)
+        return falkor__refuse(e, "an empty key cannot travel");
+    if (strchr(name, '`'))
+        return falkor__refuse(e, "a backtick in a key cannot travel");
+    falkor__put(e, "`");
+    falkor__put(e, name);
+    falkor__put(e, "`");
+    return FALKOR_OK;
+}
+
+static falkor_status falkor__encode_array(falkor__encoder *e,
+                                          const falkor_value *value,
+                                          int depth) {
+    falkor_status status = FALKOR_OK;
+    falkor__put(e, "[");
+    for (uint32_t i = 0; i < value->length && !status; i++) {
+        if (i)
+            falkor__put(e, ",");
+        status = falkor__encode_value(e, &value->as.items[i], depth + 1);
+    }
+    falkor__put(e, "]");
+    return status;
+}
+
+static falkor_status falkor__encode_map(falkor__encoder *e,
+                                        const falkor_value *value, int depth) {
+    falkor_status status = FALKOR_OK;
+    falkor__put(e, "{");
+    for (uint32_t i = 0; i < value->length && !status; i++) {
+        if (i)
+            falkor__put(e, ",");
+        status = falkor__encode_name(e, value->as.entries[i].key);
+        falkor__put(e, ":");
+        if (!status)
+            status = falkor__encode_value(e, &value->as.entries[i].value,
+                                          depth + 1);
+    }
+    falkor__put(e, "}");
+    return status;
+}
+
+static falkor_status falkor__encode_vector(falkor__encoder *e,
+                                           const falkor_value *value) {
+    falkor_status status = FALKOR_OK;
+    falkor__put(e, "[");
+    for (uint32_t i = 0; i < value->length && !status; i++) {
+        if (i)
+            falkor__put(e, ",");
+        status = falkor__encode_real(e, (double)value->as.vector[i], 9);
+    }
+    falkor__put(e, "]");
+    return status;
+}
+
+/* What point() takes. */
+static falkor_status falkor__encode_point(falkor__encoder *e,
+                                          const falkor_point *point) {
+    falkor__put(e, "{latitude:");
+    falkor_status status = falkor__encode_real(e, point->latitude, 17);
+    falkor__put(e, ",longitude:");
+    if (!status)
+        status = falkor__encode_real(e, point->longitude, 17);
+    falkor__put(e, "}");
+    return status;
+}
+
+/* What date(), localtime(), localdatetime() and duration() take. */
+static falkor_status falkor__encode_temporal(falkor__encoder *e,
+                                             const falkor_value *value) {
+    char text[FALKOR__ISO8601_SIZE];
+    size_t length = falkor__iso8601(value->type, value->as.seconds, text);
+    return falkor__encode_string(e, text, length);
+}
+
+static falkor_status falkor__encode_value(falkor__encoder *e,
+                                          const falkor_value *value,
+                                          int depth) {
+    if (depth > FALKOR__PARAM_DEPTH)
+        return falkor__refuse(e, "nested more than 16 deep, which the server "
+            "takes exponential time to parse: send it flatter, or as text");
+    if (!value->as.items && value->length)
+        return falkor__refuse(e, "a length, but the pointer is NULL");
+    switch (value->type) {
+    case FALKOR_NULL:
+        falkor__put(e, "null");
+        return FALKOR_OK;
+    case FALKOR_STRING:
+        return falkor__encode_string(e, value->as.string, value->length);
+    case FALKOR_INTEGER:
+        falkor__buffer_format(e->out, "%lld", (long long)value->as.integer);
+        return FALKOR_OK;
+    case FALKOR_BOOLEAN:
+        falkor__put(e, value->as.boolean ? "true" : "false");
+        return FALKOR_OK;
+    case FALKOR_DOUBLE:
+        return falkor__encode_real(e, value->as.real, 17);
+    case FALKOR_ARRAY:
+        return falkor__encode_array(e, value, depth);
+    case FALKOR_MAP:
+        return falkor__encode_map(e, value, depth);
+    case FALKOR_VECTORF32:
+        return falkor__encode_vector(e, value);
+    case FALKOR_POINT:
+        return value->as.point ? falkor__encode_point(e, value->as.point)
+                               : falkor__refuse(e, "a point that is NULL");
+    case FALKOR_DATETIME: case FALKOR_DATE: case FALKOR_TIME:
+    case FALKOR_DURATION:
+        return falkor__encode_temporal(e, value);
+    case FALKOR_NODE: case FALKOR_EDGE: case FALKOR_PATH:
+        return falkor__refuse(e, "a node, edge or path cannot travel: send "
+            "its id or its properties");
+    case FALKOR_UNKNOWN: case FALKOR_ERROR_REPLY:
+        break;
+    }
+    return falkor__refuse(e, "not a value: longer than UINT32_MAX, or of a "
+        "type that has no literal");
+}
+
+falkor_status falkor__encode_params(const falkor_param *params,
+                                    falkor__buffer *buffer,
+                                    falkor_error *error) {
+    falkor__encoder e = {.out = buffer, .error = error};
+    falkor_status status = FALKOR_OK;
+    if (params && params->name)
+        falkor__put(&e, "CYPHER ");
+    for (; params && params->name && !status; params++) {
+        e.name = params->name;
+        status = falkor__encode_name(&e, params->name);
+        falkor__put(&e, "=");
+        if (!status)
+            status = falkor__encode_value(&e, &params->value, 1);
+        falkor__put(&e, " ");
+    }
+    if (!status && buffer->failed)
+        status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                              "out of memory for the parameters");
+    return status;
+}
+
+/* ---- making values ---------------------------------------------------- */
+
+falkor_value falkor_null(void) {
+    return (falkor_value){.type = FALKOR_NULL};
+}
+
+falkor_value falkor_bool(bool boolean) {
+    falkor_value value = {.type = FALKOR_BOOLEAN};
+    value.as.boolean = boolean;
+    return value;
+}
+
+falkor_value falkor_int(int64_t integer) {
+    return (falkor_value){.type = FALKOR_INTEGER, .as.integer = integer};
+}
+
+falkor_value falkor_double(double real) {
+    return (falkor_value){.type = FALKOR_DOUBLE, .as.real = real};
+}
+
+/* A value of so many parts, or what stands for too many. */
+static falkor_value falkor__sized(falkor_type type, size_t length) {
+    falkor_value value = {.type = type, .length = (uint32_t)length};
+    if (length > UINT32_MAX)
+        value = (falkor_value){.type = FALKOR_UNKNOWN};
+    return value;
+}
+
+falkor_value falkor_string_n(const char *bytes, size_t length) {
+    if (!bytes)
+        return falkor_null();
+    falkor_value value = falkor__sized(FALKOR_STRING, length);
+    value.as.string = bytes;
+    return value;
+}
+
+falkor_value falkor_string(const char *text) {
+    return falkor_string_n(text, text ? strlen(text) : 0);
+}
+
+falkor_value falkor_array(const falkor_value *items, size_t count) {
+    if (!items)
+        return falkor_null();
+    falkor_value value = falkor__sized(FALKOR_ARRAY, count);
+    value.as.items = items;
+    return value;
+}
+
+falkor_value falkor_map(const falkor_entry *entries, size_t count) {
+    if (!entries)
+        return falkor_null();
+    falkor_value value = falkor__sized(FALKOR_MAP, count);
+    value.as.entries = entries;
+    return value;
+}
+
+falkor_value falkor_vectorf32(const float *floats, size_t count) {
+    if (!floats)
+        return falkor_null();
+    falkor_value value = falkor__sized(FALKOR_VECTORF32, count);
+    value.as.vector = floats;
+    return value;
+}
