@@ -38,7 +38,7 @@ install() {
     say "installing $*"
     (
         flock -w 600 9
-        apt_install "$@" >&2 || { timeout "$NET_TIMEOUT" apt-get -qq update >&2 && apt_install "$@" >&2; }
+        apt_install "$@" >/dev/null 2>&1 || { timeout "$NET_TIMEOUT" apt-get -qq update && apt_install "$@" >/dev/null; }
     ) 9</var/lib/dpkg || die "apt-get could not install $*"
 }
 
@@ -63,7 +63,7 @@ unpack_deps() {
     local folder=$BUILD/deps tmp name
     [ ! -d "$folder" ] || return 0
     [ "$(codename)" = bookworm ] || install "${DEV[@]}"
-    tmp=$(scratch)
+    tmp=$(scratch files)
     private_apt deps
     for name in $(locked_names dev); do fetch_deb dev "$name" "$tmp"; done
     publish "$tmp" "$folder"
@@ -96,7 +96,7 @@ build_hiredis1() {
     [ ! -d "$folder" ] || return 0
     version=$(locked source hiredis 3)
     have_header openssl/ssl.h || install libssl-dev
-    tmp=$(scratch)
+    tmp=$(scratch files)
     private_apt hiredis1 trixie deb-src
     say "fetching hiredis $version"
     (cd "$tmp" && timeout "$NET_TIMEOUT" apt-get -qq "${APT[@]}" source --download-only "hiredis=$version" >/dev/null) ||
@@ -110,18 +110,16 @@ build_hiredis1() {
         timeout 300 make -C "$tmp/source" USE_SSL=1 PREFIX="$tmp/out" install) >"$tmp/log" 2>&1 ||
         { tail -n 20 "$tmp/log" >&2; die "hiredis $version does not build"; }
     publish "$tmp/out" "$folder"
-    rm -rf "$tmp"
 }
 
 fetch_data() {
     local folder=$BUILD/data tmp
     [ ! -d "$folder" ] || return 0
-    tmp=$(scratch)
+    tmp=$(scratch files)
     fetch_npm vega-datasets "$tmp"
     mkdir "$tmp/data"
     cp "$tmp/package/data/airports.csv" "$tmp/package/data/flights-airport.csv" "$tmp/data"
     publish "$tmp/data" "$folder"
-    rm -rf "$tmp"
 }
 
 # lock: every line as it is, deb lines with the archive's present version and checksum.
@@ -142,7 +140,7 @@ deb_line() {
     local kind=$1 name=$2 suite=$3 rest=$4 version
     version=$(apt-cache "${APT[@]}" ${suite:+-t "$suite"} policy "$name" | awk '$1 == "Candidate:" { print $2 }')
     apt-cache "${APT[@]}" show "$name=$version" | awk -v k="$kind" -v n="$name" -v v="$version" -v r="$rest" '
-        $1 == "SHA256:" { printf "%-9s  %-23s  %-23s  %s%s\n", k, n, v, $2, r == "" ? "" : "  " r; exit }'
+        $1 == "SHA256:" && !seen++ { printf "%-9s  %-23s  %-23s  %s%s\n", k, n, v, $2, r == "" ? "" : "  " r }'
 }
 
 case ${1:-} in

@@ -1,6 +1,6 @@
 # Sourced by server.sh and deps.sh: how pinned packages get into the build folder without touching the system. It knows
 # npm, apt and test/versions.lock; it does not know what the packages are for.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2030,SC2031
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD:-build}
@@ -24,19 +24,22 @@ locked_names() {
 
 lock_id() { sha256sum "$LOCK" | cut -c1-12; }
 
-# with_lock NAME COMMAND...: one at a time among all runs on the same build folder.
+# with_lock NAME COMMAND...: one at a time among all runs on the same build folder, and with a folder SCRATCH that goes
+# however this ends. It is inside the build folder, so that a rename out of it is atomic.
 with_lock() {
     local name=$1
     shift
     mkdir -p "$BUILD"
     (
         flock -w 600 9 || die "another run holds $BUILD/.$name.lock"
+        SCRATCH=$(mktemp -d "$BUILD/.fetch.XXXXXX")
+        trap 'rm -rf "$SCRATCH"' EXIT
         "$@"
     ) 9>"$BUILD/.$name.lock"
 }
 
-# scratch: a fresh folder inside the build folder, so that a rename out of it is atomic.
-scratch() { mkdir -p "$BUILD" && mktemp -d "$BUILD/.fetch.XXXXXX"; }
+# scratch NAME: a new folder in SCRATCH.
+scratch() { mkdir "$SCRATCH/$1" && echo "$SCRATCH/$1"; }
 
 # publish FROM TO: what is complete appears under its name in one step.
 publish() {
@@ -99,7 +102,7 @@ fetch_deb() {
     sum=$(locked "$kind" "$name" 4)
     spec=$name=$version
     tmp=$(mktemp -d "$folder/.deb.XXXXXX")
-    if ! apt-cache "${APT[@]}" show "$spec" >/dev/null 2>&1; then
+    if [ -z "$(apt-cache "${APT[@]}" show "$spec" 2>/dev/null)" ]; then
         spec=$name sum=
         [ "$kind" != backport ] || spec=$name/$(codename)-backports
         say "$name $version is gone from the archive, taking its present version (test/deps.sh lock renews the pin)"

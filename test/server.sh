@@ -46,10 +46,9 @@ fetch_module() {
     local tmp
     MODULE=$BUILD/server/falkordb-$(locked npm @falkordblite/linux-x64 3)/falkordb.so
     [ -r "$MODULE" ] && return
-    tmp=$(scratch)
+    tmp=$(scratch module)
     fetch_npm @falkordblite/linux-x64 "$tmp"
     publish "$tmp/package/bin" "${MODULE%/*}"
-    rm -rf "$tmp"
 }
 
 # missing_libraries FILE...: sonames that neither the system nor LIBS has.
@@ -65,7 +64,7 @@ fetch_backport() {
     folder=$BUILD/server/valkey-$(locked backport valkey-server 3)
     if [ ! -d "$folder" ]; then
         [ "$(codename)" = bookworm ] || return 1
-        tmp=$(scratch)
+        tmp=$(scratch server)
         private_apt server bookworm-backports
         for name in $(locked_names backport); do fetch_deb backport "$name" "$tmp"; done
         program=$tmp/usr/bin/valkey-server
@@ -132,7 +131,7 @@ with_me() {
     if setpriv --pdeathsig "$signal" true 2>/dev/null; then exec setpriv --pdeathsig "$signal" "$@"; else exec "$@"; fi
 }
 
-alive() { [ -n "$1" ] && jobs -pr | grep -qx "$1"; }
+alive() { [[ -n $1 && " $(jobs -pr | tr '\n' ' ')" == *" $1 "* ]]; }
 
 resp() {
     local word
