@@ -224,7 +224,7 @@ static falkor_status falkor__url_parts(falkor__url *url, char *authority,
 
 falkor_status falkor__url_parse(const char *text, falkor__url *url,
                                 falkor_error *error) {
-    falkor__scheme scheme;
+    falkor__scheme scheme = {.name = NULL};
     url->size = strlen(text) + 1;
     url->text = malloc(url->size);
     if (!url->text)
