@@ -28,6 +28,9 @@ $(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror and size are kno
 endif
 ifeq ($(THREADS),c11)
 VARIANT_CPPFLAGS += -DFALKOR_C11_THREADS
+ifeq ($(shell grep -l FALKOR_C11_THREADS sync.h),)
+$(error THREADS=c11: sync.h does not know FALKOR_C11_THREADS yet)
+endif
 else ifneq ($(THREADS),)
 $(error THREADS=$(THREADS): only c11 is known beside the default)
 endif

@@ -16,7 +16,8 @@ step() {
     timeout --foreground "${minutes}m" make -j"$(nproc)" "$@" >"$log" 2>&1
     read -r passed failed < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1) || failed=1
     grep -E '^(ok|FAILED|note:) ' "$log"
-    [ -n "$passed" ] || echo "FAILED $name gave no result"
+    if [ "${passed:-0}$failed" = 00 ]; then failed=1; fi
+    [ "${passed:-0}" != 0 ] || echo "FAILED $name ran no test"
     if [ -z "$passed" ] || [ "$failed" != 0 ]; then tail -n 40 "$log" | sed 's/^/    /'; fi
     PASSED=$((PASSED + ${passed:-0})) FAILED=$((FAILED + failed))
     printf '%s: %s passed, %s failed, %d s\n' "$name" "${passed:-none}" "$failed" $((SECONDS - start))
