@@ -1,96 +1,17 @@
-/* The blocking pool: slots for connections, a line of waiters, one worker
-   thread. It knows a driver; no server, no protocol, no graphs.
-
-   One mutex guards everything but what its comment says otherwise; nothing
-   that can block runs while it is held, and no driver or user code. A
-   connection lives in a slot, and a slot is in exactly one state: free (no
-   connection), idle, in use, connecting (being dialled, or in the worker's
-   hands for a check), closing. The last four are counted and their sum never
-   exceeds max_size, for there are no more slots. Who waits is granted a slot
-   under the lock, in order of arrival: with a connection, or empty, to dial
-   for himself. A grant beats a timeout.
-
-   A falkor_conn is a lease: it binds a holder to a slot from acquire to
-   release. Leases are handed out of a ring, oldest first, so that a lease that
-   was released stays refused for a long time. */
-#include "internal.h"
+/* The blocking pool: who waits, who gets which connection, and how it comes
+   back. books.h says how the pool is kept; lifecycle.c opens and closes it. */
+#include "books.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct falkor__slot falkor__slot;
-struct falkor__slot {
-    void *handle;               /* the driver's; meaningful when live */
-    bool live;                  /* there is a connection */
-    falkor__slot *colder, *hotter;  /* idle neighbours; colder: next free */
-    int64_t used_ns;            /* coarse clock: end of the last use */
-    int64_t checked_ns;         /* the same, or the worker's last check */
-    int64_t expires_ns;         /* end of its lifetime */
-};
-
-typedef enum falkor__lease_state {
-    FALKOR__LEASE_FREE,         /* nobody's: a release is refused */
-    FALKOR__LEASE_POOL,         /* in the pool's hands, in a driver call */
-    FALKOR__LEASE_HELD,         /* the caller's */
-    FALKOR__LEASE_CUT           /* held, and close is shutting it down */
-} falkor__lease_state;
-
-struct falkor_conn {
-    falkor_pool *pool;
-    falkor__slot *slot;         /* while not free */
-    falkor_conn *next;          /* free ones, oldest first */
-    atomic_int state;           /* a falkor__lease_state */
-    bool broken;                /* the holder's */
-};
-
-typedef struct falkor__waiter falkor__waiter;
-struct falkor__waiter {         /* on the stack of the thread that waits */
-    falkor__waiter *before, *behind;
-    falkor__cond wake;
-    falkor__slot *slot;         /* granted; NULL when awake: closed */
-    bool awake;
-};
-
-typedef enum falkor__pool_state {
-    FALKOR__POOL_CREATED, FALKOR__POOL_OPENING, FALKOR__POOL_OPEN,
-    FALKOR__POOL_CLOSED
-} falkor__pool_state;
-
-struct falkor_pool {
-    falkor__config config;              /* constant */
-    const falkor_driver *driver;        /* constant */
-    void *driver_ctx;                   /* constant */
-    falkor__counters counters;          /* atomic */
-    void *client;                       /* falkor.c's */
-    falkor__slot *slots;
-    falkor_conn *leases;
-    size_t lease_count;
-    falkor__thread worker;              /* the opener's, then destroy's */
-    atomic_bool cutting;        /* close has begun to shut sockets down */
-
-    falkor__mutex mutex;                /* guards all below */
-    falkor__cond changed;       /* state, or any change once closed */
-    falkor__cond work;          /* the worker's */
-    falkor__pool_state state;
-    bool has_worker, orphan;    /* orphan: freed, the last release frees it */
-    bool warned;                /* of high utilisation */
-    int idle, in_use, connecting, closing, waiting;
-    falkor__slot *hottest, *coldest;    /* the idle */
-    falkor__slot *first_free;
-    falkor_conn *oldest_lease, *newest_lease;
-    falkor__waiter *first_waiter, *last_waiter;
-    uint64_t acquires, releases, acquire_timeouts, connections_created,
-        connections_recycled, connect_failures, health_failures;
-};
-
 #define FALKOR__WARN_PERCENT 80
 #define FALKOR__REARM_PERCENT 60
-#define FALKOR__FREE_WAIT_MS 10000      /* what free gives to close */
 
 /* ---- lock and law ----------------------------------------------------- */
 
-static int falkor__total(const falkor_pool *pool) {
+int falkor__total(const falkor_pool *pool) {
     return pool->idle + pool->in_use + pool->connecting + pool->closing;
 }
 
@@ -118,12 +39,12 @@ static void falkor__assert_law(const falkor_pool *pool) {
 }
 #endif
 
-static void falkor__lock(falkor_pool *pool) {
+void falkor__lock(falkor_pool *pool) {
     falkor__mutex_lock(&pool->mutex);
 }
 
 /* Once closed, every change may be what a closer waits for. */
-static void falkor__unlock(falkor_pool *pool) {
+void falkor__unlock(falkor_pool *pool) {
     falkor__assert_law(pool);
     if (pool->state == FALKOR__POOL_CLOSED)
         falkor__cond_broadcast(&pool->changed);
@@ -155,7 +76,7 @@ static void falkor__push_cold_locked(falkor_pool *pool, falkor__slot *slot) {
     pool->idle++;
 }
 
-static void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot) {
+void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot) {
     if (slot->hotter)
         slot->hotter->colder = slot->colder;
     else
@@ -167,19 +88,19 @@ static void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot) {
     pool->idle--;
 }
 
-static void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot) {
+void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot) {
     slot->colder = pool->first_free;
     pool->first_free = slot;
 }
 
-static falkor__slot *falkor__take_free_locked(falkor_pool *pool) {
+falkor__slot *falkor__take_free_locked(falkor_pool *pool) {
     falkor__slot *slot = pool->first_free;
     if (slot)
         pool->first_free = slot->colder;
     return slot;
 }
 
-static falkor_conn *falkor__lease_locked(falkor_pool *pool,
+falkor_conn *falkor__lease_locked(falkor_pool *pool,
                                          falkor__slot *slot) {
     falkor_conn *conn = pool->oldest_lease;
     pool->oldest_lease = conn->next;    /* more leases than slots: never out */
@@ -210,7 +131,7 @@ static void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter) {
     pool->waiting++;
 }
 
-static void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter) {
+void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter) {
     if (waiter->before)
         waiter->before->behind = waiter->behind;
     else
@@ -222,11 +143,9 @@ static void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter) {
     pool->waiting--;
 }
 
-/* Gives a slot that nobody has to who waits longest; if nobody waits, the
-   connection becomes idle, the empty slot free, and the worker learns when
-   min_size is no longer there. cold: the worker brings it back unused. The waiter is signalled under the lock, for it lies on its
-   owner's stack, which is gone as soon as he has seen the grant. */
-static void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
+/* The waiter is signalled under the lock, for it lies on its owner's stack,
+   which is gone as soon as he has seen the grant. */
+void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
                                      bool cold) {
     falkor__waiter *waiter = pool->first_waiter;
     if (waiter) {
@@ -251,7 +170,7 @@ static void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
 
 /* Something for a newcomer: an idle connection, or room to dial. Nothing while
    others wait: nobody overtakes. */
-static falkor__slot *falkor__take_locked(falkor_pool *pool) {
+falkor__slot *falkor__take_locked(falkor_pool *pool) {
     falkor__slot *slot = NULL;
     if (pool->first_waiter)
         return NULL;
@@ -279,7 +198,7 @@ static bool falkor__crossed_high_locked(falkor_pool *pool) {
 
 /* ---- driver calls: never with the lock held ---------------------------- */
 
-static int64_t falkor__sooner(int64_t a, int64_t b) {
+int64_t falkor__sooner(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
@@ -296,7 +215,7 @@ static int64_t falkor__expiry(const falkor_pool *pool,
 }
 
 /* Opens a connection in an empty slot that is the caller's. */
-static falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
+falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
                                        int64_t deadline_ns,
                                        falkor_error *error) {
     falkor__error_clear(error);
@@ -350,7 +269,7 @@ static void falkor__tell_recycled(falkor_pool *pool, const char *reason) {
         "reason=%s", reason);
 }
 
-static void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
+void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
                                 int delay_ms) {
     char quoted[sizeof error->message + 16];
     falkor__event(&pool->config, (falkor__event_head){
@@ -369,10 +288,7 @@ static void falkor__tell_high(falkor_pool *pool) {
         now.utilization_percent, now.active, now.max_size);
 }
 
-/* Closes the connection in a slot that is counted nowhere at the moment, and
-   hands the empty slot over. reason NULL: not worth an event. The lock is
-   released meanwhile. */
-static void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
+void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
                                   const char *reason) {
     pool->closing++;
     falkor__unlock(pool);
@@ -385,7 +301,7 @@ static void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
 }
 
 /* Closes every idle connection. The lock is released meanwhile. */
-static void falkor__close_idle_locked(falkor_pool *pool) {
+void falkor__close_idle_locked(falkor_pool *pool) {
     while (pool->coldest) {
         falkor__slot *slot = pool->coldest;
         falkor__take_idle_locked(pool, slot);
@@ -396,7 +312,7 @@ static void falkor__close_idle_locked(falkor_pool *pool) {
 /* ---- acquire ---------------------------------------------------------- */
 
 /* Why nobody gets in, in this state. */
-static falkor_status falkor__refusal(falkor__pool_state state,
+falkor_status falkor__refusal(falkor__pool_state state,
                                      falkor_error *error) {
     switch (state) {
     case FALKOR__POOL_OPEN:
@@ -525,7 +441,7 @@ static falkor_status falkor__settle(falkor_pool *pool, falkor_conn *conn,
 
 /* Hands the lease to its holder. When close has begun to cut meanwhile, either
    it sees this lease as held, or we see that it cuts. */
-static falkor_status falkor__hold(falkor_pool *pool, falkor_conn *conn,
+falkor_status falkor__hold(falkor_pool *pool, falkor_conn *conn,
                                   falkor_error *error) {
     atomic_store(&conn->state, FALKOR__LEASE_HELD);
     if (FALKOR__LIKELY(!atomic_load(&pool->cutting)))
@@ -584,16 +500,6 @@ falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,
 }
 
 /* ---- release ---------------------------------------------------------- */
-
-static void falkor__pool_free_memory(falkor_pool *pool) {
-    falkor__cond_destroy(&pool->work);
-    falkor__cond_destroy(&pool->changed);
-    falkor__mutex_destroy(&pool->mutex);
-    falkor__config_free(&pool->config);
-    free(pool->leases);
-    free(pool->slots);
-    free(pool);
-}
 
 /* Takes the lease out of its holder's hands: false when it is not in them.
    While close is shutting the connection down, waits for that. */
@@ -674,378 +580,6 @@ falkor__link *falkor__conn_link(const falkor_pool *pool,
 void falkor_conn_mark_broken(falkor_conn *conn) {
     if (conn && falkor__is_held(conn))
         conn->broken = true;
-}
-
-/* ---- worker ----------------------------------------------------------- */
-
-typedef enum falkor__duty {
-    FALKOR__DUTY_NONE, FALKOR__DUTY_LIFETIME, FALKOR__DUTY_IDLE,
-    FALKOR__DUTY_CHECK
-} falkor__duty;
-
-/* What is due for an idle connection now, or when the next thing will be. */
-static falkor__duty falkor__duty_locked(const falkor_pool *pool,
-                                        const falkor__slot *slot, int64_t now,
-                                        int64_t *due_ns) {
-    const falkor__config *config = &pool->config;
-    if (slot->expires_ns <= now)
-        return FALKOR__DUTY_LIFETIME;
-    *due_ns = falkor__sooner(*due_ns, slot->expires_ns);
-    if (config->idle_timeout_ms >= 0 &&
-        falkor__total(pool) > config->min_size) {
-        int64_t at = slot->used_ns +
-            config->idle_timeout_ms * FALKOR__NS_PER_MS;
-        if (at <= now)
-            return FALKOR__DUTY_IDLE;
-        *due_ns = falkor__sooner(*due_ns, at);
-    }
-    if (config->health_check_interval_ms >= 0 && pool->driver->check) {
-        int64_t at = slot->checked_ns +
-            config->health_check_interval_ms * FALKOR__NS_PER_MS;
-        if (at <= now)
-            return FALKOR__DUTY_CHECK;
-        *due_ns = falkor__sooner(*due_ns, at);
-    }
-    return FALKOR__DUTY_NONE;
-}
-
-/* Does one duty on a connection taken out of the idle ones. The lock is
-   released meanwhile. */
-static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
-                                      falkor__duty duty) {
-    falkor__take_idle_locked(pool, slot);
-    if (duty == FALKOR__DUTY_CHECK) {
-        pool->connecting++;
-        falkor__unlock(pool);
-        bool fit = !pool->driver->check(pool->driver_ctx, slot->handle,
-            FALKOR_CHECK_DEEP,
-            falkor__deadline(pool->config.connect_timeout_ms));
-        slot->checked_ns = falkor__coarse_ns();
-        falkor__lock(pool);
-        pool->connecting--;
-        pool->health_failures += !fit;
-        if (fit) {                      /* idle again; close sees to it */
-            falkor__hand_over_locked(pool, slot, true);
-            return;
-        }
-    }
-    pool->connections_recycled++;
-    falkor__retire_locked(pool, slot, duty == FALKOR__DUTY_LIFETIME
-        ? "max_lifetime" : duty == FALKOR__DUTY_IDLE ? "idle_timeout"
-        : "health_check");
-}
-
-/* Dials one connection towards min_size. Returns the pause before the next
-   try: 0 after a success. The lock is released meanwhile. */
-static int falkor__refill_locked(falkor_pool *pool, int failures) {
-    const falkor__config *config = &pool->config;
-    falkor__slot *slot = falkor__take_free_locked(pool);
-    falkor_error error;
-    int delay_ms = 0;
-    pool->connecting++;
-    falkor__unlock(pool);
-    falkor_status status = falkor__slot_open(pool, slot, FALKOR__NEVER,
-                                             &error);
-    if (status) {
-        uint64_t seed = (uint64_t)falkor_now_ns();
-        delay_ms = falkor__backoff_ms(&(falkor__policy){
-            .initial_delay_ms = config->retry_initial_delay_ms,
-            .max_delay_ms = config->retry_max_delay_ms,
-            .base = config->retry_base, .jitter = config->retry_jitter},
-            failures + 1, falkor__random(&seed));
-        if (delay_ms < 1)
-            delay_ms = 1;
-        falkor__tell_failed(pool, &error, delay_ms);
-    }
-    falkor__lock(pool);
-    pool->connecting--;
-    if (status)
-        pool->connect_failures++;
-    else
-        pool->connections_created++;
-    falkor__hand_over_locked(pool, slot, true);
-    return delay_ms;
-}
-
-/* The first idle connection, from the cold end, for which something is due. */
-static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
-                                        falkor__duty *duty, int64_t *due_ns) {
-    for (falkor__slot *slot = pool->coldest; slot; slot = slot->hotter)
-        if ((*duty = falkor__duty_locked(pool, slot, now, due_ns)))
-            return slot;
-    return NULL;
-}
-
-/* A connection that becomes idle while the worker sleeps has nothing due
-   before the shortest of these periods is over. */
-static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
-    const int periods[] = {pool->config.idle_timeout_ms,
-        pool->config.health_check_interval_ms,
-        pool->config.max_lifetime_ms};
-    int64_t until = FALKOR__NEVER;
-    for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
-        if (periods[i] >= 0)
-            until = falkor__sooner(until,
-                                   now + periods[i] * FALKOR__NS_PER_MS);
-    return until;
-}
-
-/* The worker's life: one duty at a time, then sleep until the next. */
-static void *falkor__worker(void *argument) {
-    falkor_pool *pool = argument;
-    int failures = 0;
-    int64_t dial_ns = 0;                /* not before */
-    falkor__lock(pool);
-    while (pool->state != FALKOR__POOL_CLOSED) {
-        int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
-        falkor__duty duty;
-        falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
-        bool lacks = falkor__total(pool) < pool->config.min_size;
-        if (slot) {
-            falkor__serve_idle_locked(pool, slot, duty);
-        } else if (lacks && dial_ns <= now) {
-            int delay_ms = falkor__refill_locked(pool, failures);
-            failures = delay_ms ? failures + 1 : 0;
-            dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
-        } else {
-            falkor__cond_wait(&pool->work, &pool->mutex,
-                lacks ? falkor__sooner(due_ns, dial_ns) : due_ns);
-        }
-    }
-    falkor__close_idle_locked(pool);    /* what it brought back too late */
-    falkor__unlock(pool);
-    return NULL;
-}
-
-/* ---- open ------------------------------------------------------------- */
-
-/* Becomes the one who opens. OPEN: somebody else has done it. */
-static falkor_status falkor__begin_opening(falkor_pool *pool,
-                                           int64_t deadline_ns,
-                                           falkor__pool_state *found,
-                                           falkor_error *error) {
-    falkor_status status = FALKOR_OK;
-    falkor__lock(pool);
-    while (!status && pool->state == FALKOR__POOL_OPENING)
-        if (!falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns) &&
-            pool->state == FALKOR__POOL_OPENING)
-            status = falkor__fail(error, FALKOR_ERR_POOL_TIMEOUT, 0,
-                "another thread has not finished opening the pool in time");
-    *found = pool->state;
-    if (!status && *found == FALKOR__POOL_CREATED)
-        pool->state = FALKOR__POOL_OPENING;
-    falkor__unlock(pool);
-    if (!status && *found == FALKOR__POOL_CLOSED)
-        status = falkor__refusal(*found, error);
-    return status;
-}
-
-/* Dials one connection while nobody else is let in yet. */
-static falkor_status falkor__open_one(falkor_pool *pool, int64_t deadline_ns,
-                                      falkor_error *error) {
-    falkor__lock(pool);
-    falkor__slot *slot = falkor__take_free_locked(pool);
-    pool->connecting++;
-    falkor__unlock(pool);
-    falkor_status status = falkor__slot_open(pool, slot, deadline_ns, error);
-    falkor__lock(pool);
-    pool->connecting--;
-    if (status)
-        pool->connect_failures++;
-    else
-        pool->connections_created++;
-    falkor__hand_over_locked(pool, slot, false);
-    falkor__unlock(pool);
-    if (status)
-        falkor__tell_failed(pool, error, 0);
-    return status;
-}
-
-falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
-                                 falkor_conn **conn, falkor_error *error) {
-    falkor__pool_state found;
-    *conn = NULL;
-    falkor_status status = falkor__begin_opening(pool, deadline_ns, &found,
-                                                 error);
-    if (status || found == FALKOR__POOL_OPEN)
-        return status;
-    int wanted = pool->config.min_size > 0 ? pool->config.min_size : 1;
-    for (int i = 0; i < wanted && !status; i++)
-        status = falkor__open_one(pool, deadline_ns, error);
-    if (status)
-        return falkor__pool_finish(pool, NULL, status, NULL);
-    falkor__lock(pool);
-    bool closed = pool->state == FALKOR__POOL_CLOSED;
-    falkor_conn *lease = closed ? NULL
-        : falkor__lease_locked(pool, falkor__take_locked(pool));
-    falkor__unlock(pool);
-    status = closed ? falkor__refusal(FALKOR__POOL_CLOSED, error)
-                    : falkor__hold(pool, lease, error);
-    if (status)
-        return falkor__pool_finish(pool, NULL, status, NULL);
-    *conn = lease;
-    return FALKOR_OK;
-}
-
-falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
-                                  falkor_status status, falkor_error *error) {
-    bool worker = !status &&
-        falkor__thread_start(&pool->worker, falkor__worker, pool);
-    if (!status && !worker)
-        status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                              "cannot start the pool's worker thread");
-    if (conn)
-        falkor_release(conn);
-    falkor__lock(pool);
-    pool->has_worker = worker;
-    bool closed = pool->state == FALKOR__POOL_CLOSED;
-    if (status || closed)
-        falkor__close_idle_locked(pool);
-    if (!closed)
-        pool->state = status ? FALKOR__POOL_CREATED : FALKOR__POOL_OPEN;
-    falkor__cond_broadcast(&pool->changed);
-    falkor__unlock(pool);
-    if (!status && closed)
-        return falkor__refusal(FALKOR__POOL_CLOSED, error);
-    if (!status)
-        falkor__event(&pool->config, (falkor__event_head){
-            .name = "connection_pool_initialized"}, "max_size=%d timeout_ms=%d",
-            pool->config.max_size, pool->config.pool_timeout_ms);
-    return status;
-}
-
-/* ---- close and free --------------------------------------------------- */
-
-/* Sends everyone who waits home. */
-static void falkor__dismiss_locked(falkor_pool *pool) {
-    while (pool->first_waiter) {
-        falkor__waiter *waiter = pool->first_waiter;
-        falkor__dequeue_locked(pool, waiter);
-        waiter->awake = true;
-        falkor__cond_signal(&waiter->wake);
-    }
-}
-
-/* Shuts down what is still held. Each lease is marked meanwhile, so that its
-   release waits; the lock is not held during a driver call. */
-static void falkor__cut(falkor_pool *pool) {
-    atomic_store(&pool->cutting, true);
-    for (size_t i = 0; i < pool->lease_count; i++) {
-        falkor_conn *conn = &pool->leases[i];
-        int state = FALKOR__LEASE_HELD;
-        if (!pool->driver->shutdown ||
-            !atomic_compare_exchange_strong(&conn->state, &state,
-                                            FALKOR__LEASE_CUT))
-            continue;
-        pool->driver->shutdown(pool->driver_ctx, conn->slot->handle);
-        falkor__lock(pool);
-        atomic_store(&conn->state, FALKOR__LEASE_HELD);
-        falkor__unlock(pool);
-    }
-}
-
-falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
-    if (!pool)
-        return FALKOR_OK;
-    int64_t deadline_ns = falkor__deadline(timeout_ms);
-    falkor__lock(pool);
-    bool first = pool->state != FALKOR__POOL_CLOSED;
-    pool->state = FALKOR__POOL_CLOSED;
-    falkor__dismiss_locked(pool);
-    falkor__cond_signal(&pool->work);
-    falkor__unlock(pool);
-    if (first)
-        falkor__event(&pool->config, (falkor__event_head){
-            .name = "closing_connection_pool"}, "%s", "");
-    falkor__lock(pool);
-    falkor__close_idle_locked(pool);
-    while (falkor__total(pool) > 0 &&
-           falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns))
-        continue;
-    int left = falkor__total(pool);
-    falkor__unlock(pool);
-    if (left > 0) {
-        falkor__cut(pool);
-        falkor__event(&pool->config, (falkor__event_head){
-            .level = FALKOR_EVENT_WARNING, .name = "close_error",
-            .status = FALKOR_ERR_TIMEOUT},
-            "error=\"%d connections still in use were cut\"", left);
-    }
-    if (first)
-        falkor__event(&pool->config, (falkor__event_head){
-            .name = "connection_pool_closed"}, "%s", "");
-    return left > 0 ? FALKOR_ERR_TIMEOUT : FALKOR_OK;
-}
-
-void falkor__pool_destroy(falkor_pool *pool) {
-    falkor_pool_close(pool, FALKOR__FREE_WAIT_MS);
-    if (pool->has_worker)
-        falkor__thread_join(&pool->worker);
-    falkor__lock(pool);
-    pool->orphan = true;
-    bool last = pool->in_use + pool->closing == 0;
-    falkor__unlock(pool);
-    if (last)
-        falkor__pool_free_memory(pool);
-}
-
-/* ---- create ----------------------------------------------------------- */
-
-/* Enough leases that one is not used again before max_size others were. */
-static size_t falkor__lease_room(const falkor__config *config) {
-    return (size_t)config->max_size * 2 + 16;
-}
-
-static void falkor__link_up(falkor_pool *pool) {
-    for (int i = 0; i < pool->config.max_size; i++)
-        falkor__push_free_locked(pool, &pool->slots[i]);
-    for (size_t i = 0; i < pool->lease_count; i++) {
-        pool->leases[i].pool = pool;
-        pool->leases[i].next =
-            i + 1 < pool->lease_count ? &pool->leases[i + 1] : NULL;
-    }
-    pool->oldest_lease = pool->leases;
-    pool->newest_lease = &pool->leases[pool->lease_count - 1];
-}
-
-falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
-                               falkor_error *error) {
-    size_t leases = falkor__lease_room(config);
-    falkor_pool *made = calloc(1, sizeof *made);
-    *pool = NULL;
-    if (!made)
-        goto no_pool;
-    made->slots = calloc((size_t)config->max_size, sizeof *made->slots);
-    made->leases = calloc(leases, sizeof *made->leases);
-    if (!made->slots || !made->leases)
-        goto no_room;
-    if (!falkor__mutex_init(&made->mutex))
-        goto no_room;
-    if (!falkor__cond_init(&made->changed))
-        goto no_changed;
-    if (!falkor__cond_init(&made->work))
-        goto no_work;
-    made->config = *config;
-    made->lease_count = leases;
-    made->driver = config->driver.open ? &made->config.driver
-                                       : &falkor__link_driver;
-    made->driver_ctx = config->driver.open ? config->driver_ctx
-                                           : &made->config;
-    falkor__link_up(made);
-    *pool = made;
-    return FALKOR_OK;
-no_work:
-    falkor__cond_destroy(&made->changed);
-no_changed:
-    falkor__mutex_destroy(&made->mutex);
-no_room:
-    free(made->leases);
-    free(made->slots);
-    free(made);
-no_pool:
-    falkor__config_free(config);
-    return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                        "out of memory for a pool");
 }
 
 /* ---- for falkor.c ----------------------------------------------------- */

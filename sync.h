@@ -1,11 +1,11 @@
 /* The thread layer: mutex, condition variable, thread and clock, in the few
    forms that the library uses. Everything else in the library goes through
-   here, so that another backend needs no other change. Timed waits count on
-   the monotonic clock. */
+   here. Two backends: pthreads, whose timed waits count on the monotonic
+   clock, and C11 <threads.h> (FALKOR_C11_THREADS), whose timed wait counts on
+   the wall clock: a step of that clock makes such a wait longer or shorter. */
 #ifndef FALKOR_SYNC_H
 #define FALKOR_SYNC_H
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,11 +14,8 @@
 #error "include pool.h with FALKORPOOL_IMPLEMENTATION before any system header"
 #endif
 
-typedef struct falkor__mutex { pthread_mutex_t native; } falkor__mutex;
-typedef struct falkor__cond { pthread_cond_t native; } falkor__cond;
-typedef struct falkor__thread { pthread_t native; } falkor__thread;
-
 #define FALKOR__NS_PER_MS INT64_C(1000000)
+#define FALKOR__NS_PER_S INT64_C(1000000000)
 #define FALKOR__NEVER INT64_MAX         /* a deadline that does not come */
 
 /* The coarse clock has steps of about 4 ms and costs a seventh of the other:
@@ -32,12 +29,109 @@ typedef struct falkor__thread { pthread_t native; } falkor__thread;
 static inline int64_t falkor__clock_ns(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return (int64_t)now.tv_sec * FALKOR__NS_PER_S + now.tv_nsec;
 }
 
 static inline int64_t falkor__coarse_ns(void) {
     return falkor__clock_ns(FALKOR__COARSE_CLOCK);
 }
+
+static inline struct timespec falkor__timespec(int64_t ns) {
+    return (struct timespec){.tv_sec = (time_t)(ns / FALKOR__NS_PER_S),
+                             .tv_nsec = (long)(ns % FALKOR__NS_PER_S)};
+}
+
+#ifdef FALKOR_C11_THREADS
+/* ---- C11 -------------------------------------------------------------- */
+#include <stdlib.h>
+#include <threads.h>
+
+typedef struct falkor__mutex { mtx_t native; } falkor__mutex;
+typedef struct falkor__cond { cnd_t native; } falkor__cond;
+typedef struct falkor__thread { thrd_t native; } falkor__thread;
+
+static inline bool falkor__mutex_init(falkor__mutex *mutex) {
+    return mtx_init(&mutex->native, mtx_plain) == thrd_success;
+}
+static inline void falkor__mutex_destroy(falkor__mutex *mutex) {
+    mtx_destroy(&mutex->native);
+}
+static inline void falkor__mutex_lock(falkor__mutex *mutex) {
+    mtx_lock(&mutex->native);
+}
+static inline void falkor__mutex_unlock(falkor__mutex *mutex) {
+    mtx_unlock(&mutex->native);
+}
+
+static inline bool falkor__cond_init(falkor__cond *cond) {
+    return cnd_init(&cond->native) == thrd_success;
+}
+static inline void falkor__cond_destroy(falkor__cond *cond) {
+    cnd_destroy(&cond->native);
+}
+static inline void falkor__cond_signal(falkor__cond *cond) {
+    cnd_signal(&cond->native);
+}
+static inline void falkor__cond_broadcast(falkor__cond *cond) {
+    cnd_broadcast(&cond->native);
+}
+
+/* Waits until signalled or until the deadline (FALKOR__NEVER: none); may wake
+   for no reason. Returns false when the deadline has passed. */
+static inline bool falkor__cond_wait(falkor__cond *cond, falkor__mutex *mutex,
+                                     int64_t deadline_ns) {
+    if (deadline_ns == FALKOR__NEVER)
+        return cnd_wait(&cond->native, &mutex->native) == thrd_success;
+    int64_t left = deadline_ns - falkor__clock_ns(CLOCK_MONOTONIC);
+    if (left <= 0)
+        return false;
+    struct timespec wall;
+    timespec_get(&wall, TIME_UTC);
+    int64_t now = (int64_t)wall.tv_sec * FALKOR__NS_PER_S + wall.tv_nsec;
+    wall = falkor__timespec(left < FALKOR__NEVER - now ? now + left
+                                                       : FALKOR__NEVER);
+    cnd_timedwait(&cond->native, &mutex->native, &wall);
+    return falkor__clock_ns(CLOCK_MONOTONIC) < deadline_ns;
+}
+
+/* thrd_create wants a function that returns int: the thread's first act is to
+   take this apart. */
+typedef struct falkor__start {
+    void *(*run)(void *);
+    void *argument;
+} falkor__start;
+
+static inline int falkor__thread_run(void *argument) {
+    falkor__start start = *(falkor__start *)argument;
+    free(argument);
+    start.run(start.argument);
+    return 0;
+}
+
+static inline bool falkor__thread_create(falkor__thread *thread,
+                                         void *(*run)(void *),
+                                         void *argument) {
+    falkor__start *start = malloc(sizeof *start);
+    if (!start)
+        return false;
+    *start = (falkor__start){run, argument};
+    if (thrd_create(&thread->native, falkor__thread_run, start) ==
+        thrd_success)
+        return true;
+    free(start);
+    return false;
+}
+static inline void falkor__thread_join(falkor__thread *thread) {
+    thrd_join(thread->native, NULL);
+}
+
+#else
+/* ---- pthreads --------------------------------------------------------- */
+#include <pthread.h>
+
+typedef struct falkor__mutex { pthread_mutex_t native; } falkor__mutex;
+typedef struct falkor__cond { pthread_cond_t native; } falkor__cond;
+typedef struct falkor__thread { pthread_t native; } falkor__thread;
 
 static inline bool falkor__mutex_init(falkor__mutex *mutex) {
     return pthread_mutex_init(&mutex->native, NULL) == 0;
@@ -81,19 +175,27 @@ static inline bool falkor__cond_wait(falkor__cond *cond, falkor__mutex *mutex,
         return pthread_cond_wait(&cond->native, &mutex->native) == 0;
 #ifdef __APPLE__
     int64_t left = deadline_ns - falkor__clock_ns(CLOCK_MONOTONIC);
-    if (left <= 0)
-        return false;
-    struct timespec span = {.tv_sec = (time_t)(left / 1000000000),
-                            .tv_nsec = (long)(left % 1000000000)};
+    struct timespec span = falkor__timespec(left > 0 ? left : 0);
     return pthread_cond_timedwait_relative_np(&cond->native, &mutex->native,
                                               &span) != ETIMEDOUT;
 #else
-    struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000),
-                             .tv_nsec = (long)(deadline_ns % 1000000000)};
+    struct timespec until = falkor__timespec(deadline_ns);
     return pthread_cond_timedwait(&cond->native, &mutex->native, &until)
            != ETIMEDOUT;
 #endif
 }
+
+static inline bool falkor__thread_create(falkor__thread *thread,
+                                         void *(*run)(void *),
+                                         void *argument) {
+    return pthread_create(&thread->native, NULL, run, argument) == 0;
+}
+static inline void falkor__thread_join(falkor__thread *thread) {
+    pthread_join(thread->native, NULL);
+}
+#endif
+
+/* ---- both ------------------------------------------------------------- */
 
 /* Starts a thread that receives no signal: the program's handlers run in the
    program's own threads. */
@@ -102,12 +204,8 @@ static inline bool falkor__thread_start(falkor__thread *thread,
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started =
-        pthread_create(&thread->native, NULL, run, argument) == 0;
+    bool started = falkor__thread_create(thread, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return started;
-}
-static inline void falkor__thread_join(falkor__thread *thread) {
-    pthread_join(thread->native, NULL);
 }
 #endif

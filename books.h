@@ -1,0 +1,140 @@
+/* The pool's books: its state, and the moves on it that pool.c (acquire and
+   release) makes and lifecycle.c (open, worker, close) shares. Both know a
+   driver; neither knows servers, protocols or graphs.
+
+   One mutex guards everything but what its comment says otherwise; nothing
+   that can block runs while it is held, and no driver or user code. A
+   connection lives in a slot, and a slot is in exactly one state: free (no
+   connection), idle, in use, connecting (being dialled, or in the worker's
+   hands for a check), closing. The last four are counted and their sum never
+   exceeds max_size, for there are no more slots. Who waits is granted a slot
+   under the lock, in order of arrival: with a connection, or empty, to dial
+   for himself. A grant beats a timeout.
+
+   A falkor_conn is a lease: it binds a holder to a slot from acquire to
+   release. Leases are handed out of a ring, oldest first, so that a lease that
+   was released stays refused for a long time. */
+#ifndef FALKOR_BOOKS_H
+#define FALKOR_BOOKS_H
+#include "internal.h"
+
+typedef struct falkor__slot falkor__slot;
+struct falkor__slot {
+    void *handle;               /* the driver's; meaningful when live */
+    bool live;                  /* there is a connection */
+    falkor__slot *colder, *hotter;  /* idle neighbours; colder: next free */
+    int64_t used_ns;            /* coarse clock: end of the last use */
+    int64_t checked_ns;         /* the same, or the worker's last check */
+    int64_t expires_ns;         /* end of its lifetime */
+};
+
+typedef enum falkor__lease_state {
+    FALKOR__LEASE_FREE,         /* nobody's: a release is refused */
+    FALKOR__LEASE_POOL,         /* in the pool's hands, in a driver call */
+    FALKOR__LEASE_HELD,         /* the caller's */
+    FALKOR__LEASE_CUT           /* held, and close is shutting it down */
+} falkor__lease_state;
+
+struct falkor_conn {
+    falkor_pool *pool;
+    falkor__slot *slot;         /* while not free */
+    falkor_conn *next;          /* free ones, oldest first */
+    atomic_int state;           /* a falkor__lease_state */
+    bool broken;                /* the holder's */
+};
+
+typedef struct falkor__waiter falkor__waiter;
+struct falkor__waiter {         /* on the stack of the thread that waits */
+    falkor__waiter *before, *behind;
+    falkor__cond wake;
+    falkor__slot *slot;         /* granted; NULL when awake: closed */
+    bool awake;
+};
+
+typedef enum falkor__pool_state {
+    FALKOR__POOL_CREATED, FALKOR__POOL_OPENING, FALKOR__POOL_OPEN,
+    FALKOR__POOL_CLOSED
+} falkor__pool_state;
+
+struct falkor_pool {
+    falkor__config config;              /* constant */
+    const falkor_driver *driver;        /* constant */
+    void *driver_ctx;                   /* constant */
+    falkor__counters counters;          /* atomic */
+    void *client;                       /* falkor.c's */
+    falkor__slot *slots;
+    falkor_conn *leases;
+    size_t lease_count;
+    falkor__thread worker;              /* the opener's, then destroy's */
+    atomic_bool cutting;        /* close has begun to shut sockets down */
+
+    falkor__mutex mutex;                /* guards all below */
+    falkor__cond changed;       /* state, or any change once closed */
+    falkor__cond work;          /* the worker's */
+    falkor__pool_state state;
+    bool has_worker, orphan;    /* orphan: freed, the last release frees it */
+    bool warned;                /* of high utilisation */
+    int idle, in_use, connecting, closing, waiting;
+    falkor__slot *hottest, *coldest;    /* the idle */
+    falkor__slot *first_free;
+    falkor_conn *oldest_lease, *newest_lease;
+    falkor__waiter *first_waiter, *last_waiter;
+    uint64_t acquires, releases, acquire_timeouts, connections_created,
+        connections_recycled, connect_failures, health_failures;
+};
+
+/* ---- the lock ---------------------------------------------------------- */
+
+/* _locked: the lock is held by the caller, and still is at the end, though
+   some release it meanwhile and say so. unlock asserts, in debug builds, that
+   every slot is in exactly one state and nobody waits for what is there. */
+void falkor__lock(falkor_pool *pool);
+void falkor__unlock(falkor_pool *pool);
+
+/* Connections of all states but free slots. */
+int falkor__total(const falkor_pool *pool);
+
+void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot);
+void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot);
+falkor__slot *falkor__take_free_locked(falkor_pool *pool);
+void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter);
+falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot);
+falkor__slot *falkor__take_locked(falkor_pool *pool);
+
+/* Gives a slot that is counted nowhere to who waits longest; if nobody waits,
+   the connection becomes idle, the empty slot free, and the worker learns when
+   min_size is no longer there. cold: the worker brings it back unused. */
+void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
+                              bool cold);
+
+/* Closes the connection in a slot that is counted nowhere, and hands the empty
+   slot over. reason NULL: not worth an event. Releases the lock meanwhile. */
+void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
+                           const char *reason);
+
+/* Retires every idle connection. Releases the lock meanwhile. */
+void falkor__close_idle_locked(falkor_pool *pool);
+
+/* ---- without the lock -------------------------------------------------- */
+
+/* Opens a connection in an empty slot that is the caller's. */
+falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
+                                int64_t deadline_ns, falkor_error *error);
+
+/* connection_failed, as an event. */
+void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
+                         int delay_ms);
+
+/* Why nobody gets in, in this state: OK when open. */
+falkor_status falkor__refusal(falkor__pool_state state, falkor_error *error);
+
+/* Hands the lease of a fit connection to its holder; CLOSED when close is
+   cutting meanwhile. */
+falkor_status falkor__hold(falkor_pool *pool, falkor_conn *conn,
+                           falkor_error *error);
+
+/* The last who leaves a freed pool frees its memory. */
+void falkor__pool_free_memory(falkor_pool *pool);
+
+int64_t falkor__sooner(int64_t a, int64_t b);
+#endif

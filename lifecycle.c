@@ -1,0 +1,390 @@
+/* A pool's life: create, open, the worker thread, close, free. The worker does what is
+   due for connections that nobody uses: checks them, ends old ones and those
+   too many, and keeps min_size open. */
+#include "books.h"
+#include <stdlib.h>
+
+#define FALKOR__FREE_WAIT_MS 10000      /* what free gives to close */
+
+/* ---- create ----------------------------------------------------------- */
+
+/* Enough leases that one is not used again before max_size others were. */
+static size_t falkor__lease_room(const falkor__config *config) {
+    return (size_t)config->max_size * 2 + 16;
+}
+
+static void falkor__link_up(falkor_pool *pool) {
+    for (int i = 0; i < pool->config.max_size; i++)
+        falkor__push_free_locked(pool, &pool->slots[i]);
+    for (size_t i = 0; i < pool->lease_count; i++) {
+        pool->leases[i].pool = pool;
+        pool->leases[i].next =
+            i + 1 < pool->lease_count ? &pool->leases[i + 1] : NULL;
+    }
+    pool->oldest_lease = pool->leases;
+    pool->newest_lease = &pool->leases[pool->lease_count - 1];
+}
+
+falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
+                               falkor_error *error) {
+    size_t leases = falkor__lease_room(config);
+    falkor_pool *made = calloc(1, sizeof *made);
+    *pool = NULL;
+    if (!made)
+        goto no_pool;
+    made->slots = calloc((size_t)config->max_size, sizeof *made->slots);
+    made->leases = calloc(leases, sizeof *made->leases);
+    if (!made->slots || !made->leases)
+        goto no_room;
+    if (!falkor__mutex_init(&made->mutex))
+        goto no_room;
+    if (!falkor__cond_init(&made->changed))
+        goto no_changed;
+    if (!falkor__cond_init(&made->work))
+        goto no_work;
+    made->config = *config;
+    made->lease_count = leases;
+    made->driver = config->driver.open ? &made->config.driver
+                                       : &falkor__link_driver;
+    made->driver_ctx = config->driver.open ? config->driver_ctx
+                                           : &made->config;
+    falkor__link_up(made);
+    *pool = made;
+    return FALKOR_OK;
+no_work:
+    falkor__cond_destroy(&made->changed);
+no_changed:
+    falkor__mutex_destroy(&made->mutex);
+no_room:
+    free(made->leases);
+    free(made->slots);
+    free(made);
+no_pool:
+    falkor__config_free(config);
+    return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                        "out of memory for a pool");
+}
+
+/* ---- worker ----------------------------------------------------------- */
+
+typedef enum falkor__duty {
+    FALKOR__DUTY_NONE, FALKOR__DUTY_LIFETIME, FALKOR__DUTY_IDLE,
+    FALKOR__DUTY_CHECK
+} falkor__duty;
+
+/* What is due for an idle connection now, or when the next thing will be. */
+static falkor__duty falkor__duty_locked(const falkor_pool *pool,
+                                        const falkor__slot *slot, int64_t now,
+                                        int64_t *due_ns) {
+    const falkor__config *config = &pool->config;
+    if (slot->expires_ns <= now)
+        return FALKOR__DUTY_LIFETIME;
+    *due_ns = falkor__sooner(*due_ns, slot->expires_ns);
+    if (config->idle_timeout_ms >= 0 &&
+        falkor__total(pool) > config->min_size) {
+        int64_t at = slot->used_ns +
+            config->idle_timeout_ms * FALKOR__NS_PER_MS;
+        if (at <= now)
+            return FALKOR__DUTY_IDLE;
+        *due_ns = falkor__sooner(*due_ns, at);
+    }
+    if (config->health_check_interval_ms >= 0 && pool->driver->check) {
+        int64_t at = slot->checked_ns +
+            config->health_check_interval_ms * FALKOR__NS_PER_MS;
+        if (at <= now)
+            return FALKOR__DUTY_CHECK;
+        *due_ns = falkor__sooner(*due_ns, at);
+    }
+    return FALKOR__DUTY_NONE;
+}
+
+/* Does one duty on a connection taken out of the idle ones. The lock is
+   released meanwhile. */
+static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
+                                      falkor__duty duty) {
+    falkor__take_idle_locked(pool, slot);
+    if (duty == FALKOR__DUTY_CHECK) {
+        pool->connecting++;
+        falkor__unlock(pool);
+        bool fit = !pool->driver->check(pool->driver_ctx, slot->handle,
+            FALKOR_CHECK_DEEP,
+            falkor__deadline(pool->config.connect_timeout_ms));
+        slot->checked_ns = falkor__coarse_ns();
+        falkor__lock(pool);
+        pool->connecting--;
+        pool->health_failures += !fit;
+        if (fit) {                      /* idle again; close sees to it */
+            falkor__hand_over_locked(pool, slot, true);
+            return;
+        }
+    }
+    pool->connections_recycled++;
+    falkor__retire_locked(pool, slot, duty == FALKOR__DUTY_LIFETIME
+        ? "max_lifetime" : duty == FALKOR__DUTY_IDLE ? "idle_timeout"
+        : "health_check");
+}
+
+/* Dials one connection towards min_size. Returns the pause before the next
+   try: 0 after a success. The lock is released meanwhile. */
+static int falkor__refill_locked(falkor_pool *pool, int failures) {
+    const falkor__config *config = &pool->config;
+    falkor__slot *slot = falkor__take_free_locked(pool);
+    falkor_error error;
+    int delay_ms = 0;
+    pool->connecting++;
+    falkor__unlock(pool);
+    falkor_status status = falkor__slot_open(pool, slot, FALKOR__NEVER,
+                                             &error);
+    if (status) {
+        uint64_t seed = (uint64_t)falkor_now_ns();
+        delay_ms = falkor__backoff_ms(&(falkor__policy){
+            .initial_delay_ms = config->retry_initial_delay_ms,
+            .max_delay_ms = config->retry_max_delay_ms,
+            .base = config->retry_base, .jitter = config->retry_jitter},
+            failures + 1, falkor__random(&seed));
+        if (delay_ms < 1)
+            delay_ms = 1;
+        falkor__tell_failed(pool, &error, delay_ms);
+    }
+    falkor__lock(pool);
+    pool->connecting--;
+    if (status)
+        pool->connect_failures++;
+    else
+        pool->connections_created++;
+    falkor__hand_over_locked(pool, slot, true);
+    return delay_ms;
+}
+
+/* The first idle connection, from the cold end, for which something is due. */
+static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
+                                        falkor__duty *duty, int64_t *due_ns) {
+    for (falkor__slot *slot = pool->coldest; slot; slot = slot->hotter)
+        if ((*duty = falkor__duty_locked(pool, slot, now, due_ns)))
+            return slot;
+    return NULL;
+}
+
+/* A connection that becomes idle while the worker sleeps has nothing due
+   before the shortest of these periods is over. */
+static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
+    const int periods[] = {pool->config.idle_timeout_ms,
+        pool->config.health_check_interval_ms,
+        pool->config.max_lifetime_ms};
+    int64_t until = FALKOR__NEVER;
+    for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
+        if (periods[i] >= 0)
+            until = falkor__sooner(until,
+                                   now + periods[i] * FALKOR__NS_PER_MS);
+    return until;
+}
+
+/* The worker's life: one duty at a time, then sleep until the next. */
+static void *falkor__worker(void *argument) {
+    falkor_pool *pool = argument;
+    int failures = 0;
+    int64_t dial_ns = 0;                /* not before */
+    falkor__lock(pool);
+    while (pool->state != FALKOR__POOL_CLOSED) {
+        int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
+        falkor__duty duty;
+        falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
+        bool lacks = falkor__total(pool) < pool->config.min_size;
+        if (slot) {
+            falkor__serve_idle_locked(pool, slot, duty);
+        } else if (lacks && dial_ns <= now) {
+            int delay_ms = falkor__refill_locked(pool, failures);
+            failures = delay_ms ? failures + 1 : 0;
+            dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
+        } else {
+            falkor__cond_wait(&pool->work, &pool->mutex,
+                lacks ? falkor__sooner(due_ns, dial_ns) : due_ns);
+        }
+    }
+    falkor__close_idle_locked(pool);    /* what it brought back too late */
+    falkor__unlock(pool);
+    return NULL;
+}
+
+/* ---- open ------------------------------------------------------------- */
+
+/* Becomes the one who opens. OPEN: somebody else has done it. */
+static falkor_status falkor__begin_opening(falkor_pool *pool,
+                                           int64_t deadline_ns,
+                                           falkor__pool_state *found,
+                                           falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    falkor__lock(pool);
+    while (!status && pool->state == FALKOR__POOL_OPENING)
+        if (!falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns) &&
+            pool->state == FALKOR__POOL_OPENING)
+            status = falkor__fail(error, FALKOR_ERR_POOL_TIMEOUT, 0,
+                "another thread has not finished opening the pool in time");
+    *found = pool->state;
+    if (!status && *found == FALKOR__POOL_CREATED)
+        pool->state = FALKOR__POOL_OPENING;
+    falkor__unlock(pool);
+    if (!status && *found == FALKOR__POOL_CLOSED)
+        status = falkor__refusal(*found, error);
+    return status;
+}
+
+/* Dials one connection while nobody else is let in yet. */
+static falkor_status falkor__open_one(falkor_pool *pool, int64_t deadline_ns,
+                                      falkor_error *error) {
+    falkor__lock(pool);
+    falkor__slot *slot = falkor__take_free_locked(pool);
+    pool->connecting++;
+    falkor__unlock(pool);
+    falkor_status status = falkor__slot_open(pool, slot, deadline_ns, error);
+    falkor__lock(pool);
+    pool->connecting--;
+    if (status)
+        pool->connect_failures++;
+    else
+        pool->connections_created++;
+    falkor__hand_over_locked(pool, slot, false);
+    falkor__unlock(pool);
+    if (status)
+        falkor__tell_failed(pool, error, 0);
+    return status;
+}
+
+falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
+                                 falkor_conn **conn, falkor_error *error) {
+    falkor__pool_state found;
+    *conn = NULL;
+    falkor_status status = falkor__begin_opening(pool, deadline_ns, &found,
+                                                 error);
+    if (status || found == FALKOR__POOL_OPEN)
+        return status;
+    int wanted = pool->config.min_size > 0 ? pool->config.min_size : 1;
+    for (int i = 0; i < wanted && !status; i++)
+        status = falkor__open_one(pool, deadline_ns, error);
+    if (status)
+        return falkor__pool_finish(pool, NULL, status, NULL);
+    falkor__lock(pool);
+    bool closed = pool->state == FALKOR__POOL_CLOSED;
+    falkor_conn *lease = closed ? NULL
+        : falkor__lease_locked(pool, falkor__take_locked(pool));
+    falkor__unlock(pool);
+    status = closed ? falkor__refusal(FALKOR__POOL_CLOSED, error)
+                    : falkor__hold(pool, lease, error);
+    if (status)
+        return falkor__pool_finish(pool, NULL, status, NULL);
+    *conn = lease;
+    return FALKOR_OK;
+}
+
+falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
+                                  falkor_status status, falkor_error *error) {
+    bool worker = !status &&
+        falkor__thread_start(&pool->worker, falkor__worker, pool);
+    if (!status && !worker)
+        status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                              "cannot start the pool's worker thread");
+    if (conn)
+        falkor_release(conn);
+    falkor__lock(pool);
+    pool->has_worker = worker;
+    bool closed = pool->state == FALKOR__POOL_CLOSED;
+    if (status || closed)
+        falkor__close_idle_locked(pool);
+    if (!closed)
+        pool->state = status ? FALKOR__POOL_CREATED : FALKOR__POOL_OPEN;
+    falkor__cond_broadcast(&pool->changed);
+    falkor__unlock(pool);
+    if (!status && closed)
+        return falkor__refusal(FALKOR__POOL_CLOSED, error);
+    if (!status)
+        falkor__event(&pool->config, (falkor__event_head){
+            .name = "connection_pool_initialized"}, "max_size=%d timeout_ms=%d",
+            pool->config.max_size, pool->config.pool_timeout_ms);
+    return status;
+}
+
+/* ---- close and free --------------------------------------------------- */
+
+/* Sends everyone who waits home. */
+static void falkor__dismiss_locked(falkor_pool *pool) {
+    while (pool->first_waiter) {
+        falkor__waiter *waiter = pool->first_waiter;
+        falkor__dequeue_locked(pool, waiter);
+        waiter->awake = true;
+        falkor__cond_signal(&waiter->wake);
+    }
+}
+
+/* Shuts down what is still held. Each lease is marked meanwhile, so that its
+   release waits; the lock is not held during a driver call. */
+static void falkor__cut(falkor_pool *pool) {
+    atomic_store(&pool->cutting, true);
+    for (size_t i = 0; i < pool->lease_count; i++) {
+        falkor_conn *conn = &pool->leases[i];
+        int state = FALKOR__LEASE_HELD;
+        if (!pool->driver->shutdown ||
+            !atomic_compare_exchange_strong(&conn->state, &state,
+                                            FALKOR__LEASE_CUT))
+            continue;
+        pool->driver->shutdown(pool->driver_ctx, conn->slot->handle);
+        falkor__lock(pool);
+        atomic_store(&conn->state, FALKOR__LEASE_HELD);
+        falkor__unlock(pool);
+    }
+}
+
+falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
+    if (!pool)
+        return FALKOR_OK;
+    int64_t deadline_ns = falkor__deadline(timeout_ms);
+    falkor__lock(pool);
+    bool first = pool->state != FALKOR__POOL_CLOSED;
+    pool->state = FALKOR__POOL_CLOSED;
+    falkor__dismiss_locked(pool);
+    falkor__cond_signal(&pool->work);
+    falkor__unlock(pool);
+    if (first)
+        falkor__event(&pool->config, (falkor__event_head){
+            .name = "closing_connection_pool"}, "%s", "");
+    falkor__lock(pool);
+    falkor__close_idle_locked(pool);
+    while (falkor__total(pool) > 0 &&
+           falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns))
+        continue;
+    int left = falkor__total(pool);
+    falkor__unlock(pool);
+    if (left > 0) {
+        falkor__cut(pool);
+        falkor__event(&pool->config, (falkor__event_head){
+            .level = FALKOR_EVENT_WARNING, .name = "close_error",
+            .status = FALKOR_ERR_TIMEOUT},
+            "error=\"%d connections still in use were cut\"", left);
+    }
+    if (first)
+        falkor__event(&pool->config, (falkor__event_head){
+            .name = "connection_pool_closed"}, "%s", "");
+    return left > 0 ? FALKOR_ERR_TIMEOUT : FALKOR_OK;
+}
+
+void falkor__pool_free_memory(falkor_pool *pool) {
+    falkor__cond_destroy(&pool->work);
+    falkor__cond_destroy(&pool->changed);
+    falkor__mutex_destroy(&pool->mutex);
+    falkor__config_free(&pool->config);
+    free(pool->leases);
+    free(pool->slots);
+    free(pool);
+}
+
+void falkor__pool_destroy(falkor_pool *pool) {
+    falkor_pool_close(pool, FALKOR__FREE_WAIT_MS);
+    if (pool->has_worker)
+        falkor__thread_join(&pool->worker);
+    falkor__lock(pool);
+    pool->orphan = true;
+    bool last = pool->in_use + pool->closing == 0;
+    falkor__unlock(pool);
+    if (last)
+        falkor__pool_free_memory(pool);
+}
+
