@@ -96,29 +96,29 @@ static inline bool falkor__cond_wait(falkor__cond *cond, falkor__mutex *mutex,
 
 /* thrd_create wants a function that returns int: the thread's first act is to
    take this apart. */
-typedef struct falkor__start {
+typedef struct falkor__thread_call {
     void *(*run)(void *);
     void *argument;
-} falkor__start;
+} falkor__thread_call;
 
 static inline int falkor__thread_run(void *argument) {
-    falkor__start start = *(falkor__start *)argument;
+    falkor__thread_call call = *(falkor__thread_call *)argument;
     free(argument);
-    start.run(start.argument);
+    call.run(call.argument);
     return 0;
 }
 
 static inline bool falkor__thread_create(falkor__thread *thread,
                                          void *(*run)(void *),
                                          void *argument) {
-    falkor__start *start = malloc(sizeof *start);
-    if (!start)
+    falkor__thread_call *call = malloc(sizeof *call);
+    if (!call)
         return false;
-    *start = (falkor__start){run, argument};
-    if (thrd_create(&thread->native, falkor__thread_run, start) ==
+    *call = (falkor__thread_call){run, argument};
+    if (thrd_create(&thread->native, falkor__thread_run, call) ==
         thrd_success)
         return true;
-    free(start);
+    free(call);
     return false;
 }
 static inline void falkor__thread_join(falkor__thread *thread) {
