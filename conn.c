@@ -42,7 +42,7 @@ static falkor_status falkor__link_broken(falkor_error *error, int sys_errno) {
 }
 
 /* Waits until fd is ready for events. FALSE with errno ETIMEDOUT or poll's. */
-static bool falkor__await(int fd, short events, int64_t deadline_ns) {
+static bool falkor__link_wait(int fd, short events, int64_t deadline_ns) {
     for (;;) {
         struct pollfd one = {.fd = fd, .events = events};
         int left_ms = falkor__poll_ms(deadline_ns);
@@ -66,7 +66,7 @@ static ssize_t falkor__receive(int fd, char *room, size_t size,
     ssize_t received = recv(fd, room, size, far ? 0 : MSG_DONTWAIT);
     while (received < 0 &&
            (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) {
-        if (!falkor__await(fd, POLLIN, deadline_ns))
+        if (!falkor__link_wait(fd, POLLIN, deadline_ns))
             return -1;
         received = recv(fd, room, size, MSG_DONTWAIT);
     }
@@ -86,7 +86,7 @@ static ssize_t falkor__send(int fd, const struct iovec *pieces, size_t count,
             return sent;
         if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)
             return -1;
-        if (!falkor__await(fd, POLLOUT, deadline_ns))
+        if (!falkor__link_wait(fd, POLLOUT, deadline_ns))
             return -1;
     }
 }
@@ -297,7 +297,7 @@ static falkor_status falkor__dial_finish(falkor__link *link,
     if (context->err) {
         code = context->err == REDIS_ERR_IO ? errno : 0;
         falkor__dial_failed(error, code, address, context->errstr);
-    } else if (!falkor__await(context->fd, POLLOUT, deadline_ns)) {
+    } else if (!falkor__link_wait(context->fd, POLLOUT, deadline_ns)) {
         code = errno;
         falkor__dial_failed(error, code, address, code == ETIMEDOUT
             ? "no answer in time" : strerror(code));

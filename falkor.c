@@ -394,7 +394,7 @@ static void falkor__conclude(falkor__call *call, falkor_status status,
 }
 
 /* Attempts until it works, or must not or cannot be repeated. */
-static falkor_status falkor__run(falkor__call *call, falkor_error *error) {
+static falkor_status falkor__call_run(falkor__call *call, falkor_error *error) {
     int attempt = 1, retries = falkor__retries_of(call);
     bool maybe = false;
     falkor_status status;
@@ -554,7 +554,7 @@ falkor_status falkor_query_with(falkor_graph *graph,
         return status;
     status = falkor__query_begin(&call, graph, options, cypher, params, error);
     if (!status)
-        status = falkor__run(&call, error);
+        status = falkor__call_run(&call, error);
     falkor__give(&call, status, result);
     falkor__call_end(&call);
     return status;
@@ -619,7 +619,7 @@ falkor_status falkor_query_each(falkor_graph *graph,
     if (call.options.read_only)
         call.kind = FALKOR__REPLY_ROWS;
     if (!status)
-        status = falkor__run(&call, error);
+        status = falkor__call_run(&call, error);
     if (!status && call.kind == FALKOR__REPLY_QUERY)
         status = falkor__each_row(&call, error);
     falkor__give(&call, status, result);
@@ -668,7 +668,7 @@ falkor_status falkor_command(falkor_pool *pool,
     if (!status)
         status = falkor__write_command(&call, argc, argv, lengths, error);
     if (!status)
-        status = falkor__run(&call, error);
+        status = falkor__call_run(&call, error);
     falkor__give(&call, status, result);
     falkor__call_end(&call);
     return status;
@@ -822,7 +822,7 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error) {
     falkor__call_begin(&call, pool,
                        &(falkor_call_options){.idempotent = true});
     call.attempt = falkor__attempt_open;
-    status = falkor__run(&call, error);
+    status = falkor__call_run(&call, error);
     falkor__call_end(&call);
     return status;
 }
