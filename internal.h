@@ -188,8 +188,10 @@ typedef struct falkor__arena {
     size_t next_size, most_size;        /* of the chunks to come */
 } falkor__arena;
 
+#define FALKOR__MOST_ARENA ((size_t)1 << 20)    /* the largest usual chunk */
 falkor__chunk *falkor__chunk_new(size_t size);          /* NULL: no memory */
 void falkor__chunks_free(falkor__chunk *list);
+void falkor__spares_free(void);         /* chunks kept for the next result */
 void *falkor__arena_more(falkor__arena *arena, size_t size);
 
 /* Takes size bytes, aligned for any value; NULL: no memory. */

@@ -11,8 +11,7 @@
 #define FALKOR__FIRST_INPUT ((size_t)2048)      /* of it, for received bytes */
 #define FALKOR__INPUT ((size_t)64 << 10)        /* the next receive chunk */
 #define FALKOR__MOST_INPUT ((size_t)1 << 20)    /* they double up to this */
-#define FALKOR__ARENA ((size_t)4 << 10)         /* the same of the arena's */
-#define FALKOR__MOST_ARENA ((size_t)1 << 20)
+#define FALKOR__ARENA ((size_t)4 << 10)         /* the arena's first */
 #define FALKOR__ROWS_ARENA ((size_t)64 << 10)   /* row by row: at most this */
 #define FALKOR__FIRST_ROWS ((size_t)1 << 10)    /* bytes of the first segment */
 

@@ -12,10 +12,46 @@
 
 /* ---- memory ----------------------------------------------------------- */
 
+/* Fresh memory costs more than all the decoding that fills it: the system
+   clears it page by page, and libc gives large blocks back at once. So a few
+   chunks of the largest usual size stay for the next result, until the last
+   pool goes. A place is emptied and filled by one atomic exchange, which no
+   thread waits for and which a fork cannot catch half done. */
+#define FALKOR__SPARES 16
+static _Atomic(falkor__chunk *) falkor__spares[FALKOR__SPARES];
+
+static falkor__chunk *falkor__spare_take(void) {
+    falkor__chunk *chunk = NULL;
+    for (int i = 0; i < FALKOR__SPARES && !chunk; i++)
+        if (atomic_load_explicit(&falkor__spares[i], memory_order_relaxed))
+            chunk = atomic_exchange_explicit(&falkor__spares[i], NULL,
+                                             memory_order_acquire);
+    return chunk;
+}
+
+static bool falkor__spare_put(falkor__chunk *chunk) {
+    for (int i = 0; i < FALKOR__SPARES; i++) {
+        falkor__chunk *none = NULL;
+        if (!atomic_load_explicit(&falkor__spares[i], memory_order_relaxed) &&
+            atomic_compare_exchange_strong_explicit(&falkor__spares[i], &none,
+                chunk, memory_order_release, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+void falkor__spares_free(void) {
+    for (falkor__chunk *chunk; (chunk = falkor__spare_take());)
+        free(chunk);
+}
+
 falkor__chunk *falkor__chunk_new(size_t size) {
     if (size > SIZE_MAX / 2)
         return NULL;
-    falkor__chunk *chunk = malloc(sizeof *chunk + size);
+    falkor__chunk *chunk = size == FALKOR__MOST_ARENA ? falkor__spare_take()
+                                                      : NULL;
+    if (!chunk)
+        chunk = malloc(sizeof *chunk + size);
     if (chunk)
         *chunk = (falkor__chunk){.size = size};
     return chunk;
@@ -24,7 +60,8 @@ falkor__chunk *falkor__chunk_new(size_t size) {
 void falkor__chunks_free(falkor__chunk *list) {
     while (list) {
         falkor__chunk *next = list->next;
-        free(list);
+        if (list->size != FALKOR__MOST_ARENA || !falkor__spare_put(list))
+            free(list);
         list = next;
     }
 }
@@ -32,6 +69,11 @@ void falkor__chunks_free(falkor__chunk *list) {
 /* A large block gets a chunk of its own behind the newest, whose rest stays in
    use; what may be given back (see falkor__arena) is never that large. */
 #define FALKOR__LARGE_BLOCK ((size_t)64 << 10)
+
+static bool falkor__is_large(const falkor__arena *arena, size_t size) {
+    return arena->chunks && size >= FALKOR__LARGE_BLOCK &&
+        size >= arena->next_size / 4;
+}
 
 static void *falkor__arena_large(falkor__arena *arena, size_t size) {
     falkor__chunk *chunk = falkor__chunk_new(size);
@@ -49,7 +91,7 @@ void *falkor__arena_more(falkor__arena *arena, size_t size) {
     if (size > SIZE_MAX / 4)
         return NULL;
     size = (size + 7) & ~(size_t)7;
-    if (size >= FALKOR__LARGE_BLOCK && arena->chunks)
+    if (falkor__is_large(arena, size))
         return falkor__arena_large(arena, size);
     size_t room = size > arena->next_size ? size : arena->next_size;
     falkor__chunk *chunk = falkor__chunk_new(room);
