@@ -303,11 +303,10 @@ static falkor_status falkor__attempt(falkor__call *call, falkor_error *error) {
     falkor_result_free(call->reply);
     call->reply = NULL;
     if (!conn) {
-        int64_t limit = falkor__deadline(
-            falkor__pool_config(call->pool)->pool_timeout_ms);
         falkor_status status = falkor__pool_acquire(call->pool,
-            limit < call->deadline_ns ? limit : call->deadline_ns, true,
-            &conn, error);
+            &(falkor__patience){.may_wait = true,
+                .timeout_ms = falkor__pool_config(call->pool)->pool_timeout_ms,
+                .latest_ns = call->deadline_ns}, &conn, error);
         if (status)
             return status;
     }

@@ -388,11 +388,20 @@ falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
 falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
                                   falkor_status status, falkor_error *error);
 
-/* falkor_acquire with a deadline that covers the dial too. may_wait false:
-   takes no one's turn. error is not NULL. */
-falkor_status falkor__pool_acquire(falkor_pool *pool, int64_t deadline_ns,
-                                   bool may_wait, falkor_conn **conn,
-                                   falkor_error *error);
+/* How long who acquires has time, dial included: timeout_ms from now (-1: for
+   ever), and latest_ns at the latest. The clock is read only when there is
+   something to wait for. may_wait false: takes no one's turn. */
+typedef struct falkor__patience {
+    int timeout_ms;
+    bool may_wait;
+    int64_t latest_ns;
+    int64_t until_ns;           /* 0: not read yet */
+} falkor__patience;
+
+/* error is not NULL. */
+falkor_status falkor__pool_acquire(falkor_pool *pool,
+                                   falkor__patience *patience,
+                                   falkor_conn **conn, falkor_error *error);
 
 /* Sleeps until the deadline; false, at once, when the pool is closed. */
 bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns);

@@ -315,22 +315,27 @@ static void falkor__dismiss_locked(falkor_pool *pool) {
     }
 }
 
-/* Shuts down what is still held. Each lease is marked meanwhile, so that its
-   release waits; the lock is not held during a driver call. */
+/* Shuts down one held connection, if it is held. The lease is marked meanwhile,
+   so that its release waits, for the lock is not held during a driver call. */
+static void falkor__cut_one(falkor_pool *pool, falkor_conn *conn) {
+    int state = FALKOR__LEASE_HELD;
+    falkor__lock(pool);
+    bool held = atomic_compare_exchange_strong(&conn->state, &state,
+                                               FALKOR__LEASE_CUT);
+    falkor__unlock(pool);
+    if (!held)
+        return;
+    pool->driver->shutdown(pool->driver_ctx, conn->slot->handle);
+    falkor__lock(pool);
+    atomic_store(&conn->state, FALKOR__LEASE_HELD);
+    falkor__unlock(pool);
+}
+
+/* Shuts down all that is still held. */
 static void falkor__cut(falkor_pool *pool) {
     atomic_store(&pool->cutting, true);
-    for (size_t i = 0; i < pool->lease_count; i++) {
-        falkor_conn *conn = &pool->leases[i];
-        int state = FALKOR__LEASE_HELD;
-        if (!pool->driver->shutdown ||
-            !atomic_compare_exchange_strong(&conn->state, &state,
-                                            FALKOR__LEASE_CUT))
-            continue;
-        pool->driver->shutdown(pool->driver_ctx, conn->slot->handle);
-        falkor__lock(pool);
-        atomic_store(&conn->state, FALKOR__LEASE_HELD);
-        falkor__unlock(pool);
-    }
+    for (size_t i = 0; pool->driver->shutdown && i < pool->lease_count; i++)
+        falkor__cut_one(pool, &pool->leases[i]);
 }
 
 falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {

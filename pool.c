@@ -242,10 +242,17 @@ static void falkor__slot_close(falkor_pool *pool, falkor__slot *slot) {
     slot->live = false;
 }
 
+static int64_t falkor__until(falkor__patience *patience) {
+    if (!patience->until_ns)
+        patience->until_ns = falkor__sooner(patience->latest_ns,
+            falkor__deadline(patience->timeout_ms));
+    return patience->until_ns;
+}
+
 /* FAST always; MEDIUM after a long idle time, within half of what the caller
    has left, so that a new dial has the other half. */
 static bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
-                             int64_t deadline_ns) {
+                             falkor__patience *patience) {
     const falkor_driver *driver = pool->driver;
     int after_ms = pool->config.validate_after_ms;
     if (!driver->check)
@@ -255,10 +262,10 @@ static bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
     if (after_ms < 0 || falkor__coarse_ns() - slot->used_ns <=
                             after_ms * FALKOR__NS_PER_MS)
         return true;
-    int64_t now = falkor_now_ns();
+    int64_t now = falkor_now_ns(), until_ns = falkor__until(patience);
     int64_t limit = falkor__deadline(pool->config.connect_timeout_ms);
-    if (deadline_ns != FALKOR__NEVER)
-        limit = falkor__sooner(limit, now + (deadline_ns - now) / 2);
+    if (until_ns != FALKOR__NEVER)
+        limit = falkor__sooner(limit, now + (until_ns - now) / 2);
     return driver->check(pool->driver_ctx, slot->handle, FALKOR_CHECK_MEDIUM,
                          limit) == FALKOR_OK;
 }
@@ -349,22 +356,23 @@ static falkor_status falkor__wait_locked(falkor_pool *pool,
 
 /* A slot for the caller, by whatever way; else why not. */
 static falkor_status falkor__admit_locked(falkor_pool *pool,
-                                          int64_t deadline_ns, bool may_wait,
+                                          falkor__patience *patience,
                                           falkor__slot **slot,
                                           falkor_error *error) {
     const falkor__config *config = &pool->config;
     falkor_status status = falkor__refusal(pool->state, error);
     if (status || (*slot = falkor__take_locked(pool)) != NULL)
         return status;
-    if (may_wait && config->max_waiters >= 0 &&
+    if (patience->may_wait && config->max_waiters >= 0 &&
         pool->waiting >= config->max_waiters)
         return falkor__fail(error, FALKOR_ERR_POOL_EXHAUSTED, 0,
             "%d wait for a connection already (max_waiters), %d of %d in use: "
             "raise max_size or max_waiters", pool->waiting, pool->in_use,
             config->max_size);
     int64_t since = falkor_now_ns();
-    status = may_wait ? falkor__wait_locked(pool, deadline_ns, slot)
-                      : FALKOR_ERR_POOL_TIMEOUT;
+    status = patience->may_wait
+        ? falkor__wait_locked(pool, falkor__until(patience), slot)
+        : FALKOR_ERR_POOL_TIMEOUT;
     if (status == FALKOR_ERR_CLOSED)
         return falkor__refusal(pool->state, error);
     if (status == FALKOR_ERR_NOMEM)
@@ -408,9 +416,11 @@ static void falkor__replace(falkor_pool *pool, falkor__slot **slot) {
 /* Dials for the caller in a slot counted as connecting. On failure the slot
    goes to who waits longest, who will try himself. */
 static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
-                                     falkor__slot *slot, int64_t deadline_ns,
+                                     falkor__slot *slot,
+                                     falkor__patience *patience,
                                      falkor_error *error) {
-    falkor_status status = falkor__slot_open(pool, slot, deadline_ns, error);
+    falkor_status status = falkor__slot_open(pool, slot,
+                                             falkor__until(patience), error);
     falkor__lock(pool);
     pool->connecting--;
     if (!status) {
@@ -430,13 +440,14 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
 
 /* Makes sure that the granted slot holds a fit connection. */
 static falkor_status falkor__settle(falkor_pool *pool, falkor_conn *conn,
-                                    int64_t deadline_ns, falkor_error *error) {
+                                    falkor__patience *patience,
+                                    falkor_error *error) {
     falkor__slot *slot = conn->slot;
-    while (slot->live && !falkor__slot_fit(pool, slot, deadline_ns))
+    while (slot->live && !falkor__slot_fit(pool, slot, patience))
         falkor__replace(pool, &slot);
     conn->slot = slot;
     return slot->live ? FALKOR_OK
-        : falkor__connect(pool, conn, slot, deadline_ns, error);
+        : falkor__connect(pool, conn, slot, patience, error);
 }
 
 /* Hands the lease to its holder. When close has begun to cut meanwhile, either
@@ -450,25 +461,29 @@ falkor_status falkor__hold(falkor_pool *pool, falkor_conn *conn,
     return falkor__refusal(FALKOR__POOL_CLOSED, error);
 }
 
-falkor_status falkor__pool_acquire(falkor_pool *pool, int64_t deadline_ns,
-                                   bool may_wait, falkor_conn **conn,
-                                   falkor_error *error) {
+falkor_status falkor__pool_acquire(falkor_pool *pool,
+                                   falkor__patience *patience,
+                                   falkor_conn **conn, falkor_error *error) {
     falkor__slot *slot = NULL;
     falkor_conn *lease = NULL;
-    bool crossed = false;
+    bool crossed = false, settled = false;
     *conn = NULL;
     falkor__lock(pool);
-    falkor_status status = falkor__admit_locked(pool, deadline_ns, may_wait,
-                                                &slot, error);
+    falkor_status status = falkor__admit_locked(pool, patience, &slot, error);
     if (!status) {
         lease = falkor__lease_locked(pool, slot);
         crossed = falkor__crossed_high_locked(pool);
+        settled = slot->live && !pool->driver->check;
+        if (settled)                    /* nothing to do outside the lock */
+            atomic_store_explicit(&lease->state, FALKOR__LEASE_HELD,
+                                  memory_order_relaxed);
     }
     falkor__unlock(pool);
-    if (!status)
-        status = falkor__settle(pool, lease, deadline_ns, error);
-    if (!status)
-        status = falkor__hold(pool, lease, error);
+    if (!status && !settled) {
+        status = falkor__settle(pool, lease, patience, error);
+        if (!status)
+            status = falkor__hold(pool, lease, error);
+    }
     if (crossed)
         falkor__tell_high(pool);
     if (!status)
@@ -487,10 +502,10 @@ falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
     if (!pool || !conn)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
             "falkor_acquire: %s is NULL", pool ? "conn" : "pool");
-    /* Without waiting a dial still gets its own time. */
-    return falkor__pool_acquire(pool,
-        timeout_ms ? falkor__deadline(timeout_ms) : FALKOR__NEVER,
-        timeout_ms != 0, conn, error);
+    /* Who does not wait still gets the time for a dial. */
+    return falkor__pool_acquire(pool, &(falkor__patience){
+        .may_wait = timeout_ms != 0, .latest_ns = FALKOR__NEVER,
+        .timeout_ms = timeout_ms ? timeout_ms : -1}, conn, error);
 }
 
 falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,
@@ -501,62 +516,81 @@ falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,
 
 /* ---- release ---------------------------------------------------------- */
 
-/* Takes the lease out of its holder's hands: false when it is not in them.
-   While close is shutting the connection down, waits for that. */
+/* Waits, the lock held, while close is shutting the lease's connection down.
+   Returns whether a holder has it then. */
+static bool falkor__await_cut_locked(falkor_conn *conn) {
+    int state;
+    while ((state = atomic_load(&conn->state)) == FALKOR__LEASE_CUT)
+        falkor__cond_wait(&conn->pool->changed, &conn->pool->mutex,
+                          FALKOR__NEVER);
+    return state == FALKOR__LEASE_HELD;
+}
+
+/* Takes the lease out of its holder's hands: false when it is not in them. */
 static bool falkor__claim(falkor_conn *conn) {
     int state = FALKOR__LEASE_HELD;
     while (!atomic_compare_exchange_strong(&conn->state, &state,
                                            FALKOR__LEASE_POOL)) {
-        if (state != FALKOR__LEASE_CUT)
-            return false;
         falkor__lock(conn->pool);
-        while (atomic_load(&conn->state) == FALKOR__LEASE_CUT)
-            falkor__cond_wait(&conn->pool->changed, &conn->pool->mutex,
-                              FALKOR__NEVER);
+        bool held = falkor__await_cut_locked(conn);
         falkor__unlock(conn->pool);
+        if (!held)
+            return false;
         state = FALKOR__LEASE_HELD;
     }
     return true;
 }
 
-/* Whether the released connection may be used again, and if not, why. */
-static bool falkor__reusable(falkor_pool *pool, const falkor_conn *conn,
-                             const char **reason) {
-    falkor__slot *slot = conn->slot;
+/* The driver's word on a claimed connection, whose reset may block. */
+static bool falkor__reset(falkor_pool *pool, const falkor_conn *conn,
+                          int64_t now) {
     int timeout_ms = pool->config.connect_timeout_ms;
-    int64_t now = falkor__coarse_ns();
-    slot->used_ns = slot->checked_ns = now;
-    *reason = conn->broken ? "broken"
-        : pool->driver->reset && pool->driver->reset(pool->driver_ctx,
-              slot->handle, timeout_ms < 0 ? FALKOR__NEVER
-                  : now + timeout_ms * FALKOR__NS_PER_MS) ? "not_reset"
-        : slot->expires_ns <= now ? "max_lifetime" : NULL;
-    return !*reason;
+    return conn->broken || pool->driver->reset(pool->driver_ctx,
+        conn->slot->handle, timeout_ms < 0 ? FALKOR__NEVER
+            : now + timeout_ms * FALKOR__NS_PER_MS) == FALKOR_OK;
 }
 
-falkor_status falkor_release(falkor_conn *conn) {
-    if (!conn || !falkor__claim(conn))
-        return FALKOR_ERR_ARGUMENT;
-    falkor_pool *pool = conn->pool;
+/* Takes a lease's slot back: to the next, to the idle, or to be closed. */
+static void falkor__take_back_locked(falkor_pool *pool, falkor_conn *conn,
+                                     bool clean, int64_t now) {
     falkor__slot *slot = conn->slot;
-    const char *reason;
-    bool keep = falkor__reusable(pool, conn, &reason);
-    falkor__lock(pool);
+    const char *reason = conn->broken ? "broken" : !clean ? "unclean"
+        : slot->expires_ns <= now ? "max_lifetime" : NULL;
+    bool closed = pool->state == FALKOR__POOL_CLOSED;
+    slot->used_ns = slot->checked_ns = now;
     falkor__unlease_locked(pool, conn);
     pool->releases++;
     pool->in_use--;
-    bool closed = pool->state == FALKOR__POOL_CLOSED;
-    if (keep && !closed) {
+    if (!reason && !closed) {
         falkor__hand_over_locked(pool, slot, false);
     } else {
         pool->connections_recycled += !closed;
         falkor__retire_locked(pool, slot, closed ? NULL : reason);
     }
-    bool last = pool->orphan && pool->in_use + pool->closing == 0;
+}
+
+/* With a reset the lease is claimed first, for the lock cannot be held during
+   it; without one the lock is claim enough. */
+falkor_status falkor_release(falkor_conn *conn) {
+    if (!conn)
+        return FALKOR_ERR_ARGUMENT;
+    falkor_pool *pool = conn->pool;
+    int64_t now = falkor__coarse_ns();
+    bool resets = pool->driver->reset != NULL, clean = true;
+    if (resets) {
+        if (!falkor__claim(conn))
+            return FALKOR_ERR_ARGUMENT;
+        clean = falkor__reset(pool, conn, now);
+    }
+    falkor__lock(pool);
+    bool ours = resets || falkor__await_cut_locked(conn);
+    if (ours)
+        falkor__take_back_locked(pool, conn, clean, now);
+    bool last = ours && pool->orphan && pool->in_use + pool->closing == 0;
     falkor__unlock(pool);
     if (last)
         falkor__pool_free_memory(pool);
-    return FALKOR_OK;
+    return ours ? FALKOR_OK : FALKOR_ERR_ARGUMENT;
 }
 
 /* A lease that its holder has, at this moment. */
