@@ -1,0 +1,335 @@
+/* falkor-cli: asks a FalkorDB from the command line, from a file, or from a
+   prompt. See --help. */
+#include "falkor-cli.h"
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+static const char help[] =
+"usage: falkor-cli [-u URL | -h HOST -p PORT] [-g GRAPH] [-P name=json]...\n"
+"                  [--ro] [--json | --csv | --table] [QUERY]\n"
+"\n"
+"Runs QUERY, or the statements of standard input, or asks for them when that\n"
+"is a terminal. Statements are separated by semicolons. In a script the first\n"
+"that fails is the last.\n"
+"\n"
+"  -u, --url URL        falkor://user:password@host:port/graph,\n"
+"                       redis://host:port/database, unix:///path?graph=name\n"
+"  -h, --host HOST      a name or an address; localhost\n"
+"  -p, --port PORT      6379\n"
+"  -s, --socket PATH    a Unix socket instead of host and port\n"
+"      --user NAME      who asks; the password comes from the URL, from\n"
+"                       FALKORDB_PASSWORD, or from:\n"
+"      --askpass        ask for the password at the terminal\n"
+"  -g, --graph GRAPH    the graph to ask; else the URL's, $GRAPH_NAME's, or\n"
+"                       \"default\"\n"
+"  -P, --param NAME=JSON  sets $NAME, as in -P 'name=\"Ada\"' -P 'ids=[1, 2]'\n"
+"      --ro             only read: the server refuses whatever would write\n"
+"      --json           one object a query, on one line:\n"
+"                       {\"columns\":[],\"rows\":[[]],\"summary\":{}}\n"
+"      --csv            RFC 4180, with a header\n"
+"      --table          for people; the default on a terminal, else --json\n"
+"      --embedded       start a private FalkorDB for this session\n"
+"      --data DIR       with --embedded: keep its data in DIR\n"
+"      --help, --version\n"
+"\n"
+"What is not said here is taken from the environment: FALKORDB_URL and the\n"
+"others of examples/env.example.\n"
+"\n"
+"Exit status: 0; 1 a query failed, or no connection; 2 wrong usage.\n";
+
+/* ---- saying and reserving --------------------------------------------- */
+
+void cli_say(const char *format, ...) {
+    va_list arguments;
+    fflush(stdout);
+    fputs("falkor-cli: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+}
+
+_Noreturn void cli_no_memory(void) {
+    cli_say("not enough memory");
+    exit(CLI_FAILED);
+}
+
+/* New memory is zero. */
+void *cli_reserve(void *old, size_t count, size_t size) {
+    size_t room = count * size > 0 ? count * size : 1;
+    void *memory = old ? realloc(old, room) : calloc(1, room);
+    if (!memory)
+        cli_no_memory();
+    return memory;
+}
+
+/* ---- one statement ---------------------------------------------------- */
+
+bool cli_select(cli *self, const char *name) {
+    falkor_graph *graph = falkor_select_graph(self->pool, name);
+    if (!graph)
+        return false;
+    char *copy = cli_reserve(NULL, strlen(name) + 1, 1);
+    strcpy(copy, name);
+    falkor_graph_free(self->graph);
+    free(self->graph_name);
+    self->graph = graph;
+    self->graph_name = copy;
+    return true;
+}
+
+static void say_failed(const falkor_error *error, size_t line) {
+    char where[40] = "";
+    if (line > 0)
+        snprintf(where, sizeof where, "line %zu: ", line);
+    cli_say("%s%s%s", where, error->message, error->maybe_executed
+            ? " (it may have been executed: look before you send it again)"
+            : "");
+}
+
+int cli_run(cli *self, const char *statement, size_t line) {
+    falkor_call_options options = {.read_only = self->read_only};
+    falkor_param *params = cli_params_array(self->params);
+    falkor_result *result;
+    falkor_error error;
+    int status = CLI_OK;
+    if (falkor_query_with(self->graph, &options, statement, params, &result,
+                          &error) != FALKOR_OK) {
+        say_failed(&error, line);
+        status = CLI_FAILED;
+    } else if (!cli_print(result, self->format)) {
+        cli_say("standard output: %s", strerror(errno ? errno : EIO));
+        status = CLI_FAILED;
+    }
+    falkor_result_free(result);
+    free(params);
+    return status;
+}
+
+bool cli_format_named(const char *name, cli_format *format) {
+    static const char *const names[] = {[CLI_TABLE] = "table",
+                                        [CLI_JSON] = "json",
+                                        [CLI_CSV] = "csv"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *format = (cli_format)i;
+            return true;
+        }
+    return false;
+}
+
+/* ---- the command line ------------------------------------------------- */
+
+typedef struct arguments {
+    falkor_options options;
+    const char *query, *data;
+    char *password;
+    cli_param *params;
+    cli_format format;
+    bool askpass, embedded, read_only;
+} arguments;
+
+static _Noreturn void wrong(const char *what, const char *which) {
+    cli_say("%s%s (--help shows the usage)", what, which);
+    exit(CLI_USAGE);
+}
+
+static void read_param(arguments *given, const char *text) {
+    const char *why, *equals = strchr(text, '=');
+    if (!equals)
+        wrong("-P is followed by name=json, not by ", text);
+    if (!cli_param_set(&given->params, text, (size_t)(equals - text),
+                       equals + 1, &why)) {
+        cli_say("-P %s: %s", text, why);
+        exit(CLI_USAGE);
+    }
+}
+
+static int read_port(const char *text) {
+    char *end;
+    long port = strtol(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || port < 1 || port > 65535)
+        wrong("a port is a number from 1 to 65535, not ", text);
+    return (int)port;
+}
+
+enum { USER = 256, ASKPASS, RO, JSON, CSV, TABLE, EMBEDDED, DATA, HELP,
+       VERSION };
+
+static void read_option(arguments *given, int option, const char *value) {
+    falkor_options *options = &given->options;
+    switch (option) {
+    case 'u': options->url = value; break;
+    case 'h': options->host = value; break;
+    case 'p': options->port = read_port(value); break;
+    case 's': options->unix_path = value; break;
+    case 'g': options->graph = value; break;
+    case 'P': read_param(given, value); break;
+    case USER: options->username = value; break;
+    case ASKPASS: given->askpass = true; break;
+    case RO: given->read_only = true; break;
+    case JSON: given->format = CLI_JSON; break;
+    case CSV: given->format = CLI_CSV; break;
+    case TABLE: given->format = CLI_TABLE; break;
+    case EMBEDDED: given->embedded = true; break;
+    case DATA: given->data = value; break;
+    case HELP:
+        fputs(help, stdout);
+        exit(fflush(stdout) == 0 ? CLI_OK : CLI_FAILED);
+    case VERSION:
+        printf("falkor-cli %d.%d.%d\n", FALKOR_VERSION_MAJOR,
+               FALKOR_VERSION_MINOR, FALKOR_VERSION_PATCH);
+        exit(fflush(stdout) == 0 ? CLI_OK : CLI_FAILED);
+    default:
+        fputs("falkor-cli: --help shows the usage\n", stderr);
+        exit(CLI_USAGE);
+    }
+}
+
+static void check_arguments(const arguments *given) {
+    const falkor_options *options = &given->options;
+    bool place = options->url || options->host || options->unix_path;
+    if (given->embedded && (place || options->port))
+        wrong("--embedded is a server of its own: it goes without -u, -h, -p "
+              "and -s", "");
+    if (given->data && !given->embedded)
+        wrong("--data goes with --embedded", "");
+    if (given->query && !*given->query)
+        wrong("QUERY is empty", "");
+}
+
+static arguments read_arguments(int argc, char **argv) {
+    static const struct option names[] = {
+        {"url", 1, NULL, 'u'}, {"host", 1, NULL, 'h'}, {"port", 1, NULL, 'p'},
+        {"socket", 1, NULL, 's'}, {"graph", 1, NULL, 'g'},
+        {"param", 1, NULL, 'P'}, {"user", 1, NULL, USER},
+        {"askpass", 0, NULL, ASKPASS}, {"ro", 0, NULL, RO},
+        {"json", 0, NULL, JSON}, {"csv", 0, NULL, CSV},
+        {"table", 0, NULL, TABLE}, {"embedded", 0, NULL, EMBEDDED},
+        {"data", 1, NULL, DATA}, {"help", 0, NULL, HELP},
+        {"version", 0, NULL, VERSION}, {NULL, 0, NULL, 0}};
+    arguments given = {.format = isatty(STDOUT_FILENO) ? CLI_TABLE : CLI_JSON};
+    for (int option; (option = getopt_long(argc, argv, "u:h:p:s:g:P:", names,
+                                           NULL)) != -1; )
+        read_option(&given, option, optarg);
+    if (optind < argc)
+        given.query = argv[optind++];
+    if (optind < argc)
+        wrong("one QUERY, in quotes, and not also: ", argv[optind]);
+    check_arguments(&given);
+    return given;
+}
+
+/* ---- connecting ------------------------------------------------------- */
+
+/* A line from the terminal that is not shown; the caller frees it. */
+static char *ask_password(void) {
+    FILE *terminal = fopen("/dev/tty", "r+");
+    struct termios before, silent;
+    char *line = NULL;
+    size_t room = 0;
+    if (!terminal || tcgetattr(fileno(terminal), &before) != 0)
+        wrong("--askpass needs a terminal: set FALKORDB_PASSWORD instead", "");
+    silent = before;
+    silent.c_lflag &= ~(tcflag_t)ECHO;
+    fputs("Password: ", terminal);
+    fflush(terminal);
+    tcsetattr(fileno(terminal), TCSAFLUSH, &silent);
+    ssize_t length = getline(&line, &room, terminal);
+    tcsetattr(fileno(terminal), TCSAFLUSH, &before);
+    fputs("\n", terminal);
+    fclose(terminal);
+    if (length < 0)
+        wrong("no password was given", "");
+    line[strcspn(line, "\r\n")] = '\0';
+    return line;
+}
+
+/* The library takes user and password from the environment only together with
+   the address, so that a password does not go to some other server. Here both
+   come from one person at one prompt. */
+static void complete_credentials(arguments *given) {
+    falkor_options *options = &given->options;
+    if (given->askpass)
+        options->password = given->password = ask_password();
+    if (given->embedded || (!options->host && !options->unix_path))
+        return;
+    if (!options->username)
+        options->username = getenv("FALKORDB_USERNAME");
+    if (!options->password)
+        options->password = getenv("FALKORDB_PASSWORD");
+}
+
+/* Opens a pool of one connection; an exit status. */
+static int connect_to(arguments *given, cli *self) {
+    falkor_options *options = &given->options;
+    falkor_error error;
+    options->max_size = options->min_size = 1;
+    options->health_check_interval_ms = -1;
+    options->client_name = "falkor-cli";
+    if (falkor_options_from_env(options, &error) != FALKOR_OK
+        || falkor_pool_create(options, &self->pool, &error) != FALKOR_OK) {
+        cli_say("%s", error.message);
+        return error.status == FALKOR_ERR_NOMEM ? CLI_FAILED : CLI_USAGE;
+    }
+    if (falkor_pool_open(self->pool, &error) != FALKOR_OK) {
+        cli_say("%s", error.message);
+        return CLI_FAILED;
+    }
+    self->graph = falkor_select_graph(self->pool, options->graph);
+    return CLI_OK;
+}
+
+/* A graph that the URL names has no name here: the library keeps that to
+   itself. */
+static void choose_graph(cli *self, const char *name) {
+    if (self->graph && !name)
+        return;
+    if (!cli_select(self, name ? name : "default"))
+        cli_no_memory();
+}
+
+static int run_all(const arguments *given, cli *self) {
+    choose_graph(self, given->options.graph);
+    return given->query ? cli_run_text(self, given->query)
+        : isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) ? cli_run_prompt(self)
+        : cli_run_file(self, stdin);
+}
+
+int main(int argc, char **argv) {
+    setlocale(LC_CTYPE, "");            /* numbers stay as in C */
+    signal(SIGPIPE, SIG_IGN);           /* a closed output is an error */
+    arguments given = read_arguments(argc, argv);
+    cli self = {.params = given.params, .format = given.format,
+                .read_only = given.read_only};
+    cli_server server = {.lifeline = -1};
+    int status = CLI_OK;
+    if (given.embedded) {
+        given.options.host = "127.0.0.1";
+        status = cli_server_start(&server, given.data) ? CLI_OK : CLI_FAILED;
+        given.options.port = server.port;
+    }
+    if (status == CLI_OK) {
+        complete_credentials(&given);
+        status = connect_to(&given, &self);
+    }
+    if (status == CLI_OK)
+        status = run_all(&given, &self);
+    falkor_graph_free(self.graph);
+    falkor_pool_free(self.pool);
+    free(self.graph_name);
+    cli_params_free(self.params);
+    free(given.password);
+    if (!cli_server_stop(&server) && status == CLI_OK) {
+        cli_say("the embedded server did not end well");
+        status = CLI_FAILED;
+    }
+    return status;
+}

@@ -1,0 +1,81 @@
+/* What the files of falkor-cli share. It is one program, and an example of the
+   library's use: every call it makes is in pool.h. */
+#ifndef FALKOR_CLI_H
+#define FALKOR_CLI_H
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE                     /* getopt_long, wcwidth */
+#endif
+#include "pool.h"
+#include <stdio.h>
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };     /* exit statuses */
+
+typedef enum cli_format { CLI_TABLE, CLI_JSON, CLI_CSV } cli_format;
+typedef struct cli_param cli_param;
+
+typedef struct cli {
+    falkor_pool *pool;
+    falkor_graph *graph;
+    char *graph_name;                   /* NULL: whatever the URL says */
+    cli_param *params;                  /* a list */
+    cli_format format;
+    bool read_only;
+} cli;
+
+/* ---- falkor-cli.c ----------------------------------------------------- */
+
+/* Prints "falkor-cli: " and a line on standard error. */
+void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Says that there is no memory, and ends the program. */
+_Noreturn void cli_no_memory(void);
+void *cli_reserve(void *old, size_t count, size_t size);
+
+/* Asks another graph from now on; false: no memory. */
+bool cli_select(cli *self, const char *name);
+
+/* Runs one statement and prints its result, or what went wrong: line is where
+   it began, 0 for none. Returns an exit status. */
+int cli_run(cli *self, const char *statement, size_t line);
+
+/* The format called name; false: there is none such. */
+bool cli_format_named(const char *name, cli_format *format);
+
+/* ---- falkor-cli-params.c ---------------------------------------------- */
+
+/* Sets a parameter from JSON, or replaces it. false: *why says what is wrong
+   with it (static text). */
+bool cli_param_set(cli_param **list, const char *name, size_t name_length,
+                   const char *json, const char **why);
+
+/* The list as a query takes it: an array that ends with {0}. The caller frees
+   the array. */
+falkor_param *cli_params_array(const cli_param *list);
+void cli_params_free(cli_param *list);
+
+/* ---- falkor-cli-output.c ---------------------------------------------- */
+
+/* Prints a result on standard output; false: it could not be written, and
+   errno says why. */
+bool cli_print(const falkor_result *result, cli_format format);
+
+/* ---- falkor-cli-input.c ----------------------------------------------- */
+
+/* These run the statements of a text, of a file, or of whoever sits at the
+   terminal. The first two stop at the first that fails. */
+int cli_run_text(cli *self, const char *text);
+int cli_run_file(cli *self, FILE *file);
+int cli_run_prompt(cli *self);
+
+/* ---- falkor-cli-server.c ---------------------------------------------- */
+
+/* A private server, which ends with this program however that ends. */
+typedef struct cli_server { int pid, lifeline, port; } cli_server;
+
+/* Starts it; its data stay in folder data, or nowhere when that is NULL.
+   false: the message was printed. */
+bool cli_server_start(cli_server *server, const char *data);
+
+/* Stops it and waits until it has saved; false: it did not end well. */
+bool cli_server_stop(cli_server *server);
+#endif

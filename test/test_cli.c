@@ -1,0 +1,706 @@
+/* falkor-cli as its users meet it: a program with arguments, input, output and
+   an exit status, against the real server of FALKORDB_URL; and at a prompt,
+   through a pseudo-terminal. */
+#define _GNU_SOURCE
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define GRAPH "test-cli"
+
+/* ---- running it ------------------------------------------------------- */
+
+typedef struct ran { int status; char out[1 << 16], err[1 << 13]; } ran;
+static ran last;
+
+static const char *program(void) {
+    static char path[4096];
+    const char *folder = getenv("FALKOR_OUT");
+    snprintf(path, sizeof path, "%s/falkor-cli", folder ? folder : "build");
+    return path;
+}
+
+static void slurp(FILE *file, char *room, size_t size) {
+    rewind(file);
+    room[fread(room, 1, size - 1, file)] = '\0';
+    fclose(file);
+}
+
+/* Starts the program with these arguments; output -1: as here. */
+static pid_t start(const char *const *arguments, int input, int output,
+                   int errors) {
+    const char *argv[40] = {program()};
+    for (size_t i = 0; arguments[i]; i++)
+        argv[i + 1] = arguments[i];
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(input, 0);
+        dup2(output, 1);
+        dup2(errors, 2);
+        alarm(60);                      /* a hanging one dies */
+        execv(argv[0], (char **)(size_t)argv);
+        _exit(99);
+    }
+    return child;
+}
+
+static int wait_for(pid_t child) {
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        assert_int_equal(errno, EINTR);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+/* Runs it to its end; the exit status and what it wrote are in last. */
+static int run_with(const char *input, const char *const *arguments) {
+    FILE *in = tmpfile(), *out = tmpfile(), *err = tmpfile();
+    assert_true(in && out && err);
+    fputs(input, in);
+    rewind(in);
+    last.status = wait_for(start(arguments, fileno(in), fileno(out),
+                                 fileno(err)));
+    fclose(in);
+    slurp(out, last.out, sizeof last.out);
+    slurp(err, last.err, sizeof last.err);
+    return last.status;
+}
+
+#define RUN_INPUT(input, ...) \
+    run_with(input, (const char *const[]){"-g", GRAPH, __VA_ARGS__, NULL})
+#define RUN(...) RUN_INPUT("", __VA_ARGS__)
+
+static void expect_status(int expected) {
+    if (last.status != expected)
+        fail_msg("status %d, not %d; it said: %s%s", last.status, expected,
+                 last.out, last.err);
+}
+
+static void expect_said(const char *text) {
+    if (!strstr(last.err, text))
+        fail_msg("\"%s\" lacks \"%s\"", last.err, text);
+}
+
+/* The one line of --json that was printed, parsed. */
+static cJSON *parsed(void) {
+    expect_status(0);
+    size_t length = strlen(last.out);
+    assert_true(length > 0 && last.out[length - 1] == '\n');
+    assert_ptr_equal(strchr(last.out, '\n'), &last.out[length - 1]);
+    cJSON *json = cJSON_Parse(last.out);
+    assert_non_null(json);
+    return json;
+}
+
+/* That the output has this text between "rows": and ,"summary". */
+static void expect_rows(const char *rows) {
+    cJSON_Delete(parsed());
+    const char *begin = strstr(last.out, "\"rows\":");
+    const char *end = strstr(last.out, ",\"summary\":{");
+    assert_true(begin && end);
+    begin += strlen("\"rows\":");
+    if (strlen(rows) != (size_t)(end - begin)
+        || strncmp(begin, rows, strlen(rows)) != 0)
+        fail_msg("%s does not have the rows %s", last.out, rows);
+}
+
+static int clear_graph(void **state) {
+    (void)state;
+    RUN("--json", "MATCH (n) DELETE n");
+    return last.status;
+}
+
+/* ---- queries and formats ---------------------------------------------- */
+
+static void test_cli_query_as_json(void **state) {
+    (void)state;
+    RUN("--json", "RETURN 1 AS a, 'x' AS b");
+    cJSON *json = parsed();
+    const cJSON *columns = cJSON_GetObjectItem(json, "columns");
+    assert_int_equal(cJSON_GetArraySize(columns), 2);
+    assert_string_equal(cJSON_GetArrayItem(columns, 1)->valuestring, "b");
+    const cJSON *summary = cJSON_GetObjectItem(json, "summary");
+    assert_int_equal(cJSON_GetObjectItem(summary, "nodes_created")->valueint,
+                     0);
+    assert_true(cJSON_IsNumber(cJSON_GetObjectItem(summary, "internal_ms")));
+    cJSON_Delete(json);
+    expect_rows("[[1,\"x\"]]");
+    assert_string_equal(last.err, "");
+    RUN("RETURN 1");                    /* no terminal: JSON */
+    expect_rows("[[1]]");
+}
+
+static void test_cli_graph_values_as_json(void **state) {
+    (void)state;
+    RUN("--json", "CREATE (a:A:B {n: 1})-[:R {w: 0.5}]->(c:C) "
+        "RETURN labels(a), labels(c)");
+    expect_rows("[[[\"A\",\"B\"],[\"C\"]]]");
+    RUN("--json", "MATCH (a)-[r:R]->() RETURN a, r");
+    cJSON *json = parsed();
+    const cJSON *row = cJSON_GetObjectItem(json, "rows")->child;
+    const cJSON *node = row->child, *edge = row->child->next;
+    assert_int_equal(cJSON_GetArraySize(node), 3);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(node, "labels")),
+                     2);
+    assert_int_equal(cJSON_GetArraySize(edge), 5);
+    assert_string_equal(cJSON_GetObjectItem(edge, "type")->valuestring, "R");
+    cJSON_Delete(json);
+    RUN("--json", "MATCH p=()-[:R]->() RETURN p");
+    json = parsed();
+    const cJSON *path = cJSON_GetObjectItem(json, "rows")->child->child;
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(path, "nodes")),
+                     2);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(path, "edges")),
+                     1);
+    cJSON_Delete(json);
+    RUN("--json", "RETURN point({latitude: 1.5, longitude: -2}), "
+        "date('2024-01-31'), localdatetime('2024-01-31T12:00:01'), "
+        "localtime('23:59:58'), duration('P1DT2H3M4S'), "
+        "vecf32([0.1, 2]), 0.5, [true, null, {k: 'v'}], 1e300 * 1e300");
+    expect_rows("[[{\"latitude\":1.5,\"longitude\":-2},\"2024-01-31\","
+        "\"2024-01-31T12:00:01\",\"23:59:58\",\"P1DT2H3M4S\",[0.1,2],0.5,"
+        "[true,null,{\"k\":\"v\"}],\"Infinity\"]]");
+}
+
+static void test_cli_csv(void **state) {
+    (void)state;
+    RUN("--csv", "UNWIND [1, 2] AS a RETURN a, 'x,\"y\"' AS `b,c`, '' AS e, "
+        "null AS n, 'two\\nlines' AS l, [1, 'z'] AS j, 0.5 AS d, "
+        "date('2024-01-31') AS t, true AS f");
+    expect_status(0);
+    assert_string_equal(last.out, "a,\"b,c\",e,n,l,j,d,t,f\r\n"
+        "1,\"x,\"\"y\"\"\",\"\",,\"two\nlines\",\"[1,\"\"z\"\"]\",0.5,"
+        "2024-01-31,true\r\n"
+        "2,\"x,\"\"y\"\"\",\"\",,\"two\nlines\",\"[1,\"\"z\"\"]\",0.5,"
+        "2024-01-31,true\r\n");
+    RUN("--csv", "CREATE (:X)");
+    expect_status(0);
+    assert_string_equal(last.out, "");
+}
+
+static void test_cli_table(void **state) {
+    (void)state;
+    RUN("--table", "UNWIND [[1, 'Ada'], [10, 'Zo\xc3\xab'], "
+        "[200, '\xe6\xbc\xa2\xe5\xad\x97']] AS r "
+        "RETURN r[0] AS n, r[1] AS name, 'a\\tb\x1b' AS c");
+    expect_status(0);
+    const char *lines[] = {"|   n | name | c          |\n",
+        "|   1 | Ada  | a\\tb\\u001b |\n",
+        "|  10 | Zo\xc3\xab  | a\\tb\\u001b |\n",
+        "| 200 | \xe6\xbc\xa2\xe5\xad\x97 | a\\tb\\u001b |\n", "3 rows; "};
+    for (size_t i = 0; i < 5; i++)
+        if (!strstr(last.out, lines[i]))
+            fail_msg("%s lacks %s", last.out, lines[i]);
+    RUN("--table", "CREATE (:X {a: 1, b: 2})");
+    expect_status(0);
+    assert_non_null(strstr(last.out, "nodes created: 1"));
+    assert_non_null(strstr(last.out, "properties set: 2; "));
+    RUN("--table", "MATCH (n:Nobody) RETURN n");
+    assert_non_null(strstr(last.out, "| n |\n"));
+    assert_non_null(strstr(last.out, "0 rows; "));
+}
+
+static void test_cli_read_only(void **state) {
+    (void)state;
+    RUN("--ro", "RETURN 1");
+    expect_rows("[[1]]");
+    RUN("--ro", "CREATE (:X)");
+    expect_status(1);
+    expect_said("read-only");
+}
+
+/* ---- parameters ------------------------------------------------------- */
+
+static void test_cli_parameters_of_each_type(void **state) {
+    (void)state;
+    RUN("--json", "-P", "n=null", "-P", "t=true", "-P", "f=false", "-P",
+        "s=\"q\\\"\\u00e9\\n'\"", "-P", "i=-7", "-P", "d=0.25", "-P",
+        "l=[1,[2.5,\"3\"],[]]", "--param", "m={\"a\":{\"b c\":[null]},"
+        "\"e\":{}}", "RETURN $n, $t, $f, $s, $i, $d, $l, $m");
+    expect_rows("[[null,true,false,\"q\\\"\xc3\xa9\\n'\",-7,0.25,"
+        "[1,[2.5,\"3\"],[]],{\"a\":{\"b c\":[null]},\"e\":{}}]]");
+    RUN("-P", "x=1", "-P", "x=2", "RETURN $x");
+    expect_rows("[[2]]");
+}
+
+static void test_cli_integers_are_exact(void **state) {
+    (void)state;
+    RUN("-P", "a=[9007199254740993, -9007199254740993, 9223372036854775807, "
+        "{\"123\":-9223372036854775808, \"x\\\"4\":[5, \"6\", 7.0, 1e2]}]",
+        "RETURN $a, $a[3]['123'] = -9223372036854775808, "
+        "$a[0] - 9007199254740992");
+    expect_rows("[[[9007199254740993,-9007199254740993,9223372036854775807,"
+        "{\"123\":-9223372036854775808,\"x\\\"4\":[5,\"6\",7,100]}],true,1]]");
+}
+
+static void test_cli_parameters_refused(void **state) {
+    (void)state;
+    static const struct { const char *text, *why; } rows[] = {
+        {"a", "name=json"}, {"a=Ada", "no JSON"}, {"a=", "no JSON"},
+        {"a=[1,]", "no JSON"}, {"a=1 2", "no JSON"}, {"=1", "no name"},
+        {"a=9223372036854775808", "64 bits"},
+        {"a=[-9223372036854775809]", "64 bits"},
+        {"a=\"x\\u0000y\"", "\\u0000"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        RUN("-P", rows[i].text, "RETURN 1");
+        expect_status(2);
+        expect_said(rows[i].why);
+        assert_string_equal(last.out, "");
+    }
+    RUN("-P", "a=1e999", "RETURN $a");
+    expect_status(1);
+    assert_string_equal(last.out, "");
+}
+
+/* ---- standard input --------------------------------------------------- */
+
+static void test_cli_statements_from_input(void **state) {
+    (void)state;
+    RUN_INPUT("RETURN ';' AS a, \"\\\";\" AS b, `c` + 1 AS `;`\n", "--csv",
+              "-P", "c=1");
+    expect_status(1);                   /* c is no name there */
+    RUN_INPUT("// first; comment\nWITH 1 AS `;` RETURN `;`; /* ; */ ;;\n"
+              "RETURN ';' AS a, \"\\\";\" AS b,\n 2 // end;\nAS c; "
+              "RETURN 3", "--csv");
+    expect_status(0);
+    assert_string_equal(last.out, ";\r\n1\r\na,b,c\r\n"
+                        ";,\"\"\";\",2\r\n3\r\n3\r\n");
+}
+
+static void test_cli_input_of_nothing(void **state) {
+    (void)state;
+    RUN_INPUT("", "--json");
+    expect_status(0);
+    RUN_INPUT(" \n// nothing\n;; /* at all */ ", "--json");
+    expect_status(0);
+    assert_string_equal(last.out, "");
+}
+
+static void test_cli_input_stops_at_the_first_failure(void **state) {
+    (void)state;
+    RUN_INPUT("RETURN 1;\n\nRETRUN 2;\nRETURN 3;", "--csv");
+    expect_status(1);
+    assert_string_equal(last.out, "1\r\n1\r\n");
+    expect_said("line 3: ");
+}
+
+static void test_cli_commands_in_input(void **state) {
+    (void)state;
+    RUN_INPUT(":param x [1, 9007199254740993]\n:format csv\nRETURN $x AS x;\n"
+              ":graph test-cli-2\n:graph\n:ro on\n:nothing\n:quit\nRETURN 4;",
+              "--json");
+    expect_status(0);
+    assert_string_equal(last.out,
+                        "x\r\n\"[1,9007199254740993]\"\r\ntest-cli-2\n");
+    expect_said(":nothing  is no command");
+}
+
+static void test_cli_several_statements_in_the_argument(void **state) {
+    (void)state;
+    RUN("--csv", "RETURN 1; RETURN 2;");
+    expect_status(0);
+    assert_string_equal(last.out, "1\r\n1\r\n2\r\n2\r\n");
+}
+
+/* ---- what goes wrong -------------------------------------------------- */
+
+static void test_cli_query_that_fails(void **state) {
+    (void)state;
+    RUN("RETURN 1 +");
+    expect_status(1);
+    assert_string_equal(last.out, "");
+    expect_said("falkor-cli: ");
+    RUN("RETURN 1 / 0");
+    expect_status(1);
+    expect_said("Division by zero");
+}
+
+static void test_cli_wrong_usage(void **state) {
+    (void)state;
+    static const char *const bad[][4] = {
+        {"--nonsense"}, {"-p", "0", "RETURN 1"}, {"-p", "6379x", "RETURN 1"},
+        {"-p", "65536", "RETURN 1"}, {"RETURN 1", "RETURN 2"}, {""}, {"-u"},
+        {"-u", "http://h", "RETURN 1"}, {"-u", "falkor://h:x", "RETURN 1"},
+        {"-u", "falkor://h?x=1", "RETURN 1"}, {"--data", "/tmp", "RETURN 1"},
+        {"--embedded", "-p", "7", "RETURN 1"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        run_with("", (const char *const[]){bad[i][0], bad[i][1], bad[i][1]
+                 ? bad[i][2] : NULL, NULL});
+        expect_status(2);
+        assert_string_equal(last.out, "");
+        assert_true(strlen(last.err) > 20);
+    }
+    run_with("", (const char *const[]){"-u", "falkor://h", "-h", "i", "X",
+                                       NULL});
+    expect_status(2);
+    expect_said("url and host");
+}
+
+static void test_cli_no_connection(void **state) {
+    (void)state;
+    run_with("", (const char *const[]){"-u", "falkor://:SECRET@127.0.0.1:1"
+             "?connect_timeout=1&max_retries=0", "RETURN 1", NULL});
+    expect_status(1);
+    expect_said("127.0.0.1");
+    assert_null(strstr(last.err, "SECRET"));
+}
+
+static void test_cli_environment(void **state) {
+    (void)state;
+    setenv("DB_POOL_TIMEOUT", "soon", 1);
+    RUN("RETURN 1");
+    unsetenv("DB_POOL_TIMEOUT");
+    expect_status(2);
+    expect_said("DB_POOL_TIMEOUT");
+    setenv("GRAPH_NAME", GRAPH, 1);
+    run_with(":graph\n", (const char *const[]){"--ro", NULL});
+    unsetenv("GRAPH_NAME");
+    expect_status(0);
+    assert_string_equal(last.out, GRAPH "\n");
+}
+
+static void test_cli_help_and_version(void **state) {
+    (void)state;
+    run_with("", (const char *const[]){"--help", NULL});
+    expect_status(0);
+    assert_non_null(strstr(last.out, "usage: falkor-cli"));
+    for (const char *line = last.out; *line; ) {
+        size_t length = strcspn(line, "\n");
+        assert_true(length < 80);
+        line += length + (line[length] == '\n');
+    }
+    run_with("", (const char *const[]){"--version", NULL});
+    expect_status(0);
+    assert_int_equal(strncmp(last.out, "falkor-cli ", 11), 0);
+}
+
+static void test_cli_output_errors(void **state) {
+    (void)state;
+    FILE *in = tmpfile(), *err = tmpfile();
+    int full = open("/dev/full", O_WRONLY), ends[2];
+    assert_true(in && err && full >= 0);
+    static const char *const formats[] = {"--json", "--csv", "--table"};
+    for (size_t i = 0; i < 3; i++) {
+        const char *const arguments[] = {formats[i], "RETURN 1", NULL};
+        assert_int_equal(wait_for(start(arguments, fileno(in), full,
+                                        fileno(err))), 1);
+        assert_int_equal(pipe(ends), 0);
+        close(ends[0]);
+        assert_int_equal(wait_for(start(arguments, fileno(in), ends[1],
+                                        fileno(err))), 1);
+        close(ends[1]);
+    }
+    close(full);
+    fclose(in);
+    slurp(err, last.err, sizeof last.err);
+    expect_said("standard output: ");
+}
+
+/* ---- at a terminal ---------------------------------------------------- */
+
+typedef struct terminal {
+    int fd;
+    pid_t child;
+    char seen[1 << 16];
+    size_t length, checked;             /* expected text stood before checked */
+} terminal;
+
+static void terminal_start(terminal *self, unsigned short columns,
+                           const char *const *arguments) {
+    memset(self, 0, sizeof *self);
+    self->fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(self->fd >= 0 && grantpt(self->fd) == 0
+                && unlockpt(self->fd) == 0);
+    struct winsize size = {.ws_row = 24, .ws_col = columns};
+    ioctl(self->fd, TIOCSWINSZ, &size);
+    const char *name = ptsname(self->fd);
+    const char *argv[20] = {program()};
+    for (size_t i = 0; arguments[i]; i++)
+        argv[i + 1] = arguments[i];
+    self->child = fork();
+    assert_true(self->child >= 0);
+    if (self->child == 0) {
+        setsid();
+        int slave = open(name, O_RDWR);
+        for (int i = 0; i < 3; i++)
+            dup2(slave, i);
+        ioctl(slave, TIOCSCTTY, 0);
+        setenv("TERM", "xterm", 1);
+        alarm(60);
+        execv(argv[0], (char **)(size_t)argv);
+        _exit(99);
+    }
+}
+
+/* Reads until text was seen behind what was expected before. */
+static void terminal_expect(terminal *self, const char *text) {
+    for (;;) {
+        const char *found = strstr(self->seen + self->checked, text);
+        if (found) {
+            self->checked = (size_t)(found - self->seen) + strlen(text);
+            return;
+        }
+        struct pollfd ready = {.fd = self->fd, .events = POLLIN};
+        ssize_t got = poll(&ready, 1, 20000) > 0
+            ? read(self->fd, self->seen + self->length,
+                   sizeof self->seen - self->length - 1) : 0;
+        if (got <= 0)
+            fail_msg("no \"%s\" in: %s", text, self->seen);
+        for (ssize_t i = 0; i < got; i++)       /* a NUL would hide the rest */
+            if (!self->seen[self->length + (size_t)i])
+                self->seen[self->length + (size_t)i] = '?';
+        self->length += (size_t)got;
+        self->seen[self->length] = '\0';
+    }
+}
+
+static void terminal_type(const terminal *self, const char *keys) {
+    assert_int_equal(write(self->fd, keys, strlen(keys)),
+                     (ssize_t)strlen(keys));
+}
+
+static int terminal_end(terminal *self) {
+    char rest[4096];
+    struct pollfd ready = {.fd = self->fd, .events = POLLIN};
+    while (poll(&ready, 1, 20000) > 0
+           && read(self->fd, rest, sizeof rest) > 0)
+        continue;
+    close(self->fd);
+    return wait_for(self->child);
+}
+
+static char *new_folder(void) {
+    char *folder = strdup("/tmp/falkor-cli-XXXXXX");
+    assert_non_null(folder);
+    assert_non_null(mkdtemp(folder));
+    return folder;
+}
+
+static void remove_folder(char *folder) {
+    char command[200];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    assert_int_equal(system(command), 0);
+    free(folder);
+}
+
+static void test_cli_prompt(void **state) {
+    (void)state;
+    char *folder = new_folder(), path[100];
+    terminal self;
+    setenv("XDG_STATE_HOME", folder, 1);
+    terminal_start(&self, 80, (const char *const[]){"-g", GRAPH, NULL});
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "RETURN 40 +\r");
+    terminal_expect(&self, GRAPH "... ");
+    terminal_type(&self, "2 AS answer;\r");
+    terminal_expect(&self, "| answer |");
+    terminal_expect(&self, "|     42 |");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "RETURN 'left\r");
+    terminal_expect(&self, GRAPH "... ");
+    terminal_type(&self, "alone\x03");
+    terminal_expect(&self, "^C");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, ":format csv\r");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "RETURN 6 * 7 AS x; RETRUN;\r");
+    terminal_expect(&self, "x\r");
+    terminal_expect(&self, "42\r");
+    terminal_expect(&self, "falkor-cli: ");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, ":param y 9007199254740993\r");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "RETURN $y + 1 AS z;\r");
+    terminal_expect(&self, "9007199254740994");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, ":graph other\r");
+    terminal_expect(&self, "other> ");
+    terminal_type(&self, ":quit\r");
+    assert_int_equal(terminal_end(&self), 0);
+    snprintf(path, sizeof path, "%s/falkor_cli_history", folder);
+    struct stat file;
+    assert_int_equal(stat(path, &file), 0);
+    assert_int_equal(file.st_mode & 077, 0);
+    terminal_start(&self, 80, (const char *const[]){"-g", GRAPH, NULL});
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "\x10\x10\x10\r");     /* up to RETURN $y + 1 AS z; */
+    terminal_expect(&self, "Missing parameters");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "\x04");
+    assert_int_equal(terminal_end(&self), 0);
+    unsetenv("XDG_STATE_HOME");
+    remove_folder(folder);
+}
+
+static void test_cli_table_fits_the_terminal(void **state) {
+    (void)state;
+    terminal self;
+    terminal_start(&self, 40, (const char *const[]){"-g", GRAPH,
+        "RETURN 'short' AS a, 'abcdefghijklmnopqrstuvwxyz0123456789"
+        "abcdefghijklmnopqrstuvwxyz0123456789' AS b", NULL});
+    terminal_expect(&self, "| a     | b                            |\r\n");
+    terminal_expect(&self, "| short | abcdefghijklmnopqrstuvwxyz0\xe2\x80\xa6"
+                    " |\r\n");
+    assert_int_equal(terminal_end(&self), 0);
+}
+
+static void test_cli_interrupt_ends_a_query(void **state) {
+    (void)state;
+    terminal self;
+    terminal_start(&self, 80, (const char *const[]){"-g", GRAPH, "--json",
+        "RETURN 1; UNWIND range(1, 30000000) AS x WITH x WHERE x % 7 = 9 "
+        "RETURN count(x)", NULL});
+    terminal_expect(&self, "[[1]]");
+    terminal_type(&self, "\x03");
+    assert_int_equal(terminal_end(&self), 1000 + SIGINT);
+}
+
+/* ---- --embedded ------------------------------------------------------- */
+
+static void need_script(void) {
+    const char *script = getenv("FALKOR_SERVER_SH");
+    if (!script)
+        skip();
+    setenv("FALKOR_SERVER_SCRIPT", script, 1);
+}
+
+/* Waits until the server over this folder has ended. */
+static void expect_free(const char *folder) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    for (int i = 0; i < 300; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            close(fd);
+            return;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    fail_msg("the server over %s still runs", folder);
+}
+
+static void test_cli_embedded(void **state) {
+    (void)state;
+    need_script();
+    RUN("--embedded", "--csv", "CREATE (:X) WITH 1 AS one MATCH (n) "
+        "RETURN count(n) AS n");
+    expect_status(0);
+    assert_string_equal(last.out, "n\r\n1\r\n");
+    setenv("FALKOR_SERVER_SCRIPT", "/nowhere/server.sh", 1);
+    RUN("--embedded", "RETURN 1");
+    expect_status(1);
+    expect_said("/nowhere/server.sh");
+    setenv("FALKOR_SERVER_SCRIPT", "/bin/false", 1);
+    RUN("--embedded", "RETURN 1");
+    expect_status(1);
+    expect_said("did not start");
+    unsetenv("FALKOR_SERVER_SCRIPT");
+}
+
+static void test_cli_embedded_keeps_its_data(void **state) {
+    (void)state;
+    need_script();
+    char *folder = new_folder();
+    RUN("--embedded", "--data", folder, "CREATE (:X {v: 9007199254740993})");
+    expect_status(0);
+    RUN("--embedded", "--data", folder, "MATCH (n:X) RETURN n.v");
+    expect_rows("[[9007199254740993]]");
+    remove_folder(folder);
+}
+
+/* Ctrl-C at the prompt leaves the server alone; the program's end, however it
+   comes, ends it and saves the data. */
+static void test_cli_embedded_ends_with_the_program(void **state) {
+    (void)state;
+    need_script();
+    static const int signals[] = {SIGINT, SIGTERM, SIGKILL};
+    char *folder = new_folder();
+    setenv("XDG_STATE_HOME", folder, 1);
+    for (size_t i = 0; i < 3; i++) {
+        terminal self;
+        terminal_start(&self, 80, (const char *const[]){"-g", GRAPH,
+                       "--embedded", "--data", folder, "--csv", NULL});
+        terminal_expect(&self, GRAPH "> ");
+        terminal_type(&self, "nonsense\x03");
+        terminal_expect(&self, "^C");
+        terminal_expect(&self, GRAPH "> ");
+        terminal_type(&self, "CREATE (:X) WITH 1 AS y MATCH (n) "
+                      "RETURN 'n' + count(n);\r");
+        char expected[] = "n1\r";
+        expected[1] = (char)('1' + i);
+        terminal_expect(&self, expected);
+        kill(self.child, signals[i]);
+        assert_int_equal(terminal_end(&self), 1000 + signals[i]);
+        expect_free(folder);
+    }
+    unsetenv("XDG_STATE_HOME");
+    remove_folder(folder);
+}
+
+static void test_cli_embedded_folder_has_one_server(void **state) {
+    (void)state;
+    need_script();
+    char *folder = new_folder();
+    terminal self;
+    setenv("XDG_STATE_HOME", folder, 1);
+    terminal_start(&self, 80, (const char *const[]){"-g", GRAPH, "--embedded",
+                   "--data", folder, NULL});
+    terminal_expect(&self, GRAPH "> ");
+    RUN("--embedded", "--data", folder, "RETURN 1");
+    expect_status(1);
+    expect_said("in use");
+    terminal_type(&self, ":quit\r");
+    assert_int_equal(terminal_end(&self), 0);
+    unsetenv("XDG_STATE_HOME");
+    remove_folder(folder);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cli_query_as_json),
+        cmocka_unit_test_setup(test_cli_graph_values_as_json, clear_graph),
+        cmocka_unit_test(test_cli_csv),
+        cmocka_unit_test(test_cli_table),
+        cmocka_unit_test(test_cli_read_only),
+        cmocka_unit_test(test_cli_parameters_of_each_type),
+        cmocka_unit_test(test_cli_integers_are_exact),
+        cmocka_unit_test(test_cli_parameters_refused),
+        cmocka_unit_test(test_cli_statements_from_input),
+        cmocka_unit_test(test_cli_input_of_nothing),
+        cmocka_unit_test(test_cli_input_stops_at_the_first_failure),
+        cmocka_unit_test(test_cli_commands_in_input),
+        cmocka_unit_test(test_cli_several_statements_in_the_argument),
+        cmocka_unit_test(test_cli_query_that_fails),
+        cmocka_unit_test(test_cli_wrong_usage),
+        cmocka_unit_test(test_cli_no_connection),
+        cmocka_unit_test(test_cli_environment),
+        cmocka_unit_test(test_cli_help_and_version),
+        cmocka_unit_test(test_cli_output_errors),
+        cmocka_unit_test(test_cli_prompt),
+        cmocka_unit_test(test_cli_table_fits_the_terminal),
+        cmocka_unit_test(test_cli_interrupt_ends_a_query),
+        cmocka_unit_test(test_cli_embedded),
+        cmocka_unit_test(test_cli_embedded_keeps_its_data),
+        cmocka_unit_test(test_cli_embedded_ends_with_the_program),
+        cmocka_unit_test(test_cli_embedded_folder_has_one_server),
+    };
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
