@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <wchar.h>
 
 /* ---- cutting statements ----------------------------------------------- */
 
@@ -252,7 +253,7 @@ static char *prompt(EditLine *editor) {
 }
 
 /* Ctrl-C is a key while a line is edited, not a signal. */
-static unsigned char cancel_line(EditLine *editor, int key) {
+static unsigned char cancel_line(EditLine *editor, wint_t key) {
     prompter *self = NULL;
     (void)key;
     el_get(editor, EL_CLIENTDATA, &self);
@@ -282,8 +283,8 @@ static EditLine *editor_new(prompter *self, History *lines) {
     el_set(editor, EL_PROMPT, prompt);
     el_set(editor, EL_EDITOR, "emacs");
     el_set(editor, EL_HIST, history, lines);
-    el_set(editor, EL_ADDFN, "cancel-line", "Leave this statement",
-           cancel_line);
+    el_wset(editor, EL_ADDFN, L"cancel-line", L"Leave this statement",
+            cancel_line);
     el_set(editor, EL_SETTY, "-d", "-isig", NULL);
     el_set(editor, EL_BIND, "^C", "cancel-line", NULL);
     el_set(editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
