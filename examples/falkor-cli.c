@@ -229,26 +229,45 @@ static arguments read_arguments(int argc, char **argv) {
 
 /* ---- connecting ------------------------------------------------------- */
 
-/* A line from the terminal that is not shown; the caller frees it. */
+/* One line, key by key; false: Ctrl-C, Ctrl-D, or the end of the terminal. */
+static bool read_keys(FILE *terminal, char **line) {
+    size_t length = 0;
+    for (;;) {
+        int key = fgetc(terminal);
+        if (key == EOF || key == 3 || key == 4)
+            return false;
+        *line = cli_reserve(*line, length + 1, 1);
+        if (key == '\r' || key == '\n') {
+            (*line)[length] = '\0';
+            return true;
+        }
+        if (key != 127 && key != '\b')
+            (*line)[length++] = (char)key;
+        else if (length > 0)
+            length--;
+    }
+}
+
+/* A line from the terminal that is not shown; the caller frees it. Ctrl-C is a
+   key meanwhile, so that the terminal is never left without its echo. */
 static char *ask_password(void) {
     FILE *terminal = fopen("/dev/tty", "r+");
     struct termios before, silent;
     char *line = NULL;
-    size_t room = 0;
     if (!terminal || tcgetattr(fileno(terminal), &before) != 0)
         wrong("--askpass needs a terminal: set FALKORDB_PASSWORD instead", "");
     silent = before;
-    silent.c_lflag &= ~(tcflag_t)ECHO;
+    silent.c_lflag &= ~(tcflag_t)(ECHO | ICANON | ISIG);
+    tcsetattr(fileno(terminal), TCSAFLUSH, &silent);
     fputs("Password: ", terminal);
     fflush(terminal);
-    tcsetattr(fileno(terminal), TCSAFLUSH, &silent);
-    ssize_t length = getline(&line, &room, terminal);
-    tcsetattr(fileno(terminal), TCSAFLUSH, &before);
+    bool done = read_keys(terminal, &line);
     fputs("\n", terminal);
+    fflush(terminal);
+    tcsetattr(fileno(terminal), TCSAFLUSH, &before);
     fclose(terminal);
-    if (length < 0)
+    if (!done)
         wrong("no password was given", "");
-    line[strcspn(line, "\r\n")] = '\0';
     return line;
 }
 
@@ -305,6 +324,8 @@ static int run_all(const arguments *given, cli *self) {
 
 int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "");            /* numbers stay as in C */
+    if (MB_CUR_MAX == 1)
+        setlocale(LC_CTYPE, "C.UTF-8"); /* FalkorDB speaks UTF-8 */
     signal(SIGPIPE, SIG_IGN);           /* a closed output is an error */
     arguments given = read_arguments(argc, argv);
     cli self = {.params = given.params, .format = given.format,

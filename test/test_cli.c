@@ -549,6 +549,21 @@ static void test_cli_prompt(void **state) {
     remove_folder(folder);
 }
 
+static void test_cli_asks_for_the_password(void **state) {
+    (void)state;
+    terminal self;
+    for (int round = 0; round < 2; round++) {
+        terminal_start(&self, 200, (const char *const[]){"--user",
+            "nobody-here", "--askpass", "RETURN 1", NULL});
+        terminal_expect(&self, "Password: ");
+        terminal_type(&self, round == 0 ? "SECREX\x7fT\r" : "SECRET\x03");
+        terminal_expect(&self, round == 0 ? "WRONGPASS"
+                                          : "no password was given");
+        assert_int_equal(terminal_end(&self), round == 0 ? 1 : 2);
+        assert_null(strstr(self.seen, "SECRE"));
+    }
+}
+
 static void test_cli_table_fits_the_terminal(void **state) {
     (void)state;
     terminal self;
@@ -693,6 +708,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cli_help_and_version),
         cmocka_unit_test(test_cli_output_errors),
         cmocka_unit_test(test_cli_prompt),
+        cmocka_unit_test(test_cli_asks_for_the_password),
         cmocka_unit_test(test_cli_table_fits_the_terminal),
         cmocka_unit_test(test_cli_interrupt_ends_a_query),
         cmocka_unit_test(test_cli_embedded),
