@@ -1,0 +1,147 @@
+/* A libFuzzer target for the decoder. The first bytes of an input choose the
+   kind of reply, the portions it arrives in and how many names are known; the
+   rest is the reply. Every value that comes out is read to its end. With each
+   input the decoder runs twice, once in other portions, and must come to the
+   same end.
+
+       clang -g -O1 -fsanitize=fuzzer,address,undefined -I. \
+           test/fuzz_reply.c reply.c value.c result.c error.c -o fuzz_reply
+       ./fuzz_reply -max_total_time=60 CORPUS */
+#include "../internal.h"
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Reads all of a value, recursion being bounded by the limit of depth below.
+   The sum stands for all that was read. */
+static uint64_t fuzz_read(const falkor_value *value);
+
+static uint64_t fuzz_text(const char *text) {
+    uint64_t sum = 0;
+    while (*text)
+        sum = sum * 31 + (unsigned char)*text++;
+    return sum;
+}
+
+static uint64_t fuzz_map(const falkor_value *map) {
+    uint64_t sum = 1;
+    for (uint32_t i = 0; i < map->length; i++)
+        sum = sum * 31 + fuzz_text(map->as.entries[i].key) +
+            fuzz_read(&map->as.entries[i].value);
+    return sum;
+}
+
+static uint64_t fuzz_node(const falkor_node *node) {
+    uint64_t sum = (uint64_t)node->id;
+    for (size_t i = 0; i < node->label_count; i++)
+        sum = sum * 31 + fuzz_text(node->labels[i]);
+    return sum + fuzz_map(&node->properties);
+}
+
+static uint64_t fuzz_edge(const falkor_edge *edge) {
+    return (uint64_t)edge->id * 3 + (uint64_t)edge->source * 5 +
+        (uint64_t)edge->destination + fuzz_text(edge->type) +
+        fuzz_map(&edge->properties);
+}
+
+static uint64_t fuzz_path(const falkor_path *path) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < path->node_count; i++)
+        sum = sum * 31 + fuzz_node(&path->nodes[i]);
+    for (size_t i = 0; i < path->edge_count; i++)
+        sum = sum * 31 + fuzz_edge(&path->edges[i]);
+    return sum;
+}
+
+static uint64_t fuzz_bytes(const void *bytes, size_t length) {
+    uint64_t sum = length;
+    for (size_t i = 0; i < length; i++)
+        sum = sum * 31 + ((const unsigned char *)bytes)[i];
+    return sum;
+}
+
+static uint64_t fuzz_read(const falkor_value *value) {
+    uint64_t sum = value->type;
+    switch (value->type) {
+    case FALKOR_STRING:
+    case FALKOR_ERROR_REPLY:
+        if (value->as.string[value->length] != 0)
+            abort();
+        return fuzz_bytes(value->as.string, value->length);
+    case FALKOR_ARRAY:
+        for (uint32_t i = 0; i < value->length; i++)
+            sum = sum * 31 + fuzz_read(&value->as.items[i]);
+        return sum;
+    case FALKOR_MAP: return fuzz_map(value);
+    case FALKOR_NODE: return fuzz_node(value->as.node);
+    case FALKOR_EDGE: return fuzz_edge(value->as.edge);
+    case FALKOR_PATH: return fuzz_path(value->as.path);
+    case FALKOR_POINT:
+        return fuzz_bytes(value->as.point, sizeof *value->as.point);
+    case FALKOR_VECTORF32:
+        return fuzz_bytes(value->as.vector, value->length * sizeof(float));
+    default: return sum * 31 + (uint64_t)value->as.integer;
+    }
+}
+
+static uint64_t fuzz_rows(const falkor_result *result) {
+    uint64_t sum = 0;
+    for (size_t row = 0; row < falkor_result_rows(result); row++)
+        for (size_t i = 0; i < falkor_result_columns(result); i++)
+            sum = sum * 31 + fuzz_read(falkor_result_value(result, row, i));
+    return sum;
+}
+
+static const char *const fuzz_names[] = {"a", "b", "c", "d"};
+
+static uint64_t fuzz_once(falkor__reply_kind kind, size_t known,
+                          const uint8_t *data, size_t size, size_t portion) {
+    falkor__schema schema = {.references = 1, .counts = {known, known, known},
+        .names = {fuzz_names, fuzz_names, fuzz_names}};
+    falkor__schema all = {.references = 1, .counts = {4, 4, 4},
+        .names = {fuzz_names, fuzz_names, fuzz_names}};
+    falkor__limits limits = {.depth = 200, .bytes = 1 << 24};
+    falkor_result *r = falkor__reply_new(kind, &schema, &limits);
+    falkor_status status = FALKOR_OK;
+    uint64_t sum = 0;
+    for (size_t at = 0, room; !status && !falkor__reply_done(r) && at < size;) {
+        char *to = falkor__reply_room(r, &room);
+        room = room > portion ? portion : room;
+        room = room > size - at ? size - at : room;
+        memcpy(to, data + at, room);
+        at += room;
+        status = falkor__reply_feed(r, room, NULL);
+        while (!status && falkor__reply_row_ready(r)) {
+            falkor__reply_resolve(r, &all);
+            sum = sum * 31 + fuzz_rows(r);
+            status = falkor__reply_next(r, NULL);
+        }
+    }
+    if (status) {
+        sum = status;
+    } else if (falkor__reply_done(r)) {
+        falkor__reply_resolve(r, &all);
+        sum = sum * 31 + fuzz_rows(r);
+        for (size_t i = 0; i < falkor_result_columns(r); i++)
+            sum = sum * 31 + fuzz_text(falkor_result_column(r, i));
+        const char *error = falkor__reply_error(r, NULL);
+        sum = sum * 31 + (error ? fuzz_text(error) : 0);
+        sum += (uint64_t)falkor_result_summary(r)->nodes_created;
+    }
+    falkor_result_free(r);
+    if (schema.references != 1 || all.references != 1)
+        abort();
+    return sum;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size < 2)
+        return 0;
+    falkor__reply_kind kind = (falkor__reply_kind)(data[0] % 3);
+    size_t known = data[0] / 3 % 5, portion = data[1] ? data[1] : SIZE_MAX;
+    uint64_t one = fuzz_once(kind, known, data + 2, size - 2, portion);
+    if (one != fuzz_once(kind, known, data + 2, size - 2, SIZE_MAX))
+        abort();
+    return 0;
+}
