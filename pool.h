@@ -200,7 +200,8 @@ typedef struct falkor_options {
     int port;                   /* 6379 */
     const char *unix_path;      /* a Unix socket instead of host and port */
     const char *username;       /* NULL: the default user */
-    const char *password;       /* NULL: no AUTH is sent */
+    const char *password;       /* NULL: no AUTH is sent, unless for username,
+                                   with an empty one */
     const char *client_name;    /* shown by CLIENT LIST; NULL: none */
     int database;               /* 0 */
     int min_size;               /* kept open: 5, or max_size where less */
