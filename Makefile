@@ -137,7 +137,7 @@ install: all  ## into $(DESTDIR)$(PREFIX): library, headers, falkor-cli, falkorp
 	$(if $(CLI_SRC),install -m 755 $(OUT)/falkor-cli $(DESTDIR)$(PREFIX)/bin/)
 	printf '%s\n' 'prefix=$(PREFIX)' 'Name: falkorpool' 'Description: FalkorDB client with a connection pool' \
 	    'Version: $(or $(VERSION),0)' 'Cflags: -I$${prefix}/include -I$${prefix}/include/falkorpool' \
-	    'Libs: -L$${prefix}/lib -lfalkorpool -lhiredis -pthread -lm' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
+	    'Libs: -L$${prefix}/lib -lfalkorpool -lhiredis -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
 
 clean:  ## what was built; what was fetched stays
 	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name 'deps*' ! -name data ! -name apt \

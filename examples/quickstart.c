@@ -2,7 +2,7 @@
    back, and say why when something fails. FALKORDB_URL names the server;
    without it localhost:6379 is asked.
 
-       cc quickstart.c -lfalkorpool -lhiredis -lpthread -lm -o quickstart */
+       cc quickstart.c -lfalkorpool -lhiredis -lpthread -o quickstart */
 #include "pool.h"
 #include <inttypes.h>
 #include <stdio.h>

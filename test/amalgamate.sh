@@ -34,7 +34,7 @@ cat <<'END'
        #define FALKORPOOL_IMPLEMENTATION
        #include "falkorpool.h"
 
-   and link with -lhiredis -lpthread -lm.
+   and link with -lhiredis -lpthread.
 
 END
 sed 's/^/   /; s/ *$//' LICENSE

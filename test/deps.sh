@@ -17,6 +17,8 @@ END
 
 HEADERS=(hiredis/hiredis.h cmocka.h cjson/cJSON.h histedit.h)
 DEV=(libhiredis-dev libcmocka-dev libcjson-dev libedit-dev)
+# One of the contract's programs, where they lie beside the clone, is compiled against libpq's header.
+if [ -d "$TOP/../shared/api" ]; then HEADERS+=(postgresql/libpq-fe.h) DEV+=(libpq-dev); fi
 
 # have_header NAME: the compiler that make uses finds it.
 have_header() {
