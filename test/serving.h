@@ -1,0 +1,105 @@
+/* What the tests share that talk to servers: private servers started through
+   test/server.sh, a proxy that drips, cuts and answers in the server's place,
+   a plain second client, and short words for pools and queries.
+
+   Every function here that asserts is for the main thread only. */
+#ifndef FALKOR_TEST_SERVING_H
+#define FALKOR_TEST_SERVING_H
+#include "testing.h"
+#include <hiredis/hiredis.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+/* Sanitizers make everything slower: loops that prove by number are shorter
+   there. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SERVING_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define SERVING_SANITIZED 1
+#endif
+#endif
+#ifndef SERVING_SANITIZED
+#define SERVING_SANITIZED 0
+#endif
+#define SERVING_MS INT64_C(1000000)     /* in nanoseconds */
+
+/* ---- servers ---------------------------------------------------------- */
+
+typedef struct serving {
+    pid_t script, pid;                  /* of server.sh, of the server */
+    int port, input;
+    char socket[108], dir[200];
+} serving;
+
+/* Starts a server of its own with more arguments (a list that ends with NULL,
+   or NULL) and waits until it answers. stop goes on where it was stopped, or
+   killed, and waits for its end; a second stop does nothing. */
+void serving_start(serving *server, const char *const *arguments);
+void serving_stop(serving *server);
+void serving_signal(const serving *server, int number);
+
+/* Waits until the process is in /proc's state ('T': stopped) or gone ('X'). */
+void serving_await_state(const serving *server, char state);
+
+/* ---- a second client, blocking --------------------------------------- */
+
+redisContext *serving_client(int port);
+
+/* Runs one command, split at spaces; its reply as text ("(nil)", an integer,
+   "-ERR ..."), to be freed. Dials for itself. */
+char *serving_ask(int port, const char *command);
+long long serving_number(int port, const char *command);
+
+/* The number behind name in "INFO section": -1 when it is not there. For
+   commandstats: the calls of "cmdstat_name", 0 when there were none. */
+long long serving_info(int port, const char *section, const char *name);
+long long serving_calls(int port, const char *command);
+
+/* ---- the proxy -------------------------------------------------------- */
+
+typedef struct proxy {
+    /* What it does, changed at any time by any thread. */
+    atomic_int reply_chunk, request_chunk;  /* bytes a step; 0: as they come */
+    atomic_int cut_replies;     /* so many replies end the connection */
+    atomic_int cut_requests;    /* so many requests do, and never arrive */
+    atomic_int answers;         /* so many requests are answered with answer */
+    _Atomic(const char *) answer;
+    /* What it did. */
+    atomic_int accepted, cut, answered;
+    int port;
+    /* Its own. */
+    int target, listener, wake[2];
+    pthread_t thread;
+} proxy;
+void proxy_start(proxy *between, int target);
+void proxy_stop(proxy *between);
+
+/* ---- pools and queries ------------------------------------------------ */
+
+/* Options for a server on this machine. */
+falkor_options serving_options(int port);
+
+/* A pool that is open, or the test fails. */
+falkor_pool *serving_pool(const falkor_options *options);
+
+/* The result of a query that must succeed. */
+falkor_result *serving_query(falkor_graph *graph, const char *cypher,
+                             const falkor_param *params);
+
+/* A query that must succeed and returns one integer, or nothing. */
+void serving_run(falkor_graph *graph, const char *cypher);
+int64_t serving_integer(falkor_graph *graph, const char *cypher,
+                        const falkor_param *params);
+
+/* Deletes the graph on the server and frees it here. */
+void serving_drop(falkor_pool *pool, falkor_graph *graph, const char *name);
+
+/* Makes printf write 1,5 for 1.5; the test fails when that cannot be had. back
+   ends it. */
+void serving_comma(void);
+void serving_comma_back(void);
+
+#define serving_ok(error) serving_ok_at((error), __FILE__, __LINE__)
+void serving_ok_at(const falkor_error *error, const char *file, int line);
+#endif
