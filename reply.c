@@ -334,6 +334,7 @@ static void falkor__finish(falkor__reply *r) {
     r->chunks = chunk->next;
     free(chunk);
     r->begin = r->at = r->end = r->limit = NULL;
+    r->pinned = true;
 }
 
 static bool falkor__step(falkor__reply *r) {

@@ -1154,8 +1154,8 @@ static void test_reply_depth_limit(void **state) {
         if (depth > 1) {
             got = feed_limited(&t, FALKOR__REPLY_ROWS, depth - 1, 0);
             char want[80];
-            snprintf(want, sizeof want, "FALKOR_ERR_LIMIT: reply with a nesting of "
-                     "%u: the limit is %u", depth, depth - 1);
+            snprintf(want, sizeof want, "FALKOR_ERR_LIMIT: reply with a nesting"
+                     " of %u: the limit is %u", depth, depth - 1);
             assert_string_equal(got, want);
             free(got);
         }
@@ -1252,8 +1252,10 @@ static void test_reply_small_is_one_block(void **state) {
 static void test_reply_hostile_lengths(void **state) {
     (void)state;
     static const char *const hostile[] = {
-        CELL "*2\r\n:2\r\n$2000000000\r\nabc", CELL "*2\r\n:6\r\n*2000000000\r\n",
-        CELL "*2\r\n:12\r\n*2000000000\r\n", CELL "*2\r\n:10\r\n*2000000000\r\n",
+        CELL "*2\r\n:2\r\n$2000000000\r\nabc",
+        CELL "*2\r\n:6\r\n*2000000000\r\n",
+        CELL "*2\r\n:12\r\n*2000000000\r\n",
+        CELL "*2\r\n:10\r\n*2000000000\r\n",
         CELL "*2\r\n:8\r\n*3\r\n:1\r\n*0\r\n*2000000000\r\n",
         CELL "*2\r\n:9\r\n*2\r\n*2\r\n:6\r\n*2000000000\r\n",
         CELL "*2\r\n:9\r\n*2\r\n*2\r\n:6\r\n*0\r\n*2\r\n:6\r\n*2000000000\r\n",
@@ -1319,8 +1321,8 @@ static void test_reply_rows_in_constant_memory(void **state) {
     (void)state;
     falkor__schema schema = schema_of(NAMES);
     text row = {0}, large = {0}, head = {0};
-    text_put(&row, "*2\r\n*2\r\n:8\r\n*3\r\n:1\r\n*1\r\n:1\r\n*2\r\n*3\r\n:1\r\n"
-             ":2\r\n$5\r\nhello\r\n*3\r\n:2\r\n:3\r\n:5\r\n*2\r\n:2\r\n");
+    text_put(&row, "*2\r\n*2\r\n:8\r\n*3\r\n:1\r\n*1\r\n:1\r\n*2\r\n*3\r\n"
+             ":1\r\n:2\r\n$5\r\nhello\r\n*3\r\n:2\r\n:3\r\n:5\r\n*2\r\n:2\r\n");
     bulk(&row, "a string of some length, as they are");
     text_put(&large, "*2\r\n*2\r\n:6\r\n*20000\r\n");
     for (int i = 0; i < 20000; i++)
@@ -1466,7 +1468,8 @@ static void test_reply_doubles(void **state) {
         "1e309", "-1e309", "4.9e-324", "2.4e-324", "2.2250738585072011e-308",
         "0.1", "123456789012345678901234567890", "00000000000000000000001.5",
         "0.00000000000000000000000000000000000000001e41", "1E5", "1e+5", "5.",
-        ".5", "1797693134862315807937289714053034150799341327100378269361737e240",
+        ".5",
+        "1797693134862315807937289714053034150799341327100378269361737e240",
         "0e999999999", "1e-999999999"};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         double got, want = strtod(numbers[i], NULL);
@@ -1543,5 +1546,7 @@ int main(int argc, char **argv) {
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    falkor__spares_free();
+    return failed;
 }
