@@ -267,6 +267,7 @@ static void admit(proxy *between, pair *pairs, size_t *count) {
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     pairs[(*count)++] = (pair){client, server};
     atomic_fetch_add(&between->accepted, 1);
+    atomic_fetch_add(&between->open, 1);
 }
 
 static void *proxy_run(void *argument) {
@@ -296,6 +297,7 @@ static void *proxy_run(void *argument) {
             close(pairs[i].client);
             close(pairs[i].server);
             pairs[i] = pairs[--count];
+            atomic_fetch_sub(&between->open, 1);
         }
         if (fds[1].revents)
             admit(between, pairs, &count);

@@ -66,7 +66,7 @@ typedef struct proxy {
     atomic_int answers;         /* so many requests are answered with answer */
     _Atomic(const char *) answer;
     /* What it did. */
-    atomic_int accepted, cut, answered;
+    atomic_int accepted, cut, answered, open;
     int port;
     /* Its own. */
     int target, listener, wake[2];
