@@ -246,7 +246,7 @@ static bool pass_on(proxy *between, const pair *ends, bool reply) {
         atomic_fetch_add(&between->cut, 1);
         return false;
     }
-    if (!reply && take(&between->answers)) {
+    if (!reply && !take(&between->spared) && take(&between->answers)) {
         const char *answer = atomic_load(&between->answer);
         atomic_fetch_add(&between->answered, 1);
         return write_all(ends->client, answer, strlen(answer));

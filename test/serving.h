@@ -63,7 +63,8 @@ typedef struct proxy {
     atomic_int reply_chunk, request_chunk;  /* bytes a step; 0: as they come */
     atomic_int cut_replies;     /* so many replies end the connection */
     atomic_int cut_requests;    /* so many requests do, and never arrive */
-    atomic_int answers;         /* so many requests are answered with answer */
+    atomic_int answers;         /* so many requests are answered with answer, */
+    atomic_int spared;          /* after so many that are not */
     _Atomic(const char *) answer;
     /* What it did. */
     atomic_int accepted, cut, answered, open;
@@ -99,6 +100,16 @@ void serving_drop(falkor_pool *pool, falkor_graph *graph, const char *name);
    ends it. */
 void serving_comma(void);
 void serving_comma_back(void);
+
+/* TEST_MAIN with something to do before the first test and after the last. */
+#define TEST_MAIN_WITH(begin, end, ...)                                        \
+    int main(int argc, char **argv) {                                          \
+        const struct CMUnitTest tests_[] = {__VA_ARGS__};                      \
+        setvbuf(stdout, NULL, _IOLBF, 0);                                      \
+        if (argc > 1)                                                          \
+            cmocka_set_test_filter(argv[1]);                                   \
+        return cmocka_run_group_tests(tests_, begin, end);                     \
+    }
 
 #define serving_ok(error) serving_ok_at((error), __FILE__, __LINE__)
 void serving_ok_at(const falkor_error *error, const char *file, int line);
