@@ -44,7 +44,7 @@ ALL_LDFLAGS = -pthread $(VARIANT_FLAGS) $(VARIANT_LDFLAGS) $(DEPS_LDFLAGS) $(LDF
 
 LIB_SRC  := $(sort $(wildcard *.c))
 CLI_SRC  := $(wildcard examples/falkor-cli*.c)
-HELP_SRC := $(filter-out test/test_% test/check_% test/bench_%,$(wildcard test/*.c))
+HELP_SRC := $(filter-out test/test_% test/check_% test/bench_% test/fuzz_%,$(wildcard test/*.c))
 obj       = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 programs  = $(patsubst %.c,$(OUT)/%,$(wildcard $(1)))
 
@@ -57,7 +57,7 @@ CHECKS   := $(call programs,test/check_*.c)
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
-.PHONY: all test check bench demo install clean distclean format help tests checks FORCE
+.PHONY: all test check fuzz bench demo install clean distclean format help tests checks FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -119,6 +119,14 @@ check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/
 	@test/check.sh
 checks: $(CHECKS)
 	@TEST_TIMEOUT=600 $(RUN) $(CHECKS)
+
+FUZZERS = $(patsubst test/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz_*.c))
+fuzz: $(FUZZERS)  ## the fuzzers, FUZZ_SECONDS (30) each
+	@test/fuzz.sh $(FUZZERS)
+$(BUILD)/fuzz/%: test/%.c $(LIB_SRC) $(wildcard *.h)
+	@mkdir -p $(@D)
+	clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -I. $(DEPS_CPPFLAGS) \
+	    $(DEPS_LDFLAGS) $< $(LIB_SRC) -lhiredis -o $@
 
 bench: all $(BENCHES)  ## what REQUIREMENTS section E asks for: every test/bench_*.c
 	@set -e; for b in $(BENCHES); do test/server.sh run $$b; done

@@ -6,6 +6,10 @@
 
 #define FALKOR__FREE_WAIT_MS 10000      /* what free gives to close */
 
+/* How many pools there are: the last one takes along what results have kept
+   for the next ones. */
+static atomic_int falkor__pools;
+
 /* ---- create ----------------------------------------------------------- */
 
 /* Enough leases that one is not used again before max_size others were. */
@@ -50,6 +54,7 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                            : &made->config;
     falkor__link_up(made);
     *pool = made;
+    atomic_fetch_add(&falkor__pools, 1);
     return FALKOR_OK;
 no_work:
     falkor__cond_destroy(&made->changed);
@@ -379,6 +384,8 @@ void falkor__pool_free_memory(falkor_pool *pool) {
     free(pool->leases);
     free(pool->slots);
     free(pool);
+    if (atomic_fetch_sub(&falkor__pools, 1) == 1)
+        falkor__spares_free();
 }
 
 void falkor__pool_destroy(falkor_pool *pool) {

@@ -362,7 +362,7 @@ falkor_status falkor_query_each(falkor_graph *graph,
     falkor_result **result, falkor_error *error);
 
 /* falkor_command sends any Redis command; lengths NULL: the arguments end with
-   NUL. The reply is one row of one column: strings, integers, arrays, null;
+   NUL. The reply is one row of one column, "reply": strings, integers, arrays, null;
    an error inside an array (EXEC) is a FALKOR_ERROR_REPLY, an error reply is
    the call's status. Without read_only it counts as a write. */
 falkor_status falkor_command(falkor_pool *pool,

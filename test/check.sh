@@ -32,6 +32,7 @@ step clang 6 test VARIANT=clang WERROR=1
 step hiredis1 6 test VARIANT=hiredis1 WERROR=1
 step threads 6 test THREADS=c11 WERROR=1
 step long 15 checks VARIANT=werror WERROR=1
+step fuzz 5 fuzz
 
 printf '\n== code size at -Os\n'
 make VARIANT=size CFLAGS=-Os "$BUILD/size/libfalkorpool.a" >/dev/null 2>&1 && size -t "$BUILD/size/libfalkorpool.a" | tail -n 1

@@ -90,6 +90,15 @@ check() {
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
     [ ${#missing[@]} = 0 ] || install "${missing[@]}"
+    # libFuzzer is in a package of its own, named after clang's version.
+    has_fuzzer || install "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
+}
+
+has_fuzzer() {
+    mkdir -p "$BUILD"
+    echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return p && !n; }' |
+        clang -fsanitize=fuzzer -x c - -o "$BUILD/.fuzzer.$$" 2>/dev/null || return 1
+    rm -f "$BUILD/.fuzzer.$$"
 }
 
 # build_hiredis1: Debian 13's source on this system. LIBRARY_PATH means something else to its Makefile.
