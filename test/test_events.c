@@ -1,0 +1,653 @@
+/* What the pool tells: events, the ready logger, error messages, statistics;
+   and that no secret is among it. */
+#include "fake.h"
+#include "../internal.h"
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static fake f;
+static falkor_pool *pool;
+
+/* ---- helpers ---------------------------------------------------------- */
+
+static falkor_stats stats(void) {
+    falkor_stats now;
+    falkor_pool_stats(pool, &now);
+    return now;
+}
+
+static falkor_options begin(int min_size, int max_size) {
+    fake_begin(&f);
+    falkor_options options = fake_options(&f);
+    options.min_size = min_size;
+    options.max_size = max_size;
+    return options;
+}
+
+static void create(falkor_options options) {
+    falkor_error error;
+    if (falkor_pool_create(&options, &pool, &error))
+        fail_msg("create: %s", error.message);
+    f.pool = pool;
+}
+
+static void open_pool(falkor_options options) {
+    falkor_error error;
+    create(options);
+    if (falkor_pool_open(pool, &error))
+        fail_msg("open: %s", error.message);
+}
+
+static void end(void) {
+    falkor_pool_free(pool);
+    pool = NULL;
+    fake_end(&f);
+    test_no_complaints();
+}
+
+static falkor_conn *take(void) {
+    falkor_error error;
+    falkor_conn *conn = NULL;
+    if (falkor_acquire_within(pool, 5000, &conn, &error))
+        fail_msg("acquire: %s", error.message);
+    fake_own(conn);
+    return conn;
+}
+
+static void give(falkor_conn *conn) {
+    fake_disown(conn);
+    assert_int_equal(falkor_release(conn), FALKOR_OK);
+}
+
+static fake_event event_of(const char *name) {
+    fake_event event;
+    memset(&event, 0, sizeof event);
+    if (!fake_event_found(&f, name, &event))
+        fail_msg("no event %s", name);
+    return event;
+}
+
+/* ---- events ----------------------------------------------------------- */
+
+static void test_events_of_a_quiet_life(void **state) {
+    (void)state;
+    falkor_options options = begin(1, 7);
+    options.pool_timeout_ms = 1234;
+    open_pool(options);
+    fake_event event = event_of("connection_pool_initialized");
+    assert_int_equal(event.level, FALKOR_EVENT_INFO);
+    assert_int_equal(event.status, FALKOR_OK);
+    assert_string_equal(event.message, "max_size=7 timeout_ms=1234");
+    give(take());
+    assert_int_equal(f.event_count, 1);
+    assert_int_equal(falkor_pool_close(pool, -1), FALKOR_OK);
+    assert_int_equal(falkor_pool_close(pool, -1), FALKOR_OK);
+    assert_int_equal(f.event_count, 3);
+    assert_string_equal(f.events[1].name, "closing_connection_pool");
+    assert_int_equal(f.events[1].level, FALKOR_EVENT_INFO);
+    assert_string_equal(f.events[1].message, "");
+    assert_string_equal(f.events[2].name, "connection_pool_closed");
+    assert_int_equal(f.events[2].level, FALKOR_EVENT_INFO);
+    end();
+}
+
+static void test_events_without_a_callback(void **state) {
+    (void)state;
+    falkor_options options = begin(1, 1);
+    options.on_event = NULL;
+    open_pool(options);
+    falkor_conn *conn = take();
+    falkor_conn_mark_broken(conn);
+    give(conn);
+    end();
+    assert_int_equal(f.event_count, 0);
+}
+
+static void test_events_of_a_forced_close(void **state) {
+    (void)state;
+    open_pool(begin(1, 2));
+    falkor_conn *held = take();
+    assert_int_equal(falkor_pool_close(pool, 0), FALKOR_ERR_TIMEOUT);
+    fake_event event = event_of("close_error");
+    assert_int_equal(event.level, FALKOR_EVENT_WARNING);
+    assert_int_equal(event.status, FALKOR_ERR_TIMEOUT);
+    assert_string_equal(event.message,
+                        "error=\"1 connections still in use were cut\"");
+    assert_int_equal(fake_event_count(&f, "connection_pool_closed"), 1);
+    give(held);
+    end();
+}
+
+static void test_events_of_a_failed_connection(void **state) {
+    (void)state;
+    falkor_conn *conn;
+    open_pool(begin(1, 2));
+    falkor_conn *held = take();
+    f.open_message = "say \"no\" \\ never\n";
+    fake_fail(&f, FAKE_OPEN, 1);
+    assert_int_equal(falkor_acquire(pool, &conn, NULL), FALKOR_ERR_CONNECT);
+    fake_event event = event_of("connection_failed");
+    assert_int_equal(event.level, FALKOR_EVENT_WARNING);
+    assert_int_equal(event.status, FALKOR_ERR_CONNECT);
+    assert_int_equal(event.delay_ms, 0);
+    assert_string_equal(event.message,
+        "error=\"say \\\"no\\\" \\\\ never \" delay_ms=0");
+    give(held);
+    end();
+}
+
+/* Opening goes through the one loop that retries. */
+static void test_events_of_retries(void **state) {
+    (void)state;
+    falkor_error error;
+    falkor_options options = begin(1, 1);
+    options.max_retries = 2;
+    options.retry_initial_delay_ms = 3;
+    options.retry_max_delay_ms = 5;
+    options.retry_jitter = -1;
+    create(options);
+    fake_fail(&f, FAKE_OPEN, 100);
+    assert_int_equal(falkor_pool_open(pool, &error), FALKOR_ERR_CONNECT);
+    assert_int_equal(fake_event_count(&f, "query_retry"), 2);
+    fake_event event = event_of("query_retry");
+    assert_int_equal(event.level, FALKOR_EVENT_WARNING);
+    assert_int_equal(event.status, FALKOR_ERR_CONNECT);
+    assert_int_equal(event.attempt, 2);
+    assert_int_equal(event.delay_ms, 5);
+    assert_string_equal(event.message, "attempt=2 max_retries=2 delay_ms=5 "
+                        "error=\"refused by the fake\"");
+    event = event_of("query_failed_after_retries");
+    assert_int_equal(event.level, FALKOR_EVENT_ERROR);
+    assert_int_equal(event.status, FALKOR_ERR_CONNECT);
+    assert_int_equal(event.attempt, 3);
+    test_assert_has(event.message, "attempts=3 error=\"refused by the fake");
+    assert_int_equal(error.attempts, 3);
+    end();
+}
+
+static int high_events(void) {
+    return fake_event_count(&f, "high_pool_utilization");
+}
+
+/* Once above 80 %, again only after 60 % or less. */
+static void test_events_of_high_utilization(void **state) {
+    (void)state;
+    falkor_conn *held[10];
+    open_pool(begin(10, 10));
+    for (int i = 0; i < 8; i++)
+        held[i] = take();
+    assert_int_equal(high_events(), 0);         /* 80 % is not above */
+    held[8] = take();
+    assert_int_equal(high_events(), 1);
+    fake_event event = event_of("high_pool_utilization");
+    assert_int_equal(event.level, FALKOR_EVENT_WARNING);
+    assert_string_equal(event.message,
+                        "utilization_percent=90 active=9 max=10");
+    held[9] = take();
+    give(held[9]);
+    give(held[8]);
+    give(held[7]);
+    for (int i = 7; i < 10; i++)                /* from 70 % up: not again */
+        held[i] = take();
+    assert_int_equal(high_events(), 1);
+    for (int i = 5; i < 10; i++)
+        give(held[i]);
+    held[5] = take();                           /* 60 % */
+    for (int i = 6; i < 10; i++)
+        held[i] = take();
+    assert_int_equal(high_events(), 2);
+    for (int i = 0; i < 10; i++)
+        give(held[i]);
+    end();
+}
+
+/* The same when the pool grows to it: dialled connections are in use too. */
+static void test_events_of_high_utilization_while_dialling(void **state) {
+    (void)state;
+    falkor_conn *held[5];
+    open_pool(begin(1, 5));
+    for (int i = 0; i < 4; i++)
+        held[i] = take();
+    assert_int_equal(high_events(), 0);
+    held[4] = take();
+    assert_int_equal(stats().active, 5);
+    assert_int_equal(high_events(), 1);
+    for (int i = 0; i < 5; i++)
+        give(held[i]);
+    end();
+}
+
+/* ---- the ready logger ------------------------------------------------- */
+
+static int saved_stderr, pipe_ends[2];
+
+static void capture_begin(void) {
+    fflush(stderr);
+    assert_int_equal(pipe(pipe_ends), 0);
+    saved_stderr = dup(STDERR_FILENO);
+    assert_int_equal(dup2(pipe_ends[1], STDERR_FILENO), STDERR_FILENO);
+    close(pipe_ends[1]);
+}
+
+static size_t capture_end(char *text, size_t size) {
+    size_t length = 0;
+    ssize_t got;
+    dup2(saved_stderr, STDERR_FILENO);          /* closes the pipe's end */
+    close(saved_stderr);
+    while ((got = read(pipe_ends[0], text + length, size - 1 - length)) > 0)
+        length += (size_t)got;
+    text[length] = '\0';
+    close(pipe_ends[0]);
+    return length;
+}
+
+static void log_one(falkor_event event, char *text, size_t size) {
+    capture_begin();
+    falkor_log_event(NULL, &event);
+    capture_end(text, size);
+}
+
+static void test_events_logger_prints_one_line(void **state) {
+    (void)state;
+    char text[4096];
+    log_one((falkor_event){.level = FALKOR_EVENT_WARNING,
+        .name = "query_retry", .message = "attempt=1 error=\"a b\""}, text,
+        sizeof text);
+    assert_string_equal(text,
+        "level=warning event=query_retry attempt=1 error=\"a b\"\n");
+    log_one((falkor_event){.name = "connection_pool_closed", .message = ""},
+            text, sizeof text);
+    assert_string_equal(text, "level=info event=connection_pool_closed\n");
+    log_one((falkor_event){.level = FALKOR_EVENT_ERROR, .name = "e",
+        .message = "a=1"}, text, sizeof text);
+    assert_string_equal(text, "level=error event=e a=1\n");
+    log_one((falkor_event){.level = (falkor_event_level)9, .name = "e",
+        .message = "a=1"}, text, sizeof text);
+    assert_string_equal(text, "level=unknown event=e a=1\n");
+}
+
+static void test_events_logger_cuts_but_ends_the_line(void **state) {
+    (void)state;
+    char text[8192], message[3000];
+    memset(message, 'm', sizeof message - 1);
+    message[sizeof message - 1] = '\0';
+    log_one((falkor_event){.name = "e", .message = message}, text,
+            sizeof text);
+    size_t length = strlen(text);
+    assert_true(length > 900 && length < sizeof message);
+    assert_ptr_equal(strchr(text, '\n'), text + length - 1);
+}
+
+enum { LOG_THREADS = 8, LOG_LINES = 60 };
+
+static void *log_many(void *argument) {
+    char message[200];
+    int letter = *(int *)argument;
+    memset(message, letter, sizeof message - 1);
+    message[sizeof message - 1] = '\0';
+    for (int i = 0; i < LOG_LINES; i++)
+        falkor_log_event(NULL, &(falkor_event){.name = "e",
+                                               .message = message});
+    return NULL;
+}
+
+/* Lines of several threads do not mix. */
+static void *drain(void *argument) {
+    char **at = argument, *text = *at;
+    ssize_t got;
+    while ((got = read(pipe_ends[0], text, 65536)) > 0)
+        text += got;
+    *text = '\0';
+    return NULL;
+}
+
+static void test_events_logger_lines_do_not_mix(void **state) {
+    (void)state;
+    int letters[LOG_THREADS];
+    for (int i = 0; i < LOG_THREADS; i++)
+        letters[i] = 'a' + i;
+    char *all = malloc(1 << 20);
+    assert_non_null(all);
+    capture_begin();
+    test_threads reader = test_start(drain, &all, sizeof all, 1);
+    test_threads threads = test_start(log_many, letters, sizeof *letters,
+                                      LOG_THREADS);
+    test_join(&threads);
+    dup2(saved_stderr, STDERR_FILENO);
+    close(saved_stderr);
+    test_join(&reader);
+    close(pipe_ends[0]);
+    int lines = 0;
+    for (char *line = all, *next; *line; line = next + 1, lines++) {
+        next = strchr(line, '\n');
+        assert_non_null(next);
+        assert_memory_equal(line, "level=info event=e ", 19);
+        assert_int_equal(next - line, 19 + 199);
+        for (char *p = line + 19; p < next; p++)
+            assert_int_equal(*p, line[19]);
+    }
+    assert_int_equal(lines, LOG_THREADS * LOG_LINES);
+    free(all);
+}
+
+/* A whole pool's life through it: one line an event. */
+static void test_events_logger_with_a_pool(void **state) {
+    (void)state;
+    char text[8192];
+    falkor_options options = begin(1, 1);
+    options.on_event = falkor_log_event;
+    options.event_ctx = NULL;
+    capture_begin();
+    open_pool(options);
+    falkor_conn *conn = take();
+    falkor_conn_mark_broken(conn);
+    give(conn);
+    falkor_pool_close(pool, -1);
+    end();
+    capture_end(text, sizeof text);
+    test_assert_has(text, "level=info event=connection_pool_initialized "
+                          "max_size=1 timeout_ms=10000\n");
+    test_assert_has(text, "level=info event=connection_recycled "
+                          "reason=broken\n");
+    test_assert_has(text, "level=info event=closing_connection_pool\n");
+    test_assert_has(text, "level=info event=connection_pool_closed\n");
+}
+
+/* ---- error messages --------------------------------------------------- */
+
+static bool whole_utf8(const char *text) {
+    const unsigned char *p = (const unsigned char *)text;
+    while (*p) {
+        int more = *p < 0x80 ? 0 : *p >= 0xF0 ? 3 : *p >= 0xE0 ? 2
+                 : *p >= 0xC0 ? 1 : -1;
+        if (more < 0)
+            return false;
+        for (p++; more > 0; more--, p++)
+            if ((*p & 0xC0) != 0x80)
+                return false;
+    }
+    return true;
+}
+
+static void test_events_fail_cuts_whole_characters(void **state) {
+    (void)state;
+    static const char *const characters[] = {"a", "\xC3\xA9",
+        "\xE2\x82\xAC", "\xF0\x9F\x90\xA6"};
+    falkor_error error;
+    const size_t room = sizeof error.message - 1;
+    for (int c = 0; c < 4; c++)
+        for (size_t lead = 0; lead < 8; lead++) {
+            size_t size = strlen(characters[c]);
+            char text[1200];
+            memset(text, '.', lead);
+            size_t length = lead;
+            while (length + size < 1100) {
+                memcpy(text + length, characters[c], size);
+                length += size;
+            }
+            text[length] = '\0';
+            assert_int_equal(falkor__fail(&error, FALKOR_ERR_QUERY, 5, "%s",
+                                          text), FALKOR_ERR_QUERY);
+            size_t kept = strlen(error.message);
+            assert_memory_equal(error.message, text, kept);
+            assert_true(whole_utf8(error.message));
+            assert_int_equal(kept, room - (room - lead) % size);
+            assert_int_equal(error.sys_errno, 5);
+        }
+    /* What fits is not touched, up to the last byte. */
+    char exact[sizeof error.message];
+    memset(exact, 'x', room);
+    memcpy(exact + room - 2, "\xC3\xA9", 2);
+    exact[room] = '\0';
+    falkor__fail(&error, FALKOR_ERR_QUERY, 0, "%s", exact);
+    assert_string_equal(error.message, exact);
+}
+
+static void test_events_fail_replaces_control_bytes(void **state) {
+    (void)state;
+    falkor_error error;
+    falkor__fail(&error, FALKOR_ERR_QUERY, 0, "%s",
+                 "a\nb\r\tc\x1B[31md\x01" "e");
+    assert_string_equal(error.message, "a b  c [31md e");
+    assert_int_equal(error.status, FALKOR_ERR_QUERY);
+    assert_int_equal(falkor__fail(NULL, FALKOR_ERR_IO, 0, "%d", 1),
+                     FALKOR_ERR_IO);
+    /* Bytes that are no UTF-8 do no harm, cut or not. */
+    char odd[1200];
+    for (int byte = 0x80; byte < 0x100; byte++) {
+        memset(odd, byte, sizeof odd - 1);
+        odd[sizeof odd - 1] = '\0';
+        falkor__fail(&error, FALKOR_ERR_QUERY, 0, "%s", odd);
+        assert_true(strlen(error.message) >= sizeof error.message - 5);
+    }
+}
+
+static void test_events_error_clear_is_all_zero(void **state) {
+    (void)state;
+    falkor_error error;
+    memset(&error, 'x', sizeof error);
+    falkor__error_clear(&error);
+    assert_int_equal(error.status, FALKOR_OK);
+    assert_int_equal(error.sys_errno, 0);
+    assert_int_equal(error.attempts, 0);
+    assert_false(error.maybe_executed);
+    assert_string_equal(error.message, "");
+    falkor__error_clear(NULL);
+}
+
+static void test_events_quote(void **state) {
+    (void)state;
+    char room[32];
+    assert_string_equal(falkor__quote(room, sizeof room, "a b"), "\"a b\"");
+    assert_string_equal(falkor__quote(room, sizeof room, ""), "\"\"");
+    assert_string_equal(falkor__quote(room, sizeof room, "\"\\\n"),
+                        "\"\\\"\\\\ \"");
+    /* Cut, yet always closed, and inside its room. */
+    for (size_t size = 4; size < 12; size++)
+        for (int kind = 0; kind < 2; kind++) {
+            memset(room, '#', sizeof room);
+            falkor__quote(room, size, kind ? "\"\"\"\"\"\"\"\"\"\"\"\"\"\""
+                                           : "aaaaaaaaaaaaaaaaaaaaaaa");
+            size_t length = strlen(room);
+            assert_true(length < size && room[length - 1] == '"');
+            assert_int_equal(room[size], '#');
+            size_t slashes = 0;
+            while (room[length - 2 - slashes] == '\\')
+                slashes++;
+            assert_int_equal(slashes % 2, 0);
+        }
+}
+
+/* An event's error is cut at a whole character too. */
+static void test_events_quote_cuts_whole_characters(void **state) {
+    (void)state;
+    char room[64];
+    for (size_t size = 8; size < 40; size++) {
+        falkor__quote(room, size, "\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC"
+            "\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC"
+            "\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC");
+        if (!whole_utf8(room))
+            fail_msg("cut in the middle with a room of %zu", size);
+    }
+}
+
+static void test_events_status_names_and_texts(void **state) {
+    (void)state;
+    assert_string_equal(falkor_status_name(FALKOR_OK), "FALKOR_OK");
+    assert_string_equal(falkor_status_name(FALKOR_ERR_STALE),
+                        "FALKOR_ERR_STALE");
+    assert_string_equal(falkor_status_text(FALKOR_ERR_POOL_EXHAUSTED),
+                        "max_waiters reached");
+    for (int i = 0; i < FALKOR_STATUS_COUNT; i++) {
+        assert_non_null(falkor_status_name((falkor_status)i));
+        assert_true(*falkor_status_text((falkor_status)i) != '\0');
+    }
+    static const int none[] = {FALKOR_STATUS_COUNT, -1, INT_MAX, INT_MIN};
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(falkor_status_name((falkor_status)none[i]),
+                            "unknown status");
+        assert_string_equal(falkor_status_text((falkor_status)none[i]),
+                            "unknown status");
+    }
+}
+
+static void test_events_deadlines(void **state) {
+    (void)state;
+    int64_t before = falkor_now_ns(), deadline = falkor__deadline(1000);
+    int64_t after = falkor_now_ns();
+    assert_true(deadline >= before + 1000000000 &&
+                deadline <= after + 1000000000);
+    assert_true(falkor__deadline(-1) == INT64_MAX);
+    assert_true(falkor__deadline(INT_MAX) > after);
+    assert_int_equal(falkor__poll_ms(INT64_MAX), -1);
+    assert_int_equal(falkor__poll_ms(before), 0);
+    assert_int_equal(falkor__poll_ms(INT64_MAX - 1), INT_MAX);
+    /* Rounded up: a poll that ends early would spin. */
+    int left = falkor__poll_ms(falkor_now_ns() + 500000);
+    assert_in_range(left, 0, 1);
+    assert_in_range(falkor__poll_ms(falkor__deadline(5000)), 3001, 5000);
+}
+
+/* ---- statistics ------------------------------------------------------- */
+
+static void test_events_stats_tell_each_state(void **state) {
+    (void)state;
+    falkor_stats now, nothing;
+    memset(&now, 'x', sizeof now);
+    memset(&nothing, 0, sizeof nothing);
+    falkor_pool_stats(NULL, &now);
+    assert_memory_equal(&now, &nothing, sizeof now);
+
+    create(begin(2, 4));
+    now = stats();
+    assert_int_equal(now.max_size, 4);
+    assert_int_equal(now.min_size, 2);
+    assert_int_equal(now.total, 0);
+    assert_false(now.initialized || now.closed);
+    assert_int_equal(falkor_pool_open(pool, NULL), FALKOR_OK);
+    falkor_conn *held[] = {take(), take(), take()};
+    give(held[2]);
+    now = stats();
+    assert_int_equal(now.total, 3);
+    assert_int_equal(now.active, 2);
+    assert_int_equal(now.idle, 1);
+    assert_int_equal(now.connecting, 0);
+    assert_int_equal(now.closing, 0);
+    assert_int_equal(now.acquires, 4);          /* one was the opening's */
+    assert_int_equal(now.releases, 2);
+    assert_int_equal(now.connections_created, 3);
+    assert_true(now.utilization_percent == 50.0);
+    assert_int_equal(now.queries, 0);
+    give(held[0]);
+    give(held[1]);
+    assert_int_equal(falkor_pool_close(pool, -1), FALKOR_OK);
+    now = stats();
+    assert_true(now.closed && !now.initialized);
+    assert_int_equal(now.total, 0);
+    assert_true(now.utilization_percent == 0.0);
+    assert_int_equal(now.acquires, now.releases);
+    end();
+}
+
+/* ---- secrets ---------------------------------------------------------- */
+
+static void assert_no_secret(const falkor_error *error) {
+    test_assert_lacks(error->message, "SECRET");
+}
+
+/* The recorder scans every event; this provokes them all, and every error that
+   a pool with a driver of its own can return. */
+static void test_events_tell_no_secret(void **state) {
+    (void)state;
+    falkor_error error;
+    falkor_conn *conn;
+    falkor_options options = begin(1, 1);
+    options.url = "redis://u:SECRET1@localhost:6379/0";
+    options.password = "SECRET2";
+    options.max_waiters = 1;
+    options.max_retries = 1;
+    options.retry_initial_delay_ms = 1;
+    create(options);
+    falkor_acquire(pool, &conn, &error);
+    assert_no_secret(&error);
+    fake_fail(&f, FAKE_OPEN, 2);
+    assert_int_equal(falkor_pool_open(pool, &error), FALKOR_ERR_CONNECT);
+    assert_no_secret(&error);
+    assert_int_equal(falkor_pool_open(pool, &error), FALKOR_OK);
+    falkor_conn *held = take();
+    assert_int_equal(falkor_acquire_within(pool, 0, &conn, &error),
+                     FALKOR_ERR_POOL_TIMEOUT);
+    assert_no_secret(&error);
+    falkor_conn_mark_broken(held);
+    fake_fail(&f, FAKE_OPEN, 1);
+    give(held);
+    TEST_EVENTUALLY(stats().idle == 1);
+    held = take();
+    falkor_pool_close(pool, 0);
+    falkor_acquire(pool, &conn, &error);
+    assert_no_secret(&error);
+    give(held);
+    static const char *const names[] = {"connection_pool_initialized",
+        "closing_connection_pool", "connection_pool_closed", "close_error",
+        "high_pool_utilization", "query_retry", "query_failed_after_retries",
+        "connection_failed", "connection_recycled"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        event_of(names[i]);
+    end();
+}
+
+/* The built-in driver against a port where nobody listens. */
+static void test_events_builtin_driver_tells_no_secret(void **state) {
+    (void)state;
+    falkor_error error;
+    struct sockaddr_in address = {.sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int bound = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(bound, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(bound, (struct sockaddr *)&address, &size),
+                     0);
+    falkor_options options = begin(1, 1);
+    char url[128];
+    snprintf(url, sizeof url, "falkor://user:SECRET1@127.0.0.1:%d/g",
+             ntohs(address.sin_port));
+    options.url = url;
+    options.driver = NULL;
+    options.driver_ctx = NULL;
+    options.max_retries = 1;
+    options.retry_initial_delay_ms = 1;
+    create(options);
+    assert_int_equal(falkor_pool_open(pool, &error), FALKOR_ERR_CONNECT);
+    assert_no_secret(&error);
+    test_assert_has(error.message, "127.0.0.1");
+    assert_int_equal(error.sys_errno, ECONNREFUSED);
+    assert_int_equal(fake_event_count(&f, "connection_failed"), 2);
+    end();
+    close(bound);
+}
+
+TEST_MAIN(
+    cmocka_unit_test(test_events_of_a_quiet_life),
+    cmocka_unit_test(test_events_without_a_callback),
+    cmocka_unit_test(test_events_of_a_forced_close),
+    cmocka_unit_test(test_events_of_a_failed_connection),
+    cmocka_unit_test(test_events_of_retries),
+    cmocka_unit_test(test_events_of_high_utilization),
+    cmocka_unit_test(test_events_of_high_utilization_while_dialling),
+    cmocka_unit_test(test_events_logger_prints_one_line),
+    cmocka_unit_test(test_events_logger_cuts_but_ends_the_line),
+    cmocka_unit_test(test_events_logger_lines_do_not_mix),
+    cmocka_unit_test(test_events_logger_with_a_pool),
+    cmocka_unit_test(test_events_fail_cuts_whole_characters),
+    cmocka_unit_test(test_events_fail_replaces_control_bytes),
+    cmocka_unit_test(test_events_error_clear_is_all_zero),
+    cmocka_unit_test(test_events_quote),
+    cmocka_unit_test(test_events_quote_cuts_whole_characters),
+    cmocka_unit_test(test_events_status_names_and_texts),
+    cmocka_unit_test(test_events_deadlines),
+    cmocka_unit_test(test_events_stats_tell_each_state),
+    cmocka_unit_test(test_events_tell_no_secret),
+    cmocka_unit_test(test_events_builtin_driver_tells_no_secret))
