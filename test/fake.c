@@ -200,6 +200,7 @@ void fake_end(fake *f) {
     }
     if (f->present != 0)
         TEST_COMPLAIN("%d connections are left", f->present);
+    f->pool = NULL;                     /* a leak is not to be hidden */
     pthread_cond_destroy(&f->changed);
     pthread_mutex_destroy(&f->mutex);
 }
@@ -295,6 +296,13 @@ int fake_most_present(fake *f) {
     return fake_number(f, &f->most_present);
 }
 
+fake_handle *fake_newest(fake *f) {
+    pthread_mutex_lock(&f->mutex);
+    fake_handle *newest = f->handles;
+    pthread_mutex_unlock(&f->mutex);
+    return newest;
+}
+
 fake_handle *fake_of(falkor_conn *conn) {
     return falkor_conn_handle(conn);
 }
@@ -326,6 +334,19 @@ bool fake_event_found(fake *f, const char *name, fake_event *event) {
         found = strcmp(f->events[i % FAKE_EVENTS].name, name) == 0;
         if (found && event)
             *event = f->events[i % FAKE_EVENTS];
+    }
+    pthread_mutex_unlock(&f->mutex);
+    return found;
+}
+
+bool fake_event_nth(fake *f, const char *name, int nth, fake_event *event) {
+    bool found = false;
+    pthread_mutex_lock(&f->mutex);
+    int kept = f->event_count < FAKE_EVENTS ? f->event_count : FAKE_EVENTS;
+    for (int i = 0; i < kept && !found; i++) {
+        found = strcmp(f->events[i].name, name) == 0 && nth-- == 0;
+        if (found)
+            *event = f->events[i];
     }
     pthread_mutex_unlock(&f->mutex);
     return found;

@@ -93,7 +93,11 @@ void fake_own(falkor_conn *conn);
 void fake_disown(falkor_conn *conn);
 fake_handle *fake_of(falkor_conn *conn);
 
-/* The last event of that name; count of them. */
+/* The newest handle; the others hang on it. */
+fake_handle *fake_newest(fake *f);
+
+/* The last event of that name; the nth, from 0; count of them. */
 bool fake_event_found(fake *f, const char *name, fake_event *event);
+bool fake_event_nth(fake *f, const char *name, int nth, fake_event *event);
 int fake_event_count(fake *f, const char *name);
 #endif
