@@ -102,8 +102,8 @@ falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot);
 falkor__slot *falkor__take_locked(falkor_pool *pool);
 
 /* Gives a slot that is counted nowhere to who waits longest; if nobody waits,
-   the connection becomes idle, the empty slot free, and the worker learns when
-   min_size is no longer there. cold: the worker brings it back unused. */
+   the connection becomes idle, the empty slot free. cold: the worker brings it
+   back unused. */
 void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
                               bool cold);
 

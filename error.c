@@ -34,21 +34,21 @@ void falkor__error_clear(falkor_error *error) {
     error->message[0] = '\0';
 }
 
-/* Shortens text of length bytes, which was cut off somewhere, so that it does
-   not end inside a UTF-8 character. */
-static void falkor__trim_utf8(char *text, size_t length) {
+size_t falkor__trim_utf8(char *text, size_t length) {
     size_t begin = length;
     while (begin > 0 && length - begin < 4) {
         unsigned char byte = (unsigned char)text[--begin];
         if (byte < 0x80)
-            return;
+            break;
         if (byte >= 0xC0) {             /* the lead byte of the last one */
             size_t need = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
             if (length - begin < need)
-                text[begin] = '\0';
-            return;
+                length = begin;
+            break;
         }
     }
+    text[length] = '\0';
+    return length;
 }
 
 falkor_status falkor__fail(falkor_error *error, falkor_status status,

@@ -29,6 +29,10 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...)
     FALKOR__PRINTF(4, 5);
 
+/* Shortens text of length bytes, which was cut off somewhere, so that it does
+   not end inside a UTF-8 character. Returns its new length. */
+size_t falkor__trim_utf8(char *text, size_t length);
+
 /* All zero: the state that every call begins with. */
 void falkor__error_clear(falkor_error *error);
 

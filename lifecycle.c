@@ -238,9 +238,12 @@ static falkor_status falkor__begin_opening(falkor_pool *pool,
 static falkor_status falkor__open_one(falkor_pool *pool, int64_t deadline_ns,
                                       falkor_error *error) {
     falkor__lock(pool);
-    falkor__slot *slot = falkor__take_free_locked(pool);
-    pool->connecting++;
+    bool closed = pool->state == FALKOR__POOL_CLOSED;
+    falkor__slot *slot = closed ? NULL : falkor__take_free_locked(pool);
+    pool->connecting += !closed;
     falkor__unlock(pool);
+    if (closed)
+        return falkor__refusal(FALKOR__POOL_CLOSED, error);
     falkor_status status = falkor__slot_open(pool, slot, deadline_ns, error);
     falkor__lock(pool);
     pool->connecting--;
@@ -368,7 +371,8 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
         falkor__event(&pool->config, (falkor__event_head){
             .level = FALKOR_EVENT_WARNING, .name = "close_error",
             .status = FALKOR_ERR_TIMEOUT},
-            "error=\"%d connections still in use were cut\"", left);
+            "error=\"connections not back in time, cut where in use: %d\"",
+            left);
     }
     if (first)
         falkor__event(&pool->config, (falkor__event_head){

@@ -88,9 +88,12 @@ void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot) {
     pool->idle--;
 }
 
+/* The worker learns when min_size is no longer there. */
 void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot) {
     slot->colder = pool->first_free;
     pool->first_free = slot;
+    if (falkor__total(pool) < pool->config.min_size)
+        falkor__cond_signal(&pool->work);
 }
 
 falkor__slot *falkor__take_free_locked(falkor_pool *pool) {
@@ -159,8 +162,6 @@ void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
         falkor__cond_signal(&waiter->wake);
     } else if (!slot->live) {
         falkor__push_free_locked(pool, slot);
-        if (falkor__total(pool) < pool->config.min_size)
-            falkor__cond_signal(&pool->work);
     } else if (cold) {
         falkor__push_cold_locked(pool, slot);
     } else {
@@ -421,11 +422,13 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
                                      falkor_error *error) {
     falkor_status status = falkor__slot_open(pool, slot,
                                              falkor__until(patience), error);
+    bool crossed = false;
     falkor__lock(pool);
     pool->connecting--;
     if (!status) {
         pool->in_use++;
         pool->connections_created++;
+        crossed = falkor__crossed_high_locked(pool);
     } else {
         pool->connect_failures++;
         pool->acquires--;
@@ -433,6 +436,8 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
         falkor__hand_over_locked(pool, slot, false);
     }
     falkor__unlock(pool);
+    if (crossed)
+        falkor__tell_high(pool);
     if (status)
         falkor__tell_failed(pool, error, 0);
     return status;
@@ -473,7 +478,8 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
     if (!status) {
         lease = falkor__lease_locked(pool, slot);
         crossed = falkor__crossed_high_locked(pool);
-        settled = slot->live && !pool->driver->check;
+        settled = slot->live && !pool->driver->check &&
+            pool->state == FALKOR__POOL_OPEN;
         if (settled)                    /* nothing to do outside the lock */
             atomic_store_explicit(&lease->state, FALKOR__LEASE_HELD,
                                   memory_order_relaxed);

@@ -40,6 +40,8 @@ const char *falkor__quote(char *room, size_t size, const char *text) {
             room[at++] = '\\';
         room[at++] = (unsigned char)*text < ' ' ? ' ' : *text;
     }
+    if (*text)                          /* cut: at a whole character */
+        at = 1 + falkor__trim_utf8(room + 1, at - 1);
     room[at++] = '"';
     room[at] = '\0';
     return room;

@@ -115,7 +115,7 @@ static void test_events_of_a_forced_close(void **state) {
     assert_int_equal(event.level, FALKOR_EVENT_WARNING);
     assert_int_equal(event.status, FALKOR_ERR_TIMEOUT);
     assert_string_equal(event.message,
-                        "error=\"1 connections still in use were cut\"");
+        "error=\"connections not back in time, cut where in use: 1\"");
     assert_int_equal(fake_event_count(&f, "connection_pool_closed"), 1);
     give(held);
     end();

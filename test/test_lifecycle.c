@@ -378,7 +378,7 @@ static void test_lifecycle_close_cuts_at_the_deadline(void **state) {
     }
     fake_event event;
     assert_true(fake_event_found(&f, "close_error", &event));
-    test_assert_has(event.message, "2 connections");
+    test_assert_has(event.message, "cut where in use: 2");
     for (int i = 1; i < HELD; i++)
         give(held[i]);
     assert_int_equal(falkor_release(held[1]), FALKOR_ERR_ARGUMENT);
