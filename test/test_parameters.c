@@ -56,7 +56,7 @@ static const char *const sharp[] = {"\"", "'", "\\", "\\\"", "\\'", "`", "$",
 static char *random_text(heap *h, int most, char without, size_t *length) {
     size_t wanted = (size_t)test_below(&h->random, most + 1), at = 0;
     bool wild = test_chance(&h->random, 2);
-    char *text = take(h, wanted + 64);
+    char *text = take(h, wanted + 64 + 32);
     while (at < wanted) {
         const char *piece = sharp[test_below(&h->random, SHARP)];
         if (wild) {
@@ -229,15 +229,15 @@ typedef struct trip {
 } trip;
 
 static void add_double(trip *t, size_t i, size_t *at, const char *name) {
-    char *whole = take(&t->heap, 16), *power = take(&t->heap, 16);
+    char *whole = take(&t->heap, 32), *power = take(&t->heap, 32);
     int exponent;
     double real = t->params[i].value.as.real;
     double mantissa = ldexp(frexp(real, &exponent), 53);
     exponent -= 53;
     for (; exponent < -1074; exponent++)        /* exact: few bits are left */
         mantissa /= 2;
-    snprintf(whole, 16, "m%zu", i);
-    snprintf(power, 16, "e%zu", i);
+    snprintf(whole, 32, "m%zu", i);
+    snprintf(power, 32, "e%zu", i);
     t->params[t->all++] = (falkor_param){whole,
                                          falkor_int((int64_t)mantissa)};
     t->params[t->all++] = (falkor_param){power, falkor_int(exponent)};
@@ -502,7 +502,7 @@ static void test_parameters_that_cannot_travel(void **state) {
     refuse_doubles(graph);
     refuse_names(graph);
     assert_int_equal(serving_calls(server.port, "graph.QUERY"), calls);
-    /* Only our own four looks were connections. */
+    /* Only our own looks were connections. */
     assert_int_equal(serving_info(server.port, "stats",
         "total_connections_received"), packets + 2);
     assert_int_equal(serving_integer(graph, "MATCH (n:Never) "
