@@ -72,6 +72,7 @@ struct falkor_pool {
     falkor__cond changed;       /* state, or any change once closed */
     falkor__cond work;          /* the worker's */
     falkor__pool_state state;
+    int64_t wake_ns;            /* when the worker means to wake; 0: awake */
     bool has_worker, orphan;    /* orphan: freed, the last release frees it */
     bool warned;                /* of high utilisation */
     int idle, in_use, connecting, closing, waiting;

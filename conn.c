@@ -24,7 +24,6 @@
 #endif
 #define FALKOR__TICK_MS 100
 #define FALKOR__KEEPALIVE_SECONDS 30
-#define FALKOR__PIECES 8                /* of one request, at most */
 
 struct falkor__link {
     const falkor__config *config;
@@ -58,7 +57,10 @@ static bool falkor__link_wait(int fd, short events, int64_t deadline_ns) {
     }
 }
 
-/* recv once bytes are there: -1 with ETIMEDOUT when the deadline passes. */
+/* Our deadline, not the system's own ETIMEDOUT (which keepalive may give). */
+#define FALKOR__LATE ((ssize_t)-2)
+
+/* recv once bytes are there: FALKOR__LATE when the deadline passes first. */
 static ssize_t falkor__receive(int fd, char *room, size_t size,
                                int64_t deadline_ns) {
     bool far = deadline_ns == FALKOR__NEVER || deadline_ns - falkor_now_ns() >
@@ -67,14 +69,14 @@ static ssize_t falkor__receive(int fd, char *room, size_t size,
     while (received < 0 &&
            (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) {
         if (!falkor__link_wait(fd, POLLIN, deadline_ns))
-            return -1;
+            return errno == ETIMEDOUT ? FALKOR__LATE : -1;
         received = recv(fd, room, size, MSG_DONTWAIT);
     }
     return received;
 }
 
-/* sendmsg as much as goes at once: -1 with ETIMEDOUT when the deadline
-   passes. */
+/* sendmsg as much as goes at once: FALKOR__LATE when the deadline passes
+   first. */
 static ssize_t falkor__send(int fd, const struct iovec *pieces, size_t count,
                             int64_t deadline_ns) {
     struct msghdr message = {0};
@@ -87,8 +89,12 @@ static ssize_t falkor__send(int fd, const struct iovec *pieces, size_t count,
         if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)
             return -1;
         if (!falkor__link_wait(fd, POLLOUT, deadline_ns))
-            return -1;
+            return errno == ETIMEDOUT ? FALKOR__LATE : -1;
     }
+}
+
+static bool falkor__is_late(int64_t deadline_ns) {
+    return deadline_ns != FALKOR__NEVER && falkor_now_ns() >= deadline_ns;
 }
 
 /* ---- send and read ---------------------------------------------------- */
@@ -112,18 +118,15 @@ falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
                                 falkor_error *error) {
     struct iovec rest[FALKOR__PIECES];
     *sent = false;
-    if (count > FALKOR__PIECES)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "a request of %zu pieces: at most %d", count, FALKOR__PIECES);
     if (link->awaiting)
         return falkor__fail(error, FALKOR_ERR_IO, 0, "an earlier reply on this "
             "connection was not read to its end: release it");
     memcpy(rest, pieces, count * sizeof *pieces);
     link->awaiting = true;
     for (size_t at = 0; at < count;) {
-        ssize_t bytes = falkor__send(link->fd, rest + at, count - at,
-                                     deadline_ns);
-        if (bytes < 0 && errno == ETIMEDOUT)
+        ssize_t bytes = *sent && falkor__is_late(deadline_ns) ? FALKOR__LATE
+            : falkor__send(link->fd, rest + at, count - at, deadline_ns);
+        if (bytes == FALKOR__LATE)
             return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
                 "the server did not take the whole request in time");
         if (bytes < 0)
@@ -134,33 +137,66 @@ falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
     return FALKOR_OK;
 }
 
+/* The next bytes of the reply. They count against the deadline also when they
+   come without a pause. */
+static falkor_status falkor__link_receive(falkor__link *link,
+                                          falkor_result *reply,
+                                          int64_t deadline_ns,
+                                          falkor_error *error) {
+    size_t size;
+    char *room = falkor__reply_room(reply, &size);
+    if (!room)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+            "out of memory while reading a reply");
+    ssize_t bytes = falkor__receive(link->fd, room, size, deadline_ns);
+    if (bytes == 0)
+        return falkor__fail(error, FALKOR_ERR_IO, ECONNRESET,
+            "connection lost: the server closed it");
+    if (bytes < 0 && bytes != FALKOR__LATE)
+        return falkor__link_broken(error, errno);
+    falkor_status status = bytes == FALKOR__LATE ? FALKOR_OK
+        : falkor__reply_feed(reply, (size_t)bytes, error);
+    if (bytes == FALKOR__LATE ||
+        (!status && !falkor__reply_done(reply) &&
+         falkor__is_late(deadline_ns)))
+        return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
+            "the whole reply did not come in time");
+    return status;
+}
+
 falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
                                 int64_t deadline_ns, falkor_error *error) {
     falkor_status status = FALKOR_OK;
+    size_t surplus;
     while (!status && !falkor__reply_done(reply) &&
-           !falkor__reply_row_ready(reply)) {
-        size_t size, surplus;
-        char *room = falkor__reply_room(reply, &size);
-        if (!room)
-            return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                "out of memory while reading a reply");
-        ssize_t bytes = falkor__receive(link->fd, room, size, deadline_ns);
-        if (bytes < 0 && errno == ETIMEDOUT)
-            return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
-                "the whole reply did not come in time");
-        if (bytes < 0)
-            return falkor__link_broken(error, errno);
-        if (bytes == 0)
-            return falkor__fail(error, FALKOR_ERR_IO, ECONNRESET,
-                "connection lost: the server closed it");
-        status = falkor__reply_feed(reply, (size_t)bytes, error);
-        falkor__reply_surplus(reply, &surplus);
-        if (!status && falkor__reply_done(reply) && surplus)
-            status = falkor__fail(error, FALKOR_ERR_PROTOCOL, 0,
-                "%zu bytes came behind the reply", surplus);
-    }
-    if (!status && falkor__reply_done(reply))
-        link->awaiting = false;
+           !falkor__reply_row_ready(reply))
+        status = falkor__link_receive(link, reply, deadline_ns, error);
+    if (status || !falkor__reply_done(reply))
+        return status;
+    falkor__reply_surplus(reply, &surplus);
+    if (surplus)
+        return falkor__fail(error, FALKOR_ERR_PROTOCOL, 0,
+            "%zu bytes came behind the reply", surplus);
+    link->awaiting = false;
+    return FALKOR_OK;
+}
+
+falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
+                               size_t argc, const char *const *argv,
+                               int64_t deadline_ns, falkor_result **reply,
+                               falkor_error *error) {
+    falkor__buffer request;
+    bool sent;
+    *reply = falkor__reply_new(kind, NULL, &falkor__default_limits);
+    falkor__buffer_begin(&request);
+    falkor__buffer_command(&request, argc, argv, NULL);
+    struct iovec piece = {request.text, request.length};
+    falkor_status status = !*reply || request.failed
+        ? falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory to ask")
+        : falkor__link_send(link, &piece, 1, deadline_ns, &sent, error);
+    if (!status)
+        status = falkor__link_read(link, *reply, deadline_ns, error);
+    falkor__buffer_end(&request);
     return status;
 }
 
@@ -168,109 +204,123 @@ void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear) {
     link->dirty = (link->dirty | set) & ~clear;
 }
 
-/* ---- requests of the driver's own ------------------------------------- */
-
-/* Adds one command to the text at length at; returns the new length. The text
-   is cut when there is no room, which the caller's sizes exclude. */
-static size_t falkor__add_command(char *text, size_t size, size_t at,
-                                  int argc, const char *const *argv) {
-    at += (size_t)snprintf(text + at, size - at, "*%d\r\n", argc);
-    for (int i = 0; i < argc && at < size; i++)
-        at += (size_t)snprintf(text + at, size - at, "$%zu\r\n%s\r\n",
-                               strlen(argv[i]), argv[i]);
-    return at;
+unsigned falkor__link_marks(const falkor__link *link) {
+    return link->dirty;
 }
 
-/* What one line of the answer to a greeting says; last: it answers the PING,
-   which a user who has been let in may lack the right to. */
+/* ---- greeting --------------------------------------------------------- */
+
+/* What one line of the answer to a greeting says. secret: it answers AUTH, and
+   only words that we know hold no part of it may be shown. last: it answers
+   the PING, which a user who has been let in may lack the right to. */
 static falkor_status falkor__greet_line(const char *line, size_t length,
-                                        bool last, falkor_error *error) {
-    if (length == 0 || line[0] != '-' ||
-        (last && length >= 7 && memcmp(line, "-NOPERM", 7) == 0))
+                                        bool secret, bool last,
+                                        falkor_error *error) {
+    if (length > 0 && (line[0] == '+' ||
+        (last && length >= 7 && memcmp(line, "-NOPERM", 7) == 0)))
         return FALKOR_OK;
+    if (length == 0 || line[0] != '-')
+        return falkor__fail(error, FALKOR_ERR_CONNECT, 0, "the server does "
+            "not speak Redis' protocol: \"%.*s\"", (int)length, line);
     int size = (int)length - 1;
-    if (falkor__classify(line + 1, length - 1) == FALKOR_ERR_AUTH)
+    falkor_status kind = falkor__classify(line + 1, length - 1);
+    if (kind == FALKOR_ERR_AUTH)
         return falkor__fail(error, FALKOR_ERR_AUTH, 0, "the server refused "
             "the login: %.*s: check username and password", size, line + 1);
+    if (kind == FALKOR_ERR_QUERY && secret)
+        return falkor__fail(error, FALKOR_ERR_AUTH, 0, "the server refused "
+            "the AUTH command itself; its words may hold the password and are "
+            "not shown");
     return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
         "the server refused the connection: %.*s", size, line + 1);
 }
 
-/* Sends text and reads as many lines as it asks for, until one refuses. */
-static falkor_status falkor__greet_lines(falkor__link *link, const char *text,
-                                         size_t length, int lines,
-                                         int64_t deadline_ns,
-                                         falkor_error *error) {
-    struct iovec piece = {(void *)(uintptr_t)text, length};
-    bool sent;
+/* Reads the answers to a greeting until one refuses: lines, the first of which
+   answers AUTH when there is one. */
+static falkor_status falkor__greet_read(falkor__link *link, int lines,
+                                        bool secret, int64_t deadline_ns,
+                                        falkor_error *error) {
     char reply[1024];
     size_t have = 0;
-    falkor_status status = falkor__link_send(link, &piece, 1, deadline_ns,
-                                             &sent, error);
-    while (!status && lines > 0) {
-        char *end = memchr(reply, '\n', have);
+    falkor_status status = FALKOR_OK;
+    while (!status && (lines > 0 || have > 0)) {
+        char *end = lines > 0 ? memchr(reply, '\n', have) : NULL;
         if (end) {
             size_t taken = (size_t)(end + 1 - reply);
             size_t shown = taken >= 2 && end[-1] == '\r' ? taken - 2
                                                          : taken - 1;
-            status = falkor__greet_line(reply, shown, --lines == 0, error);
+            status = falkor__greet_line(reply, shown, secret, --lines == 0,
+                                        error);
+            secret = false;
             memmove(reply, end + 1, have -= taken);
             continue;
         }
-        ssize_t bytes = have == sizeof reply ? 0 : falkor__receive(link->fd,
-            reply + have, sizeof reply - have, deadline_ns);
+        if (lines == 0 || have == sizeof reply)
+            return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
+                "the server answered more than it was asked: is it FalkorDB?");
+        ssize_t bytes = falkor__receive(link->fd, reply + have,
+                                        sizeof reply - have, deadline_ns);
         if (bytes < 0)
-            return falkor__fail(error, FALKOR_ERR_CONNECT, errno,
-                "the server did not answer: %s", strerror(errno));
+            return falkor__fail(error, FALKOR_ERR_CONNECT,
+                bytes == FALKOR__LATE ? ETIMEDOUT : errno,
+                "the server did not answer: %s",
+                bytes == FALKOR__LATE ? "not in time" : strerror(errno));
         if (bytes == 0)
             return falkor__fail(error, FALKOR_ERR_CONNECT, ECONNRESET,
                 "the server closed the new connection");
         have += (size_t)bytes;
     }
-    link->awaiting = false;
     return status;
 }
 
-/* AUTH, SELECT, CLIENT SETNAME as configured, in one round trip. PING ends it:
-   also a link without any of these is known to reach a server that answers,
-   and that lets us in. */
-static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
-                                   falkor_error *error) {
-    const falkor__config *config = link->config;
-    const char *user = config->username, *password = config->password;
-    char database[16];
-    size_t size = 256 + (user ? strlen(user) : 0) +
-        (password ? strlen(password) : 0) +
-        (config->client_name ? strlen(config->client_name) : 0);
-    char *text = malloc(size);
-    if (!text)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
-    size_t at = 0;
+/* Writes AUTH, SELECT and CLIENT SETNAME as configured. PING ends it: also a
+   link without any of these is known to reach a server that answers, and that
+   lets us in. Returns how many answers there will be. */
+static int falkor__greet_write(const falkor__config *config,
+                               falkor__buffer *text) {
+    const char *user = config->username;
     int lines = 1;
-    if (password) {
-        at = user ? falkor__add_command(text, size, at, 3,
-                        (const char *[]){"AUTH", user, password})
-                  : falkor__add_command(text, size, at, 2,
-                        (const char *[]){"AUTH", password});
+    if (config->password) {
+        const char *argv[] = {"AUTH", user ? user : config->password,
+                              config->password};
+        falkor__buffer_command(text, user ? 3 : 2, argv, NULL);
         lines++;
     }
     if (config->database) {
-        snprintf(database, sizeof database, "%d", config->database);
-        at = falkor__add_command(text, size, at, 2,
-                                 (const char *[]){"SELECT", database});
+        char number[16];
+        snprintf(number, sizeof number, "%d", config->database);
+        falkor__buffer_command(text, 2, (const char *[]){"SELECT", number},
+                               NULL);
         lines++;
     }
     if (config->client_name) {
-        at = falkor__add_command(text, size, at, 3,
-            (const char *[]){"CLIENT", "SETNAME", config->client_name});
+        falkor__buffer_command(text, 3,
+            (const char *[]){"CLIENT", "SETNAME", config->client_name}, NULL);
         lines++;
     }
-    at = falkor__add_command(text, size, at, 1, (const char *[]){"PING"});
-    falkor_status status = falkor__greet_lines(link, text, at, lines,
-                                               deadline_ns, error);
-    for (volatile char *p = text; at > 0; at--)
-        *p++ = 0;                       /* it held the password */
-    free(text);
+    falkor__buffer_command(text, 1, (const char *[]){"PING"}, NULL);
+    return lines;
+}
+
+/* Makes a connection ours, in one round trip. */
+static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
+                                   falkor_error *error) {
+    falkor__buffer text;
+    bool sent;
+    falkor__buffer_begin(&text);
+    int lines = falkor__greet_write(link->config, &text);
+    struct iovec piece = {text.text, text.length};
+    falkor_status status = text.failed
+        ? falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory")
+        : falkor__link_send(link, &piece, 1, deadline_ns, &sent, error);
+    if (!status)
+        status = falkor__greet_read(link, lines,
+            link->config->password != NULL, deadline_ns, error);
+    if (!status)
+        link->awaiting = false;
+    falkor__wipe(text.text, text.length);       /* it held the password */
+    falkor__wipe(text.inside, sizeof text.inside);
+    falkor__buffer_end(&text);
     return status;
 }
 
@@ -439,25 +489,6 @@ static falkor_status falkor__check_fast(const falkor__link *link) {
                           errno == EINTR) ? FALKOR_OK : FALKOR_ERR_IO;
 }
 
-/* Sends a command and reads its whole reply. */
-static falkor_status falkor__ask(falkor__link *link, falkor__reply_kind kind,
-                                 int argc, const char *const *argv,
-                                 int64_t deadline_ns, falkor_result **reply) {
-    char text[512];
-    bool sent;
-    size_t length = falkor__add_command(text, sizeof text, 0, argc, argv);
-    struct iovec piece = {text, length};
-    *reply = length < sizeof text
-        ? falkor__reply_new(kind, NULL, &falkor__default_limits) : NULL;
-    if (!*reply)
-        return FALKOR_ERR_NOMEM;
-    falkor_status status = falkor__link_send(link, &piece, 1, deadline_ns,
-                                             &sent, NULL);
-    if (!status)
-        status = falkor__link_read(link, *reply, deadline_ns, NULL);
-    return status;
-}
-
 /* The reply must carry the very token that was sent: a connection that is one
    reply behind answers a plain PING as well. */
 static falkor_status falkor__check_medium(falkor__link *link,
@@ -467,8 +498,8 @@ static falkor_status falkor__check_medium(falkor__link *link,
     falkor_result *reply;
     snprintf(token, sizeof token, "falkorpool-%llu", (unsigned long long)
              atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed));
-    falkor_status status = falkor__ask(link, FALKOR__REPLY_PLAIN, 2,
-        (const char *[]){"PING", token}, deadline_ns, &reply);
+    falkor_status status = falkor__link_ask(link, FALKOR__REPLY_PLAIN, 2,
+        (const char *[]){"PING", token}, deadline_ns, &reply, NULL);
     if (!status) {
         size_t length;
         const char *refused = falkor__reply_error(reply, &length);
@@ -488,15 +519,13 @@ static falkor_status falkor__check_deep(falkor__link *link,
                                         int64_t deadline_ns) {
     const char *graph = link->config->graph;
     falkor_result *reply;
-    if (!graph || strlen(graph) > 256)
-        graph = FALKOR__PROBE_GRAPH;
-    falkor_status status = falkor__ask(link, FALKOR__REPLY_QUERY, 4,
-        (const char *[]){"GRAPH.RO_QUERY", graph, "RETURN 1", "--compact"},
-        deadline_ns, &reply);
+    falkor_status status = falkor__link_ask(link, FALKOR__REPLY_QUERY, 4,
+        (const char *[]){"GRAPH.RO_QUERY", graph ? graph : FALKOR__PROBE_GRAPH,
+                         "RETURN 1", "--compact"}, deadline_ns, &reply, NULL);
     if (!status) {
         size_t length;
         const char *refused = falkor__reply_error(reply, &length);
-        if (refused && !falkor__is_empty_key(refused) &&
+        if (refused && !falkor__proves_graphs(refused, graph != NULL) &&
             falkor__classify(refused, length) == FALKOR_ERR_QUERY)
             status = FALKOR_ERR_QUERY;
     }

@@ -34,6 +34,30 @@ void falkor__error_clear(falkor_error *error) {
     error->message[0] = '\0';
 }
 
+size_t falkor__utf8_span(const unsigned char *text, size_t length,
+                         bool *valid) {
+    unsigned char lead = text[0], low = 0x80, high = 0xbf;
+    size_t need = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2
+                : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    if (lead == 0xe0)
+        low = 0xa0;
+    else if (lead == 0xed)
+        high = 0x9f;
+    else if (lead == 0xf0)
+        low = 0x90;
+    else if (lead == 0xf4)
+        high = 0x8f;
+    size_t have = 1;
+    while (have < need && have < length && text[have] >= low
+           && text[have] <= high) {
+        have++;
+        low = 0x80;
+        high = 0xbf;
+    }
+    *valid = have == need;
+    return have;
+}
+
 size_t falkor__trim_utf8(char *text, size_t length) {
     size_t begin = length;
     while (begin > 0 && length - begin < 4) {
@@ -51,6 +75,20 @@ size_t falkor__trim_utf8(char *text, size_t length) {
     return length;
 }
 
+/* Control bytes become spaces, and what is no UTF-8, for the server cuts its
+   texts anywhere, question marks. */
+static void falkor__clean(unsigned char *text) {
+    bool valid;
+    for (size_t left = strlen((char *)text), span; left > 0;
+         text += span, left -= span) {
+        span = falkor__utf8_span(text, left, &valid);
+        if (!valid)
+            memset(text, '?', span);
+        else if (*text < ' ' || *text == 0x7f)
+            *text = ' ';
+    }
+}
+
 falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...) {
     if (!error)
@@ -64,9 +102,7 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
     va_end(arguments);
     if (length >= (int)sizeof error->message)
         falkor__trim_utf8(error->message, sizeof error->message - 1);
-    for (char *p = error->message; *p; p++)
-        if ((unsigned char)*p < ' ')
-            *p = ' ';
+    falkor__clean((unsigned char *)error->message);
     return status;
 }
 

@@ -89,50 +89,59 @@ void falkor_graph_free(falkor_graph *graph) {
 
 /* ---- one attempt ------------------------------------------------------ */
 
-/* What a command does to the session that it is sent in. A session that is not
-   as it was is not given to anybody else. */
+/* What is known of a command beside its words: what it does to its session (one
+   that is not as it was is not given to anybody else), and whether its error
+   reply may come after it has changed something, as a script's can. */
 enum {
     FALKOR__SESSION_MULTI = 1, FALKOR__SESSION_WATCH = 2,
-    FALKOR__SESSION_OTHER = 4
+    FALKOR__SESSION_OTHER = 4,
+    FALKOR__SESSION_TRANSACTION = FALKOR__SESSION_MULTI | FALKOR__SESSION_WATCH
 };
-typedef struct falkor__session_effect {
+typedef struct falkor__trait {
     const char *command;
     unsigned sets, clears;
-} falkor__session_effect;
-static const falkor__session_effect falkor__session_effects[] = {
-    {"MULTI", FALKOR__SESSION_MULTI, 0},
-    {"EXEC", 0, FALKOR__SESSION_MULTI | FALKOR__SESSION_WATCH},
-    {"DISCARD", 0, FALKOR__SESSION_MULTI | FALKOR__SESSION_WATCH},
-    {"WATCH", FALKOR__SESSION_WATCH, 0},
-    {"UNWATCH", 0, FALKOR__SESSION_WATCH},
-    {"ASKING", FALKOR__SESSION_OTHER, 0},
-    {"AUTH", FALKOR__SESSION_OTHER, 0},
-    {"CLIENT", FALKOR__SESSION_OTHER, 0},
-    {"HELLO", FALKOR__SESSION_OTHER, 0},
-    {"MONITOR", FALKOR__SESSION_OTHER, 0},
-    {"PSUBSCRIBE", FALKOR__SESSION_OTHER, 0},
-    {"PSYNC", FALKOR__SESSION_OTHER, 0},
-    {"QUIT", FALKOR__SESSION_OTHER, 0},
-    {"READONLY", FALKOR__SESSION_OTHER, 0},
-    {"READWRITE", FALKOR__SESSION_OTHER, 0},
-    {"RESET", FALKOR__SESSION_OTHER, 0},
-    {"SELECT", FALKOR__SESSION_OTHER, 0},
-    {"SSUBSCRIBE", FALKOR__SESSION_OTHER, 0},
-    {"SUBSCRIBE", FALKOR__SESSION_OTHER, 0},
-    {"SYNC", FALKOR__SESSION_OTHER, 0},
+    bool scripted;
+} falkor__trait;
+static const falkor__trait falkor__traits[] = {
+    {"MULTI", FALKOR__SESSION_MULTI, 0, false},
+    {"WATCH", FALKOR__SESSION_WATCH, 0, false},
+    {"UNWATCH", 0, FALKOR__SESSION_WATCH, false},
+    {"DISCARD", 0, FALKOR__SESSION_TRANSACTION, false},
+    {"EXEC", 0, FALKOR__SESSION_TRANSACTION, false},
+    {"EVAL", 0, 0, true},
+    {"EVALSHA", 0, 0, true},
+    {"FCALL", 0, 0, true},
+    {"ASKING", FALKOR__SESSION_OTHER, 0, false},
+    {"AUTH", FALKOR__SESSION_OTHER, 0, false},
+    {"CLIENT", FALKOR__SESSION_OTHER, 0, false},
+    {"HELLO", FALKOR__SESSION_OTHER, 0, false},
+    {"MONITOR", FALKOR__SESSION_OTHER, 0, false},
+    {"PSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
+    {"PSYNC", FALKOR__SESSION_OTHER, 0, false},
+    {"PUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
+    {"QUIT", FALKOR__SESSION_OTHER, 0, false},
+    {"READONLY", FALKOR__SESSION_OTHER, 0, false},
+    {"READWRITE", FALKOR__SESSION_OTHER, 0, false},
+    {"REPLCONF", FALKOR__SESSION_OTHER, 0, false},
+    {"RESET", FALKOR__SESSION_OTHER, 0, false},
+    {"SCRIPT", FALKOR__SESSION_OTHER, 0, false},        /* SCRIPT DEBUG */
+    {"SELECT", FALKOR__SESSION_OTHER, 0, false},
+    {"SSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
+    {"SUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
+    {"SUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
+    {"SYNC", FALKOR__SESSION_OTHER, 0, false},
+    {"UNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
 };
+static const falkor__trait falkor__no_trait;
 
-static const falkor__session_effect *falkor__session_of(const char *command,
-                                                        size_t length) {
-    size_t rows = sizeof falkor__session_effects /
-        sizeof *falkor__session_effects;
-    for (size_t i = 0; i < rows; i++) {
-        const falkor__session_effect *row = &falkor__session_effects[i];
-        if (strlen(row->command) == length &&
-            strncasecmp(row->command, command, length) == 0)
-            return row;
-    }
-    return NULL;
+static const falkor__trait *falkor__trait_of(const char *command,
+                                             size_t length) {
+    size_t rows = sizeof falkor__traits / sizeof *falkor__traits;
+    for (size_t i = 0; i < rows; i++)
+        if (strlen(falkor__traits[i].command) == length &&
+            strncasecmp(falkor__traits[i].command, command, length) == 0)
+            return &falkor__traits[i];
+    return &falkor__no_trait;
 }
 
 typedef struct falkor__call falkor__call;
@@ -141,15 +150,16 @@ struct falkor__call {
     falkor_graph *graph;                /* NULL: a plain command */
     falkor_call_options options;
     falkor__reply_kind kind;
-    struct iovec pieces[4];             /* the request */
+    struct iovec pieces[FALKOR__PIECES];    /* the request */
     size_t piece_count;
     falkor__buffer head, params;        /* own the pieces' text */
-    const falkor__session_effect *session;  /* of a command; NULL: none */
+    const falkor__trait *trait;         /* of a command */
     int64_t deadline_ns;
     falkor_status (*attempt)(falkor__call *call, falkor_error *error);
     falkor_row_fn on_row;
     void *ctx;
     size_t rows_seen;
+    size_t schema_done;                 /* statements, of opening */
     falkor_result *reply;
     falkor__phase phase;                /* of the last attempt */
 };
@@ -182,13 +192,15 @@ static falkor_status falkor__exchange_deadline(const falkor__call *call,
     return FALKOR_OK;
 }
 
-/* Turns the server's error reply into the call's status. */
+/* Turns the server's error reply into the call's status. Of a script it proves
+   nothing: the reply is the script's own, and it may have written before. */
 static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
     size_t length;
     const char *text = falkor__reply_error(call->reply, &length);
     if (!text)
         return FALKOR_OK;
-    call->phase = FALKOR__PHASE_REPLIED;
+    if (!call->trait->scripted)
+        call->phase = FALKOR__PHASE_REPLIED;
     return falkor__fail(error, falkor__classify(text, length), 0, "%s", text);
 }
 
@@ -214,7 +226,8 @@ static falkor_status falkor__complete_names(falkor__call *call,
 }
 
 /* Rows as they arrive: a name that is missing cannot be asked for on this
-   link, which is in the middle of a reply. */
+   link, which is in the middle of a reply. The coarse clock is fine enough to
+   see that on_row has used up the call's time. */
 static falkor_status falkor__stream_rows(falkor__call *call,
                                          falkor__link *link,
                                          int64_t deadline_ns,
@@ -225,9 +238,14 @@ static falkor_status falkor__stream_rows(falkor__call *call,
             return falkor__fail(error, FALKOR_ERR_STALE, 0, "a row has a name "
                 "that graph \"%s\" did not have: it was changed meanwhile",
                 call->graph->name);
+        if (falkor__coarse_ns() >= deadline_ns)
+            return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
+                "time ended after %zu rows", call->rows_seen);
         call->rows_seen++;
-        if (!call->on_row(call->ctx, call->reply))
+        if (!call->on_row(call->ctx, call->reply)) {
+            call->reply->rows = 0;
             return FALKOR_OK;
+        }
         status = falkor__reply_next(call->reply, error);
         if (!status)
             status = falkor__link_read(link, call->reply, deadline_ns, error);
@@ -264,8 +282,7 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
                                       int64_t deadline_ns,
                                       falkor_error *error) {
     bool sent;
-    if (call->session)
-        falkor__link_mark(link, call->session->sets, 0);
+    falkor__link_mark(link, call->trait->sets, 0);
     falkor_status status = falkor__link_send(link, call->pieces,
         call->piece_count, deadline_ns, &sent, error);
     if (sent)
@@ -274,15 +291,20 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
         status = falkor__link_read(link, call->reply, deadline_ns, error);
     if (!status && call->kind == FALKOR__REPLY_ROWS)
         status = falkor__stream_rows(call, link, deadline_ns, error);
-    if (!status && call->session)
-        falkor__link_mark(link, 0, call->session->clears);
-    return status ? status : falkor__refused(call, error);
+    if (!status)
+        status = falkor__refused(call, error);
+    if (!status)
+        falkor__link_mark(link, 0, call->trait->clears);
+    return status;
 }
 
 /* All that one attempt does on its connection. */
 static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
                                       falkor_error *error) {
     int64_t deadline_ns;
+    if (call->graph && falkor__link_marks(link) & FALKOR__SESSION_MULTI)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "inside MULTI a "
+            "query has no result yet: send GRAPH.QUERY by falkor_command");
     falkor_status status = falkor__exchange_deadline(call, &deadline_ns,
                                                      error);
     if (!status)
@@ -305,7 +327,8 @@ static falkor_status falkor__attempt(falkor__call *call, falkor_error *error) {
     if (!conn) {
         falkor_status status = falkor__pool_acquire(call->pool,
             &(falkor__patience){.may_wait = true,
-                .timeout_ms = falkor__pool_config(call->pool)->pool_timeout_ms,
+                .timeout_ms = call->options.timeout_ms ? -1
+                    : falkor__pool_config(call->pool)->pool_timeout_ms,
                 .latest_ns = call->deadline_ns}, &conn, error);
         if (status)
             return status;
@@ -343,6 +366,9 @@ static bool falkor__worth_retry(const falkor__call *call,
         return false;
     if (status == FALKOR_ERR_STALE)
         return repeatable;
+    if (call->kind == FALKOR__REPLY_PLAIN && !repeatable &&
+        call->phase == FALKOR__PHASE_REPLIED)
+        return false;                   /* whose error it is, is not known */
     return falkor__may_retry(status, call->phase, repeatable);
 }
 
@@ -359,24 +385,21 @@ static bool falkor__back_off(falkor__call *call, int attempt, int retries,
     char quoted[sizeof error->message + 16];
     if (until >= call->deadline_ns)
         return false;
-    falkor__count(&falkor__pool_counters(call->pool)->retries);
     falkor__event(config, (falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "query_retry",
         .status = error->status, .attempt = attempt, .delay_ms = delay_ms},
         "attempt=%d max_retries=%d delay_ms=%d error=%s", attempt, retries,
         delay_ms, falkor__quote(quoted, sizeof quoted, error->message));
-    return falkor__pool_sleep(call->pool, until);
+    if (!falkor__pool_sleep(call->pool, until))
+        return false;
+    falkor__count(&falkor__pool_counters(call->pool)->retries);
+    return true;
 }
 
-/* Says in the error how it ended, and counts it. */
+/* Says in the error how it ended. */
 static void falkor__conclude(falkor__call *call, falkor_status status,
                              int attempts, bool maybe, falkor_error *error) {
-    falkor__counters *counters = falkor__pool_counters(call->pool);
     char quoted[sizeof error->message + 16];
-    if (call->attempt == falkor__attempt) {     /* opening is no query */
-        falkor__count(&counters->queries);
-        falkor__count(&counters->errors[status]);
-    }
     if (!status) {
         falkor__error_clear(error);
     } else if (attempts > 1) {
@@ -412,8 +435,8 @@ static falkor_status falkor__call_run(falkor__call *call, falkor_error *error) {
 
 /* ---- queries ---------------------------------------------------------- */
 
-/* A call before its request is written. falkor__call_end frees what it owns;
-   the reply is taken out before, where it is wanted. */
+/* A call before its request is written. falkor__call_end frees what it
+   owns. */
 static void falkor__call_begin(falkor__call *call, falkor_pool *pool,
                                const falkor_call_options *options) {
     call->pool = pool;
@@ -421,7 +444,9 @@ static void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->options = options ? *options : (falkor_call_options){0};
     call->kind = FALKOR__REPLY_QUERY;
     call->piece_count = 0;
-    call->session = NULL;
+    call->trait = &falkor__no_trait;
+    call->phase = FALKOR__PHASE_UNSENT;
+    call->schema_done = 0;
     call->attempt = falkor__attempt;
     call->on_row = NULL;
     call->rows_seen = 0;
@@ -531,13 +556,20 @@ static falkor_status falkor__enter(const void *object, const char *what,
     return FALKOR_OK;
 }
 
-/* Hands the reply to the caller who wants it. */
-static void falkor__give(falkor__call *call, falkor_status status,
-                         falkor_result **result) {
-    if (status || !result)
-        return;
-    *result = call->reply;
-    call->reply = NULL;
+/* The end of every call: counts it, hands the reply to the caller who wants it,
+   and frees the rest. */
+static falkor_status falkor__query_end(falkor__call *call,
+                                       falkor_status status,
+                                       falkor_result **result) {
+    falkor__counters *counters = falkor__pool_counters(call->pool);
+    falkor__count(&counters->queries);
+    falkor__count(&counters->errors[status]);
+    if (!status && result) {
+        *result = call->reply;
+        call->reply = NULL;
+    }
+    falkor__call_end(call);
+    return status;
 }
 
 falkor_status falkor_query_with(falkor_graph *graph,
@@ -554,9 +586,7 @@ falkor_status falkor_query_with(falkor_graph *graph,
     status = falkor__query_begin(&call, graph, options, cypher, params, error);
     if (!status)
         status = falkor__call_run(&call, error);
-    falkor__give(&call, status, result);
-    falkor__call_end(&call);
-    return status;
+    return falkor__query_end(&call, status, result);
 }
 
 falkor_status falkor_query(falkor_graph *graph, const char *cypher,
@@ -621,9 +651,7 @@ falkor_status falkor_query_each(falkor_graph *graph,
         status = falkor__call_run(&call, error);
     if (!status && call.kind == FALKOR__REPLY_QUERY)
         status = falkor__each_row(&call, error);
-    falkor__give(&call, status, result);
-    falkor__call_end(&call);
-    return status;
+    return falkor__query_end(&call, status, result);
 }
 
 /* ---- plain commands --------------------------------------------------- */
@@ -633,19 +661,16 @@ static falkor_status falkor__write_command(falkor__call *call, size_t argc,
                                            const size_t *lengths,
                                            falkor_error *error) {
     falkor__buffer *head = &call->head;
-    falkor__buffer_format(head, "*%zu\r\n", argc);
-    for (size_t i = 0; i < argc; i++) {
+    for (size_t i = 0; i < argc; i++)
         if (!argv[i])
             return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
                                 "argv[%zu] is NULL", i);
-        falkor__buffer_argument(head, argv[i],
-                                lengths ? lengths[i] : strlen(argv[i]));
-    }
+    falkor__buffer_command(head, argc, argv, lengths);
     if (head->failed)
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                             "out of memory for the request");
     falkor__add_piece(call, head->text, head->length);
-    call->session = falkor__session_of(argv[0],
+    call->trait = falkor__trait_of(argv[0],
         lengths ? lengths[0] : strlen(argv[0]));
     return FALKOR_OK;
 }
@@ -668,9 +693,7 @@ falkor_status falkor_command(falkor_pool *pool,
         status = falkor__write_command(&call, argc, argv, lengths, error);
     if (!status)
         status = falkor__call_run(&call, error);
-    falkor__give(&call, status, result);
-    falkor__call_end(&call);
-    return status;
+    return falkor__query_end(&call, status, result);
 }
 
 /* ---- the pool's life -------------------------------------------------- */
@@ -700,21 +723,20 @@ falkor_status falkor_pool_create(const falkor_options *options,
     return FALKOR_OK;
 }
 
-/* Runs one call on the connection that opens the pool, and ends it. */
+/* Runs one call on the connection that opens the pool. */
 static falkor_status falkor__run_on(falkor__call *call, falkor_conn *conn,
-                                    falkor__call *opening,
+                                    const falkor__call *opening,
                                     falkor_error *error) {
     call->deadline_ns = opening->deadline_ns;
     call->options.conn = conn;
-    falkor_status status = falkor__attempt(call, error);
-    opening->phase = call->phase;
-    return status;
+    return falkor__attempt(call, error);
 }
 
-/* Any answer about the graph proves that graph queries work: that it is not
-   there yet, or, when it is only our probe, that we may not read it. */
-static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
-                                   falkor_graph *graph, falkor_error *error) {
+/* Asks a query that only reads, so that opening has sent nothing yet as far as
+   repeating it goes. */
+static falkor_status falkor__prove(const falkor__call *opening,
+                                   falkor_conn *conn, falkor_graph *graph,
+                                   falkor_error *error) {
     falkor__call call;
     bool named = falkor__pool_config(opening->pool)->graph != NULL;
     falkor_status status = falkor__query_begin(&call, graph,
@@ -722,8 +744,7 @@ static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
     if (!status)
         status = falkor__run_on(&call, conn, opening, error);
     if (status && call.phase == FALKOR__PHASE_REPLIED &&
-        (falkor__is_empty_key(error->message) ||
-         (status == FALKOR_ERR_AUTH && !named)))
+        falkor__proves_graphs(error->message, named))
         status = FALKOR_OK;
     falkor__call_end(&call);
     return status;
@@ -738,11 +759,14 @@ static falkor_status falkor__write_constraint(falkor__call *call,
                                               graph};
     size_t argc = 3;
     char *words = strdup(statement), *rest = NULL;
-    char *word = words ? strtok_r(words, " \t\r\n", &rest) : NULL;
+    if (!words)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "out of memory for a schema statement");
+    char *word = strtok_r(words, " \t\r\n", &rest);
     for (; word && argc < FALKOR__SCHEMA_WORDS;
          word = strtok_r(NULL, " \t\r\n", &rest))
         argv[argc++] = word;
-    falkor_status status = word || !words
+    falkor_status status = word
         ? falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "schema statement "
             "\"CONSTRAINT %s\": more than %d words", statement,
             FALKOR__SCHEMA_WORDS - 3)
@@ -772,15 +796,16 @@ static falkor_status falkor__run_schema(falkor__call *opening,
     }
     if (!status)
         status = falkor__run_on(&call, conn, opening, error);
+    opening->phase = call.phase;
     if (status && call.phase == FALKOR__PHASE_REPLIED &&
-        (strstr(error->message, "already indexed") ||
-         strstr(error->message, "already exists")))
+        falkor__exists_already(error->message))
         status = FALKOR_OK;
     falkor__call_end(&call);
     return status;
 }
 
-/* What opening does on its first connection. */
+/* What opening does on its first connection. A statement that is done is not
+   done again by the next attempt. */
 static falkor_status falkor__open_on(falkor__call *opening, falkor_conn *conn,
                                      falkor_error *error) {
     const falkor__config *config = falkor__pool_config(opening->pool);
@@ -792,8 +817,11 @@ static falkor_status falkor__open_on(falkor__call *opening, falkor_conn *conn,
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                             "out of memory for a graph");
     falkor_status status = falkor__prove(opening, conn, graph, error);
-    for (char **at = config->schema; at && *at && !status; at++)
-        status = falkor__run_schema(opening, conn, graph, *at, error);
+    while (!status && config->schema && config->schema[opening->schema_done]) {
+        status = falkor__run_schema(opening, conn, graph,
+            config->schema[opening->schema_done], error);
+        opening->schema_done += status == FALKOR_OK;
+    }
     falkor_graph_free(graph);
     return status;
 }
@@ -818,8 +846,7 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error) {
     falkor_status status = falkor__enter(pool, "pool", "", NULL, error);
     if (status)
         return status;
-    falkor__call_begin(&call, pool,
-                       &(falkor_call_options){.idempotent = true});
+    falkor__call_begin(&call, pool, NULL);
     call.attempt = falkor__attempt_open;
     status = falkor__call_run(&call, error);
     falkor__call_end(&call);

@@ -22,12 +22,18 @@
 
 /* ---- error.c: errors and deadlines ------------------------------------ */
 
-/* Fills error (NULL: nothing to fill) and returns status. The text is cut at
-   a whole UTF-8 character; control bytes become spaces. attempts and
-   maybe_executed are left to the caller. */
+/* Fills error (NULL: nothing to fill) and returns status. The text is cut at a
+   whole UTF-8 character; control bytes become spaces, and bytes that are not
+   UTF-8 question marks. attempts and maybe_executed are left to the caller. */
 falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...)
     FALKOR__PRINTF(4, 5);
+
+/* How many bytes at text belong together: one character where *valid, else a
+   maximal subpart of an ill-formed one, as the Unicode and WHATWG standards
+   define it. length is at least 1. */
+size_t falkor__utf8_span(const unsigned char *text, size_t length,
+                         bool *valid);
 
 /* Shortens text of length bytes, which was cut off somewhere, so that it does
    not end inside a UTF-8 character. Returns its new length. */
@@ -156,8 +162,13 @@ bool falkor__maybe_executed(falkor_status status, falkor__phase phase);
    Never more than max_delay_ms. */
 int falkor__backoff_ms(const falkor__policy *policy, int retry, double random);
 
-/* The server's word for a graph that is not there yet: for a probe, health. */
-bool falkor__is_empty_key(const char *text);
+/* Whether an error reply to a graph query proves that graph queries work: the
+   graph is not there yet; or, when it is only our probe and not the caller's
+   (named), the key is something else, or not ours to read. */
+bool falkor__proves_graphs(const char *text, bool named);
+
+/* Whether an error reply says that an index or constraint exists already. */
+bool falkor__exists_already(const char *text);
 
 /* The next number in [0, 1) of the generator in *state, which starts as any
    number. */
@@ -216,7 +227,7 @@ bool falkor__read_float(const char *text, size_t length, float *number);
 /* ---- params.c: the encoder -------------------------------------------- */
 
 /* Text that grows: begins in the room inside, so that a small request costs no
-   allocation. After a failed allocation it only counts what it was given. */
+   allocation. After a failed allocation it takes no more. */
 typedef struct falkor__buffer {
     char *text;
     size_t length, size;
@@ -230,9 +241,12 @@ void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
 void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...)
     FALKOR__PRINTF(2, 3);
 
-/* Adds one argument of a command in RESP: $length, its bytes. */
+/* Adds one argument of a command in RESP: $length, its bytes; or a whole
+   command (lengths NULL: the arguments end with NUL). */
 void falkor__buffer_argument(falkor__buffer *buffer, const char *bytes,
                              size_t length);
+void falkor__buffer_command(falkor__buffer *buffer, size_t argc,
+                            const char *const *argv, const size_t *lengths);
 
 /* Adds "CYPHER `name`=value ... " for a list that ends with {0} or is NULL;
    nothing for an empty one. Refuses what cannot travel, naming the parameter
@@ -333,9 +347,11 @@ typedef struct falkor__link falkor__link;
 
 extern const falkor_driver falkor__link_driver;     /* ctx: falkor__config */
 
-/* Sends all pieces; they are the caller's, unchanged. *sent tells, on failure
-   too, whether any byte may have left. From here to the end of the reply the
-   link is fit for nobody else, and one that failed is broken for good. */
+/* Sends all pieces, FALKOR__PIECES at most; they are the caller's, unchanged.
+   *sent tells, on failure too, whether any byte may have left. From here to
+   the end of the reply the link is fit for nobody else, and one that failed is
+   broken for good. */
+#define FALKOR__PIECES 4
 falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
                                 size_t count, int64_t deadline_ns, bool *sent,
                                 falkor_error *error);
@@ -344,9 +360,17 @@ falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
 falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
                                 int64_t deadline_ns, falkor_error *error);
 
+/* Sends a command and reads its whole reply, which is the caller's to free, on
+   failure too (it may be NULL then). */
+falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
+                               size_t argc, const char *const *argv,
+                               int64_t deadline_ns, falkor_result **reply,
+                               falkor_error *error);
+
 /* Notes what was done to the session (SELECT, MULTI, ...): bits of the
    caller's choice. While any is set the link is closed on release. */
 void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear);
+unsigned falkor__link_marks(const falkor__link *link);
 
 /* ---- schema.c: names of labels, types and keys ------------------------ */
 

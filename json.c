@@ -152,33 +152,6 @@ static void falkor__json_integer(falkor__json *json, int64_t integer) {
     falkor__json_bytes(json, text, (size_t)length);
 }
 
-/* How many bytes at text belong together: one character where *valid, else a
-   maximal subpart of an ill-formed one, as the Unicode and WHATWG standards
-   define it. length is at least 1. */
-static size_t falkor__utf8_span(const unsigned char *text, size_t length,
-                                bool *valid) {
-    unsigned char lead = text[0], low = 0x80, high = 0xbf;
-    size_t need = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2
-                : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-    if (lead == 0xe0)
-        low = 0xa0;
-    else if (lead == 0xed)
-        high = 0x9f;
-    else if (lead == 0xf0)
-        low = 0x90;
-    else if (lead == 0xf4)
-        high = 0x8f;
-    size_t have = 1;
-    while (have < need && have < length && text[have] >= low
-           && text[have] <= high) {
-        have++;
-        low = 0x80;
-        high = 0xbf;
-    }
-    *valid = have == need;
-    return have;
-}
-
 static void falkor__json_escape(falkor__json *json, unsigned char byte) {
     static const char names[] = "\"\"\\\\\bb\ff\nn\rr\tt";
     char text[8] = {'\\'};

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define FALKOR__FREE_WAIT_MS 10000      /* what free gives to close */
+#define FALKOR__WORKER_MS 5000          /* a dial or check without a limit */
 
 /* How many pools there are: the last one takes along what results have kept
    for the next ones. */
@@ -103,6 +104,13 @@ static falkor__duty falkor__duty_locked(const falkor_pool *pool,
     return FALKOR__DUTY_NONE;
 }
 
+/* A dial or check of the worker ends also where connect_timeout_ms is "for
+   ever": free waits for it. */
+static int64_t falkor__worker_deadline(const falkor_pool *pool) {
+    int timeout_ms = pool->config.connect_timeout_ms;
+    return falkor__deadline(timeout_ms < 0 ? FALKOR__WORKER_MS : timeout_ms);
+}
+
 /* Does one duty on a connection taken out of the idle ones. The lock is
    released meanwhile. */
 static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
@@ -112,8 +120,7 @@ static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
         pool->connecting++;
         falkor__unlock(pool);
         bool fit = !pool->driver->check(pool->driver_ctx, slot->handle,
-            FALKOR_CHECK_DEEP,
-            falkor__deadline(pool->config.connect_timeout_ms));
+            FALKOR_CHECK_DEEP, falkor__worker_deadline(pool));
         slot->checked_ns = falkor__coarse_ns();
         falkor__lock(pool);
         pool->connecting--;
@@ -138,8 +145,8 @@ static int falkor__refill_locked(falkor_pool *pool, int failures) {
     int delay_ms = 0;
     pool->connecting++;
     falkor__unlock(pool);
-    falkor_status status = falkor__slot_open(pool, slot, FALKOR__NEVER,
-                                             &error);
+    falkor_status status = falkor__slot_open(pool, slot,
+        falkor__worker_deadline(pool), &error);
     if (status) {
         uint64_t seed = (uint64_t)falkor_now_ns();
         delay_ms = falkor__backoff_ms(&(falkor__policy){
@@ -171,11 +178,11 @@ static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
 }
 
 /* A connection that becomes idle while the worker sleeps has nothing due
-   before the shortest of these periods is over. */
+   before the shorter of these periods is over, but for the end of its life,
+   which push_idle looks at. */
 static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
     const int periods[] = {pool->config.idle_timeout_ms,
-        pool->config.health_check_interval_ms,
-        pool->config.max_lifetime_ms};
+                           pool->config.health_check_interval_ms};
     int64_t until = FALKOR__NEVER;
     for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
         if (periods[i] >= 0)
@@ -202,8 +209,9 @@ static void *falkor__worker(void *argument) {
             failures = delay_ms ? failures + 1 : 0;
             dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
         } else {
-            falkor__cond_wait(&pool->work, &pool->mutex,
-                lacks ? falkor__sooner(due_ns, dial_ns) : due_ns);
+            pool->wake_ns = lacks ? falkor__sooner(due_ns, dial_ns) : due_ns;
+            falkor__cond_wait(&pool->work, &pool->mutex, pool->wake_ns);
+            pool->wake_ns = 0;
         }
     }
     falkor__close_idle_locked(pool);    /* what it brought back too late */

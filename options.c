@@ -436,6 +436,10 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
                             "host and unix_path are both set: use one of "
                             "them");
+    if (options->schema && options->driver)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+                            "schema needs the built-in driver: leave driver "
+                            "NULL, or schema");
     if (options->driver && (!options->driver->open || !options->driver->close))
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
                             "driver has no %s function: open and close are "
@@ -465,6 +469,10 @@ static falkor_status falkor__config_fill(const falkor_options *merged,
                                          falkor__config *config,
                                          falkor_error *error) {
     falkor_status status = falkor__check_texts(merged, error);
+    if (status == FALKOR_OK && merged->schema && *merged->schema &&
+        (!merged->graph || !*merged->graph))
+        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "schema needs a graph to be run on: set graph, or name it in url");
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END && status == FALKOR_OK; s++)
         status = falkor__setting_apply(s, merged, config, error);

@@ -43,8 +43,10 @@ static bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
 
 void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
                         size_t length) {
-    if (buffer->failed || (buffer->size - buffer->length < length &&
-                           !falkor__buffer_grow(buffer, length))) {
+    if (buffer->failed || length == 0)
+        return;
+    if (buffer->size - buffer->length < length &&
+        !falkor__buffer_grow(buffer, length)) {
         buffer->failed = true;
         return;
     }
@@ -66,6 +68,14 @@ void falkor__buffer_argument(falkor__buffer *buffer, const char *bytes,
     falkor__buffer_format(buffer, "$%zu\r\n", length);
     falkor__buffer_add(buffer, bytes, length);
     falkor__buffer_add(buffer, "\r\n", 2);
+}
+
+void falkor__buffer_command(falkor__buffer *buffer, size_t argc,
+                            const char *const *argv, const size_t *lengths) {
+    falkor__buffer_format(buffer, "*%zu\r\n", argc);
+    for (size_t i = 0; i < argc; i++)
+        falkor__buffer_argument(buffer, argv[i],
+                                lengths ? lengths[i] : strlen(argv[i]));
 }
 
 /* ---- values ----------------------------------------------------------- */
@@ -109,7 +119,8 @@ static falkor_status falkor__encode_string(falkor__encoder *e,
         falkor__put(e, "\\");
         from = i;
     }
-    falkor__buffer_add(e->out, bytes + from, length - from);
+    if (length > from)
+        falkor__buffer_add(e->out, bytes + from, length - from);
     falkor__put(e, "\"");
     return FALKOR_OK;
 }
@@ -219,13 +230,23 @@ static falkor_status falkor__encode_temporal(falkor__encoder *e,
     return falkor__encode_string(e, text, length);
 }
 
+static bool falkor__lacks_parts(const falkor_value *value) {
+    switch (value->type) {
+    case FALKOR_STRING: return value->length && !value->as.string;
+    case FALKOR_ARRAY: return value->length && !value->as.items;
+    case FALKOR_MAP: return value->length && !value->as.entries;
+    case FALKOR_VECTORF32: return value->length && !value->as.vector;
+    default: return false;
+    }
+}
+
 static falkor_status falkor__encode_value(falkor__encoder *e,
                                           const falkor_value *value,
                                           int depth) {
     if (depth > FALKOR__PARAM_DEPTH)
         return falkor__refuse(e, "nested more than 16 deep, which the server "
             "takes exponential time to parse: send it flatter, or as text");
-    if (!value->as.items && value->length)
+    if (falkor__lacks_parts(value))
         return falkor__refuse(e, "a length, but the pointer is NULL");
     switch (value->type) {
     case FALKOR_NULL:

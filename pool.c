@@ -62,6 +62,8 @@ static void falkor__push_idle_locked(falkor_pool *pool, falkor__slot *slot) {
         pool->coldest = slot;
     pool->hottest = slot;
     pool->idle++;
+    if (slot->expires_ns < pool->wake_ns)
+        falkor__cond_signal(&pool->work);
 }
 
 /* Back to where the worker took it from: nobody has used it since. */
@@ -508,10 +510,12 @@ falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
     if (!pool || !conn)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
             "falkor_acquire: %s is NULL", pool ? "conn" : "pool");
-    /* Who does not wait still gets the time for a dial. */
+    /* Who does not wait still gets the time of a dial. */
     return falkor__pool_acquire(pool, &(falkor__patience){
         .may_wait = timeout_ms != 0, .latest_ns = FALKOR__NEVER,
-        .timeout_ms = timeout_ms ? timeout_ms : -1}, conn, error);
+        .timeout_ms = timeout_ms ? timeout_ms
+                                 : pool->config.connect_timeout_ms},
+        conn, error);
 }
 
 falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,

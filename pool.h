@@ -222,9 +222,10 @@ typedef struct falkor_options {
     int retry_max_delay_ms;     /* 2 000 */
     double retry_base;          /* each delay is so many times the last: 2 */
     double retry_jitter;        /* delays vary by this part: 0.25; -1: none */
-    const char *const *schema;  /* statements run on graph by every open; the
-                                   list ends with NULL. Cypher, or
-                                   "CONSTRAINT UNIQUE NODE L PROPERTIES 1 p" */
+    const char *const *schema;  /* statements run on graph, which is needed
+                                   then, by every open; the list ends with
+                                   NULL. Cypher, or "CONSTRAINT UNIQUE NODE L
+                                   PROPERTIES 1 p" */
     const char *graph;          /* what falkor_select_graph(pool, NULL) is */
     const falkor_driver *driver;
     void *driver_ctx;
@@ -261,19 +262,23 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
 /* falkor_pool_close lets nobody in any more: who waits for a connection gets
    FALKOR_ERR_CLOSED at once. It waits timeout_ms (0: not at all; negative: for
    ever) for the connections in use; then cuts them, so that calls in progress
-   fail, and returns FALKOR_ERR_TIMEOUT. Their holders still release them.
-   Closing again is harmless. NULL: OK. */
+   fail, and returns FALKOR_ERR_TIMEOUT; a dial or check that is under way ends
+   at its own deadline. Holders still release what was cut. Closing again is
+   harmless. NULL: OK. */
 falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms);
 
 /* falkor_pool_free closes first, waiting 10 s at most for connections in use,
-   and for a dial or check of the worker (connect_timeout_ms at most). No other
-   call on the pool or its graphs may run or follow but falkor_release: a
-   connection still held stays releasable, and its release frees the rest. */
+   and for a dial or check of the worker (connect_timeout_ms at most, 5 s where
+   that is for ever; name look-up excepted). No other call on the pool or its
+   graphs may run or follow but falkor_release: a connection still held stays
+   releasable, once, and the last such release frees the rest; a driver's ctx
+   must live until then. */
 void falkor_pool_free(falkor_pool *pool);
 
 /* falkor_acquire waits pool_timeout_ms at most for a connection, first come
    first served, and dials one where the pool may grow. The time covers the
-   dial too (connect_timeout_ms at most; name look-up excepted). A failed dial
+   dial too (connect_timeout_ms at most; name look-up excepted), and the check
+   of a connection that was idle for long. A failed dial
    is FALKOR_ERR_CONNECT, not retried here. Give the connection back with
    falkor_release. You need this for a held connection only (MULTI, a driver of
    your own); queries acquire by themselves. */
@@ -281,7 +286,8 @@ falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,
                              falkor_error *error);
 
 /* falkor_acquire_within is falkor_acquire with its own time. 0 takes no one's
-   turn and does not wait, but may dial; negative waits for ever. */
+   turn and does not wait, but may check or dial (connect_timeout_ms at most);
+   negative waits for ever. */
 falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
                                     falkor_conn **conn, falkor_error *error);
 
@@ -306,13 +312,14 @@ typedef struct falkor_call_options {
     bool read_only;             /* GRAPH.RO_QUERY; a command: may be repeated */
     bool idempotent;            /* a write that may be sent twice */
     int timeout_ms;             /* the whole call: waiting, dialling, sending,
-                                   receiving, retries, on_row. 0: pool_timeout
-                                   _ms to get a connection and socket_timeout
-                                   _ms to use it, their sum in all; -1: for
-                                   ever */
+                                   receiving, retries, on_row; then the pool's
+                                   own timeouts do not count. -1: for ever. 0:
+                                   pool_timeout_ms to get a connection, socket
+                                   _timeout_ms to use it, their sum in all */
     int server_timeout_ms;      /* the query's TIMEOUT; 0: the server's own */
     int max_retries;            /* 0: the pool's; -1: none */
-    falkor_conn *conn;          /* held one to run on; then no retry */
+    falkor_conn *conn;          /* held one to run on; then no retry. Not for a
+                                   query inside MULTI */
 } falkor_call_options;
 typedef struct falkor_entry falkor_entry;
 typedef struct falkor_param falkor_param;
@@ -355,16 +362,21 @@ falkor_status falkor_query_with(falkor_graph *graph,
 /* falkor_query_each calls on_row for each row, in this thread. With read_only
    the rows come as they arrive and memory does not grow with their number; a
    query that may write is read whole first. Never retried after the first row.
-   result, if wanted, has columns and summary, no rows. */
+   result, if wanted, has columns and summary, no rows; when on_row stopped a
+   read_only call the rest was not read: the summary is empty, and a held
+   options.conn can only be released then. */
 falkor_status falkor_query_each(falkor_graph *graph,
     const falkor_call_options *options, const char *cypher,
     const falkor_param *params, falkor_row_fn on_row, void *ctx,
     falkor_result **result, falkor_error *error);
 
 /* falkor_command sends any Redis command; lengths NULL: the arguments end with
-   NUL. The reply is one row of one column, "reply": strings, integers, arrays, null;
-   an error inside an array (EXEC) is a FALKOR_ERROR_REPLY, an error reply is
-   the call's status. Without read_only it counts as a write. */
+   NUL. The reply is one row of one column, "reply": strings, integers, arrays,
+   null; an error inside an array (EXEC) is a FALKOR_ERROR_REPLY, an error reply
+   is the call's status. Without read_only it counts as a write, and after an
+   error reply it is not repeated, not even for FALKOR_ERR_BUSY, unless marked
+   idempotent. A command that changes its session (SELECT, CLIENT, ...) costs
+   its connection on release; MULTI is undone by EXEC or DISCARD. */
 falkor_status falkor_command(falkor_pool *pool,
     const falkor_call_options *options, size_t argc, const char *const *argv,
     const size_t *lengths, falkor_result **result, falkor_error *error);

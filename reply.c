@@ -117,7 +117,7 @@ static bool falkor__start_query(falkor__reply *r) {
         r->skip = parts - 1;
         return true;
     }
-    if (p == r->end)
+    if (parts > 0 && p == r->end)
         return falkor__stuck(r, p, "");
     if (parts != 1 && parts != 3)
         return falkor__stuck(r, r->at, "an array of 1 or 3 parts");

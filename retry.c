@@ -47,23 +47,38 @@ falkor_status falkor__classify(const char *text, size_t length) {
     return FALKOR_ERR_QUERY;
 }
 
-bool falkor__is_empty_key(const char *text) {
-    return strstr(text, "Invalid graph operation on empty key") != NULL;
+bool falkor__proves_graphs(const char *text, bool named) {
+    if (strcmp(text, "ERR Invalid graph operation on empty key") == 0)
+        return true;
+    return !named && (strncmp(text, "WRONGTYPE ", 10) == 0 ||
+                      strncmp(text, "NOPERM ", 7) == 0);
 }
 
-/* Failures of a connection say nothing about the query: they are worth another
-   attempt where that is safe. Everything else would fail the same way. */
-static bool falkor__is_transport(falkor_status status) {
+bool falkor__exists_already(const char *text) {
+    static const char begin[] = "Attribute '", end[] = "' is already indexed";
+    size_t length = strlen(text);
+    if (strcmp(text, "Constraint already exists") == 0)
+        return true;
+    return length > sizeof begin + sizeof end - 2 &&
+        memcmp(text, begin, sizeof begin - 1) == 0 &&
+        strcmp(text + length - (sizeof end - 1), end) == 0;
+}
+
+/* Failures of a connection, or a server that has no time, say nothing about the
+   query: they are worth another attempt where that is safe. Everything else
+   would fail the same way. */
+static bool falkor__is_passing(falkor_status status) {
     return status == FALKOR_ERR_CONNECT || status == FALKOR_ERR_IO ||
-           status == FALKOR_ERR_TIMEOUT || status == FALKOR_ERR_PROTOCOL;
+           status == FALKOR_ERR_TIMEOUT || status == FALKOR_ERR_PROTOCOL ||
+           status == FALKOR_ERR_BUSY;
 }
 
 bool falkor__may_retry(falkor_status status, falkor__phase phase,
                        bool repeatable) {
     switch (phase) {
-    case FALKOR__PHASE_UNSENT:  return falkor__is_transport(status);
+    case FALKOR__PHASE_UNSENT:  return falkor__is_passing(status);
     case FALKOR__PHASE_SENT:    return repeatable &&
-                                       falkor__is_transport(status);
+                                       falkor__is_passing(status);
     case FALKOR__PHASE_REPLIED: return status == FALKOR_ERR_BUSY;
     }
     return false;

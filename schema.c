@@ -5,7 +5,6 @@
    does not wait for itself. */
 #include "internal.h"
 #include <stdlib.h>
-#include <string.h>
 
 /* What a fetched snapshot owns beside its head: the replies that the names
    lie in. */
@@ -64,23 +63,9 @@ static falkor_status falkor__ask_names(falkor__link *link, const char *graph,
                                        const char *query, int64_t deadline_ns,
                                        falkor_result **reply,
                                        falkor_error *error) {
-    falkor__buffer request;
-    bool sent;
-    *reply = falkor__reply_new(FALKOR__REPLY_QUERY, NULL,
-                               &falkor__default_limits);
-    falkor__buffer_begin(&request);
-    falkor__buffer_format(&request, "*4\r\n");
-    falkor__buffer_argument(&request, "GRAPH.RO_QUERY", 14);
-    falkor__buffer_argument(&request, graph, strlen(graph));
-    falkor__buffer_argument(&request, query, strlen(query));
-    falkor__buffer_argument(&request, "--compact", 9);
-    struct iovec piece = {request.text, request.length};
-    falkor_status status = !*reply || request.failed
-        ? falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory for names")
-        : falkor__link_send(link, &piece, 1, deadline_ns, &sent, error);
-    if (!status)
-        status = falkor__link_read(link, *reply, deadline_ns, error);
-    falkor__buffer_end(&request);
+    falkor_status status = falkor__link_ask(link, FALKOR__REPLY_QUERY, 4,
+        (const char *[]){"GRAPH.RO_QUERY", graph, query, "--compact"},
+        deadline_ns, reply, error);
     size_t length;
     const char *refused = status ? NULL : falkor__reply_error(*reply, &length);
     return refused ? falkor__fail(error, falkor__classify(refused, length), 0,

@@ -127,7 +127,7 @@ static const struct {
     {FALKOR_ERR_TIMEOUT, "ynn", "yyn"},
     {FALKOR_ERR_IO, "ynn", "yyn"},
     {FALKOR_ERR_PROTOCOL, "ynn", "yyn"},
-    {FALKOR_ERR_BUSY, "nny", "nny"},
+    {FALKOR_ERR_BUSY, "yny", "yyy"},
     {FALKOR_ERR_READONLY, "nnn", "nnn"},
     {FALKOR_ERR_QUERY, "nnn", "nnn"},
     {FALKOR_ERR_CIRCUIT_OPEN, "nnn", "nnn"},
