@@ -61,7 +61,7 @@ struct falkor_pool {
     const falkor_driver *driver;        /* constant */
     void *driver_ctx;                   /* constant */
     falkor__counters counters;          /* atomic */
-    void *client;                       /* falkor.c's */
+    void *client;                       /* client.c's */
     falkor__slot *slots;
     falkor_conn *leases;
     size_t lease_count;

@@ -403,7 +403,7 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
 const falkor__config *falkor__pool_config(const falkor_pool *pool);
 falkor__counters *falkor__pool_counters(falkor_pool *pool);
 
-/* A place for what falkor.c keeps with the pool. */
+/* A place for what client.c keeps with the pool. */
 void **falkor__pool_client(falkor_pool *pool);
 
 /* Opening in two steps: start dials min_size connections (one at least) and

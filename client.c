@@ -1,0 +1,246 @@
+/* What a pool is to FalkorDB: its graphs, and its opening, which proves that
+   graph queries work and runs the schema statements. */
+#include "call.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define FALKOR__SCHEMA_WORDS 64         /* of one CONSTRAINT command */
+
+/* ---- graphs ----------------------------------------------------------- */
+
+/* What the pool keeps for this file. */
+typedef struct falkor__client {
+    falkor__mutex mutex;                /* guards the list of graphs */
+    falkor_graph *first;
+} falkor__client;
+
+static falkor__client *falkor__client_of(falkor_pool *pool) {
+    return *falkor__pool_client(pool);
+}
+
+static falkor_graph *falkor__graph_new(falkor_pool *pool, const char *name) {
+    size_t length = strlen(name);
+    falkor_graph *graph = calloc(1, sizeof *graph + length + 1);
+    if (!graph)
+        return NULL;
+    if (!falkor__names_begin(&graph->names)) {
+        free(graph);
+        return NULL;
+    }
+    graph->pool = pool;
+    graph->length = length;
+    memcpy(graph->name, name, length + 1);
+    return graph;
+}
+
+static void falkor__graph_destroy(falkor_graph *graph) {
+    falkor__names_end(&graph->names);
+    free(graph);
+}
+
+falkor_graph *falkor_select_graph(falkor_pool *pool, const char *name) {
+    if (pool && !name)
+        name = falkor__pool_config(pool)->graph;
+    if (!pool || !name || !*name)
+        return NULL;
+    falkor__client *client = falkor__client_of(pool);
+    falkor__mutex_lock(&client->mutex);
+    falkor_graph *graph = client->first;
+    while (graph && strcmp(graph->name, name) != 0)
+        graph = graph->next;
+    if (!graph && (graph = falkor__graph_new(pool, name)) != NULL) {
+        graph->next = client->first;
+        client->first = graph;
+    }
+    if (graph)
+        graph->selected++;
+    falkor__mutex_unlock(&client->mutex);
+    return graph;
+}
+
+void falkor_graph_free(falkor_graph *graph) {
+    if (!graph)
+        return;
+    falkor__client *client = falkor__client_of(graph->pool);
+    falkor__mutex_lock(&client->mutex);
+    bool last = --graph->selected == 0;
+    falkor_graph **at = &client->first;
+    while (last && *at != graph)
+        at = &(*at)->next;
+    if (last)
+        *at = graph->next;
+    falkor__mutex_unlock(&client->mutex);
+    if (last)
+        falkor__graph_destroy(graph);
+}
+
+/* ---- the pool's life -------------------------------------------------- */
+
+falkor_status falkor_pool_create(const falkor_options *options,
+                                 falkor_pool **pool, falkor_error *error) {
+    falkor__config config;
+    falkor__error_clear(error);
+    if (!pool)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "pool is NULL");
+    *pool = NULL;
+    falkor__client *client = calloc(1, sizeof *client);
+    if (!client || !falkor__mutex_init(&client->mutex)) {
+        free(client);
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "out of memory for a pool");
+    }
+    falkor_status status = falkor__config_make(options, &config, error);
+    if (!status)
+        status = falkor__pool_new(&config, pool, error);
+    if (status) {
+        falkor__mutex_destroy(&client->mutex);
+        free(client);
+        return status;
+    }
+    *falkor__pool_client(*pool) = client;
+    return FALKOR_OK;
+}
+
+/* Runs one call on the connection that opens the pool. */
+static falkor_status falkor__run_on(falkor__call *call, falkor_conn *conn,
+                                    const falkor__call *opening,
+                                    falkor_error *error) {
+    call->deadline_ns = opening->deadline_ns;
+    call->options.conn = conn;
+    return falkor__attempt(call, error);
+}
+
+/* Asks a query that only reads, so that opening has sent nothing yet as far as
+   repeating it goes. */
+static falkor_status falkor__prove(const falkor__call *opening,
+                                   falkor_conn *conn, falkor_graph *graph,
+                                   falkor_error *error) {
+    falkor__call call;
+    bool named = falkor__pool_config(opening->pool)->graph != NULL;
+    falkor_status status = falkor__query_begin(&call, graph,
+        &(falkor_call_options){.read_only = true}, "RETURN 1", NULL, error);
+    if (!status)
+        status = falkor__run_on(&call, conn, opening, error);
+    if (status && call.phase == FALKOR__PHASE_REPLIED &&
+        falkor__proves_graphs(error->message, named))
+        status = FALKOR_OK;
+    falkor__call_end(&call);
+    return status;
+}
+
+/* Splits the words of a CONSTRAINT statement and writes the command. */
+static falkor_status falkor__write_constraint(falkor__call *call,
+                                              const char *graph,
+                                              const char *statement,
+                                              falkor_error *error) {
+    const char *argv[FALKOR__SCHEMA_WORDS] = {"GRAPH.CONSTRAINT", "CREATE",
+                                              graph};
+    size_t argc = 3;
+    char *words = strdup(statement), *rest = NULL;
+    if (!words)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "out of memory for a schema statement");
+    char *word = strtok_r(words, " \t\r\n", &rest);
+    for (; word && argc < FALKOR__SCHEMA_WORDS;
+         word = strtok_r(NULL, " \t\r\n", &rest))
+        argv[argc++] = word;
+    falkor_status status = word
+        ? falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "schema statement "
+            "\"CONSTRAINT %s\": more than %d words", statement,
+            FALKOR__SCHEMA_WORDS - 3)
+        : falkor__write_command(call, argc, argv, NULL, error);
+    free(words);
+    return status;
+}
+
+/* One statement of options.schema: Cypher, or the arguments of
+   GRAPH.CONSTRAINT CREATE. What exists already is no harm. */
+static falkor_status falkor__run_schema(falkor__call *opening,
+                                        falkor_conn *conn,
+                                        falkor_graph *graph,
+                                        const char *statement,
+                                        falkor_error *error) {
+    static const char prefix[] = "CONSTRAINT ";
+    falkor__call call;
+    falkor_status status;
+    if (strncmp(statement, prefix, sizeof prefix - 1) == 0) {
+        falkor__call_begin(&call, opening->pool, NULL);
+        call.kind = FALKOR__REPLY_PLAIN;
+        status = falkor__write_constraint(&call, graph->name,
+            statement + sizeof prefix - 1, error);
+    } else {
+        status = falkor__query_begin(&call, graph, NULL, statement, NULL,
+                                     error);
+    }
+    if (!status)
+        status = falkor__run_on(&call, conn, opening, error);
+    opening->phase = call.phase;
+    if (status && call.phase == FALKOR__PHASE_REPLIED &&
+        falkor__exists_already(error->message))
+        status = FALKOR_OK;
+    falkor__call_end(&call);
+    return status;
+}
+
+/* What opening does on its first connection. A statement that is done is not
+   done again by the next attempt. */
+static falkor_status falkor__open_on(falkor__call *opening, falkor_conn *conn,
+                                     falkor_error *error) {
+    const falkor__config *config = falkor__pool_config(opening->pool);
+    if (config->driver.open)
+        return FALKOR_OK;
+    falkor_graph *graph = falkor_select_graph(opening->pool,
+        config->graph ? config->graph : FALKOR__PROBE_GRAPH);
+    if (!graph)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "out of memory for a graph");
+    falkor_status status = falkor__prove(opening, conn, graph, error);
+    while (!status && config->schema && config->schema[opening->schema_done]) {
+        status = falkor__run_schema(opening, conn, graph,
+            config->schema[opening->schema_done], error);
+        opening->schema_done += status == FALKOR_OK;
+    }
+    falkor_graph_free(graph);
+    return status;
+}
+
+static falkor_status falkor__attempt_open(falkor__call *call,
+                                          falkor_error *error) {
+    falkor_conn *conn;
+    call->phase = FALKOR__PHASE_UNSENT;
+    falkor_status status = falkor__pool_start(call->pool, call->deadline_ns,
+                                              &conn, error);
+    if (status || !conn)
+        return status;
+    status = falkor__open_on(call, conn, error);
+    return falkor__pool_finish(call->pool, conn, status, error);
+}
+
+falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error) {
+    falkor_error own;
+    falkor__call call;
+    if (!error)
+        error = &own;
+    falkor_status status = falkor__enter(pool, "pool", "", NULL, error);
+    if (status)
+        return status;
+    falkor__call_begin(&call, pool, NULL);
+    call.attempt = falkor__attempt_open;
+    status = falkor__call_run(&call, error);
+    falkor__call_end(&call);
+    return status;
+}
+
+void falkor_pool_free(falkor_pool *pool) {
+    if (!pool)
+        return;
+    falkor__client *client = falkor__client_of(pool);
+    falkor__pool_destroy(pool);
+    while (client->first) {
+        falkor_graph *graph = client->first;
+        client->first = graph->next;
+        falkor__graph_destroy(graph);
+    }
+    falkor__mutex_destroy(&client->mutex);
+    free(client);
+}
