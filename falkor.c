@@ -320,7 +320,6 @@ falkor_status falkor__call_run(falkor__call *call, falkor_error *error) {
     int attempt = 1, retries = falkor__retries_of(call);
     bool maybe = false;
     falkor_status status;
-    call->deadline_ns = falkor__call_deadline(call);
     while ((status = call->attempt(call, error)) != FALKOR_OK) {
         maybe = maybe || (!call->options.read_only &&
                           falkor__maybe_executed(status, call->phase));
@@ -340,6 +339,7 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->pool = pool;
     call->graph = NULL;
     call->options = options ? *options : (falkor_call_options){0};
+    call->deadline_ns = falkor__call_deadline(call);
     call->kind = FALKOR__REPLY_QUERY;
     call->piece_count = 0;
     call->trait = &falkor__no_trait;

@@ -80,9 +80,9 @@ void falkor__buffer_command(falkor__buffer *buffer, size_t argc,
 
 /* ---- values ----------------------------------------------------------- */
 
-/* Deeper values are refused. FalkorDB's parser takes time exponential in the
-   depth of nested lists and maps, and its TIMEOUT does not end it. */
-#define FALKOR__PARAM_DEPTH 16
+/* Deeper values are refused: a parameter nested some ten thousand deep crashes
+   FalkorDB 4.16, and nobody means it. */
+#define FALKOR__PARAM_DEPTH 128
 
 typedef struct falkor__encoder {
     falkor__buffer *out;
@@ -244,8 +244,8 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
                                           const falkor_value *value,
                                           int depth) {
     if (depth > FALKOR__PARAM_DEPTH)
-        return falkor__refuse(e, "nested more than 16 deep, which the server "
-            "takes exponential time to parse: send it flatter, or as text");
+        return falkor__refuse(e, "nested more than 128 deep: send it flatter, "
+            "or as text");
     if (falkor__lacks_parts(value))
         return falkor__refuse(e, "a length, but the pointer is NULL");
     switch (value->type) {

@@ -288,6 +288,8 @@ static double falkor__decimal_slow(const char *at, const char *end,
     int saved = errno;
     double number = strtod(copy, NULL);
     errno = saved;
+    if (isinf(number))                  /* an infinity has its own spelling: */
+        number = DBL_MAX;               /* 15 digits of this one round up */
     return decimal->negative ? -number : number;
 }
 

@@ -156,8 +156,9 @@ static bool same_printed(double sent, double got) {
     char text[40];
     snprintf(text, sizeof text, "%.15g", sent);
     double printed = strtod(text, NULL);
-    return (got == printed || (isinf(printed) && fabs(got) >= DBL_MAX)) &&
-        !signbit(got) == !signbit(sent);
+    if (isinf(printed))                 /* 15 digits of DBL_MAX round up */
+        printed = copysign(DBL_MAX, sent);
+    return got == printed && !signbit(got) == !signbit(sent);
 }
 
 static int depth_of(const falkor_value *value) {

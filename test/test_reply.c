@@ -1473,6 +1473,8 @@ static void test_reply_doubles(void **state) {
         "0e999999999", "1e-999999999"};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         double got, want = strtod(numbers[i], NULL);
+        if (isinf(want))                /* digits never mean an infinity */
+            want = copysign(DBL_MAX, want);
         assert_true(falkor__read_double(numbers[i], strlen(numbers[i]), &got));
         assert_memory_equal(&got, &want, sizeof got);
     }
