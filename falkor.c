@@ -276,11 +276,8 @@ static bool falkor__worth_retry(const falkor__call *call,
 static bool falkor__back_off(falkor__call *call, int attempt, int retries,
                              const falkor_error *error) {
     const falkor__config *config = falkor__pool_config(call->pool);
-    int delay_ms = falkor__backoff_ms(&(falkor__policy){
-        .initial_delay_ms = config->retry_initial_delay_ms,
-        .max_delay_ms = config->retry_max_delay_ms,
-        .base = config->retry_base, .jitter = config->retry_jitter},
-        attempt, falkor__jitter());
+    falkor__policy policy = falkor__policy_of(config);
+    int delay_ms = falkor__backoff_ms(&policy, attempt, falkor__jitter());
     int64_t until = falkor__deadline(delay_ms);
     char quoted[sizeof error->message + 16];
     if (until >= call->deadline_ns)

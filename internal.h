@@ -139,6 +139,14 @@ typedef struct falkor__policy {
     double base, jitter;
 } falkor__policy;
 
+static inline falkor__policy falkor__policy_of(const falkor__config *config) {
+    return (falkor__policy){
+        .max_retries = config->max_retries,
+        .initial_delay_ms = config->retry_initial_delay_ms,
+        .max_delay_ms = config->retry_max_delay_ms,
+        .base = config->retry_base, .jitter = config->retry_jitter};
+}
+
 /* How far a failed attempt got. */
 typedef enum falkor__phase {
     FALKOR__PHASE_UNSENT,       /* no byte of the request left */

@@ -139,7 +139,7 @@ static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
 /* Dials one connection towards min_size. Returns the pause before the next
    try: 0 after a success. The lock is released meanwhile. */
 static int falkor__refill_locked(falkor_pool *pool, int failures) {
-    const falkor__config *config = &pool->config;
+    falkor__policy policy = falkor__policy_of(&pool->config);
     falkor__slot *slot = falkor__take_free_locked(pool);
     falkor_error error;
     int delay_ms = 0;
@@ -149,11 +149,8 @@ static int falkor__refill_locked(falkor_pool *pool, int failures) {
         falkor__worker_deadline(pool), &error);
     if (status) {
         uint64_t seed = (uint64_t)falkor_now_ns();
-        delay_ms = falkor__backoff_ms(&(falkor__policy){
-            .initial_delay_ms = config->retry_initial_delay_ms,
-            .max_delay_ms = config->retry_max_delay_ms,
-            .base = config->retry_base, .jitter = config->retry_jitter},
-            failures + 1, falkor__random(&seed));
+        delay_ms = falkor__backoff_ms(&policy, failures + 1,
+                                      falkor__random(&seed));
         if (delay_ms < 1)
             delay_ms = 1;
         falkor__tell_failed(pool, &error, delay_ms);
