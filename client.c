@@ -58,6 +58,10 @@ falkor_graph *falkor_select_graph(falkor_pool *pool, const char *name) {
     return graph;
 }
 
+const char *falkor_graph_name(const falkor_graph *graph) {
+    return graph ? graph->name : NULL;
+}
+
 void falkor_graph_free(falkor_graph *graph) {
     if (!graph)
         return;

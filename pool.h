@@ -20,6 +20,7 @@
  *         }
  *         if (error.status) fprintf(stderr, "%s\n", error.message);
  *         falkor_pool_free(pool);
+ *         return error.status != FALKOR_OK;
  *     }
  *
  * Link with -lfalkorpool -lhiredis -lpthread. Read this file from the top:
@@ -98,7 +99,8 @@ const char *falkor_status_text(falkor_status status);
 typedef struct falkor_error {
     falkor_status status;
     int sys_errno;              /* errno where the system said no; 0: none */
-    int attempts;               /* 1: it was not retried; 0: never begun */
+    int attempts;               /* 1: it was not retried; 0: its arguments were
+                                   refused */
     bool maybe_executed;        /* a write may have been applied: look before
                                    you send it again */
     char message[512];          /* what failed, with which value, what to do;
@@ -185,7 +187,7 @@ void falkor_log_event(void *ctx, const falkor_event *event);
 
 /* ---- options ---------------------------------------------------------- */
 
-/* falkor_options: {0} means all defaults. In a number 0 means its default
+/* falkor_options: {0} (in C++ {}) means all defaults. In a number 0 means its default
    and -1 none, off, or for ever. Fields that are set win over the url; a url
    beside host or unix_path is an error, for they could disagree. Everything is
    copied; driver_ctx and event_ctx must live as long as the pool.
@@ -225,7 +227,8 @@ typedef struct falkor_options {
     const char *const *schema;  /* statements run on graph, which is needed
                                    then, by every open; the list ends with
                                    NULL. Cypher, or "CONSTRAINT UNIQUE NODE L
-                                   PROPERTIES 1 p" */
+                                   PROPERTIES 1 p". An index or constraint that
+                                   exists already is no error */
     const char *graph;          /* what falkor_select_graph(pool, NULL) is */
     const falkor_driver *driver;
     void *driver_ctx;
@@ -336,6 +339,10 @@ typedef bool (*falkor_row_fn)(void *ctx, const falkor_result *row);
 falkor_graph *falkor_select_graph(falkor_pool *pool, const char *name);
 void falkor_graph_free(falkor_graph *graph);
 
+/* falkor_graph_name returns the graph's name, which lives as long as it; NULL
+   of NULL. */
+const char *falkor_graph_name(const falkor_graph *graph);
+
 /* falkor_query runs a query that may write (GRAPH.QUERY) and gives its whole
    result. params: an array that ends with {0}, or FALKOR_PARAMS(...), or NULL.
    result NULL: not wanted; else NULL after an error, and the caller frees it
@@ -350,7 +357,8 @@ falkor_status falkor_query(falkor_graph *graph, const char *cypher,
 
 /* falkor_ro_query is falkor_query for a query that only reads
    (GRAPH.RO_QUERY): it may be repeated after any failure of the connection,
-   and the server refuses it when it would write. */
+   and the server refuses it when it would write. A graph that nobody has
+   written to yet does not exist: FALKOR_ERR_QUERY, "empty key". */
 falkor_status falkor_ro_query(falkor_graph *graph, const char *cypher,
     const falkor_param *params, falkor_result **result, falkor_error *error);
 
