@@ -128,7 +128,7 @@ $(BUILD)/fuzz/%: test/%.c $(LIB_SRC) $(wildcard *.h)
 	clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -I. $(DEPS_CPPFLAGS) \
 	    $(DEPS_LDFLAGS) $< $(LIB_SRC) -lhiredis -o $@
 
-bench: all $(BENCHES)  ## what REQUIREMENTS section E asks for: every test/bench_*.c
+bench: all $(BENCHES)  ## the benchmarks: every test/bench_*.c
 	@set -e; for b in $(BENCHES); do test/server.sh run $$b; done
 
 demo: all  ## loads a real data set and shows the library at work

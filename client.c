@@ -182,6 +182,8 @@ static falkor_status falkor__run_schema(falkor__call *opening,
     if (status && call.phase == FALKOR__PHASE_REPLIED &&
         falkor__exists_already(error->message))
         status = FALKOR_OK;
+    if (status)
+        falkor__fail_more(error, " (schema[%zu])", opening->schema_done);
     falkor__call_end(&call);
     return status;
 }

@@ -226,7 +226,9 @@ static falkor_status falkor__greet_line(const char *line, size_t length,
     falkor_status kind = falkor__classify(line + 1, length - 1);
     if (kind == FALKOR_ERR_AUTH)
         return falkor__fail(error, FALKOR_ERR_AUTH, 0, "the server refused "
-            "the login: %.*s: check username and password", size, line + 1);
+            "the login, %s; it says: %.*s", secret
+                ? "check username and password"
+                : "set a password or ask for more rights", size, line + 1);
     if (kind == FALKOR_ERR_QUERY && secret)
         return falkor__fail(error, FALKOR_ERR_AUTH, 0, "the server refused "
             "the AUTH command itself; its words may hold the password and are "
@@ -330,8 +332,10 @@ static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
 static falkor_status falkor__dial_failed(falkor_error *error, int sys_errno,
                                          const char *address,
                                          const char *reason) {
+    bool nobody = sys_errno == ECONNREFUSED || sys_errno == ENOENT;
     return falkor__fail(error, FALKOR_ERR_CONNECT, sys_errno,
-        "cannot connect to %s: %s", address, reason);
+        "cannot connect to %s: %s%s", address, reason,
+        nobody ? ": is a server running there?" : "");
 }
 
 /* Finishes a connection that hiredis has begun, and takes it over. */

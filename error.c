@@ -106,6 +106,19 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
     return status;
 }
 
+void falkor__fail_more(falkor_error *error, const char *format, ...) {
+    if (!error)
+        return;
+    size_t length = strlen(error->message);
+    size_t room = sizeof error->message - length;
+    va_list arguments;
+    va_start(arguments, format);
+    int more = vsnprintf(error->message + length, room, format, arguments);
+    va_end(arguments);
+    if ((size_t)more >= room)
+        falkor__trim_utf8(error->message, sizeof error->message - 1);
+}
+
 int64_t falkor_now_ns(void) {
     return falkor__clock_ns(CLOCK_MONOTONIC);
 }

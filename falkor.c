@@ -198,6 +198,15 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
     return status;
 }
 
+/* Which setting a time-out comes from. */
+static void falkor__name_timeout(const falkor__call *call,
+                                 falkor_error *error) {
+    int own_ms = call->options.timeout_ms;
+    falkor__fail_more(error, own_ms ? " (timeout_ms is %d)"
+                                    : " (socket_timeout_ms is %d)", own_ms
+        ? own_ms : falkor__pool_config(call->pool)->socket_timeout_ms);
+}
+
 /* All that one attempt does on its connection. */
 static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
                                       falkor_error *error) {
@@ -215,6 +224,8 @@ static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
         status = falkor__complete_names(call, link, deadline_ns, error);
     if (status == FALKOR_ERR_STALE)
         falkor__names_drop(&call->graph->names);
+    if (status == FALKOR_ERR_TIMEOUT)
+        falkor__name_timeout(call, error);
     return status;
 }
 
@@ -300,9 +311,7 @@ static void falkor__conclude(falkor__call *call, falkor_status status,
     if (!status) {
         falkor__error_clear(error);
     } else if (attempts > 1) {
-        size_t length = strlen(error->message);
-        snprintf(error->message + length, sizeof error->message - length,
-                 " (attempt %d, the last)", attempts);
+        falkor__fail_more(error, " (attempt %d, the last)", attempts);
         falkor__event(falkor__pool_config(call->pool), (falkor__event_head){
             .level = FALKOR_EVENT_ERROR, .name = "query_failed_after_retries",
             .status = status, .attempt = attempts}, "attempts=%d error=%s",
@@ -440,11 +449,12 @@ falkor_status falkor__enter(const void *object, const char *what,
     if (result)
         *result = NULL;
     if (!object)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "the %s is NULL",
-                            what);
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "the %s is NULL: "
+            "was its making checked? (falkor_select_graph wants a name, here "
+            "or in options.graph)", what);
     if (!text)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "nothing to send: the text is NULL");
+            "nothing to send: the text is NULL, or argc is 0");
     return FALKOR_OK;
 }
 

@@ -29,6 +29,10 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...)
     FALKOR__PRINTF(4, 5);
 
+/* Adds to the message of a failure. */
+void falkor__fail_more(falkor_error *error, const char *format, ...)
+    FALKOR__PRINTF(2, 3);
+
 /* How many bytes at text belong together: one character where *valid, else a
    maximal subpart of an ill-formed one, as the Unicode and WHATWG standards
    define it. length is at least 1. */

@@ -284,6 +284,15 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
         "type that has no literal");
 }
 
+/* The caller's slip, and the server would take the last one silently. */
+static bool falkor__named_before(const falkor_param *params,
+                                 const falkor_param *at) {
+    for (; params < at; params++)
+        if (strcmp(params->name, at->name) == 0)
+            return true;
+    return false;
+}
+
 falkor_status falkor__encode_params(const falkor_param *params,
                                     falkor__buffer *buffer,
                                     falkor_error *error) {
@@ -291,12 +300,14 @@ falkor_status falkor__encode_params(const falkor_param *params,
     falkor_status status = FALKOR_OK;
     if (params && params->name)
         falkor__put(&e, "CYPHER ");
-    for (; params && params->name && !status; params++) {
-        e.name = params->name;
-        status = falkor__encode_name(&e, params->name);
+    for (const falkor_param *at = params; at && at->name && !status; at++) {
+        e.name = at->name;
+        status = falkor__named_before(params, at)
+            ? falkor__refuse(&e, "it is given twice")
+            : falkor__encode_name(&e, at->name);
         falkor__put(&e, "=");
         if (!status)
-            status = falkor__encode_value(&e, &params->value, 1);
+            status = falkor__encode_value(&e, &at->value, 1);
         falkor__put(&e, " ");
     }
     if (!status && buffer->failed)

@@ -159,7 +159,8 @@ typedef enum falkor_event_level {
 } falkor_event_level;
 
 /* falkor_event is something that happened to the pool. It is valid during the
-   callback and may grow. Names and the keys of their message:
+   callback and may grow. query_retry and query_failed_after_retries also tell
+   of falkor_pool_open's attempts. Names and the keys of their message:
      connection_pool_initialized     info     max_size timeout_ms
      closing_connection_pool         info
      connection_pool_closed          info

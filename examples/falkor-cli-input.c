@@ -4,10 +4,12 @@
 #include "falkor-cli.h"
 #include <errno.h>
 #include <histedit.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <wchar.h>
+#include <wctype.h>
 
 /* ---- cutting statements ----------------------------------------------- */
 
@@ -136,7 +138,8 @@ static const char help[] =
     "  :param [NAME JSON]          show or set a parameter, $NAME in a query\n"
     "  :ro on|off                  refuse whatever would write\n"
     "  :help, :quit                this text; leave (also Ctrl-D)\n"
-    "Ctrl-C leaves the statement that you are typing.\n";
+    "Ctrl-C leaves the statement that you are typing. While a query runs it ends\n"
+    "falkor-cli, and a server that is not --embedded goes on with the query.\n";
 
 /* Cuts a word off the text and returns it, "" at the end. */
 static char *next_word(char **text) {
@@ -163,9 +166,23 @@ static void param_command(cli *self, char *rest) {
 
 static void graph_command(cli *self, const char *name) {
     if (!*name)
-        puts(self->graph_name ? self->graph_name : "the URL's");
+        puts(falkor_graph_name(self->graph));
     else if (!cli_select(self, name))
         cli_no_memory();
+}
+
+static void format_command(cli *self, const char *name) {
+    if (!cli_format_named(name, &self->format))
+        cli_say(":format takes json, csv or table%s%s", *name ? ", not " : "",
+                name);
+}
+
+static void ro_command(cli *self, const char *word) {
+    bool on = strcmp(word, "on") == 0;
+    if (on || strcmp(word, "off") == 0)
+        self->read_only = on;
+    else
+        cli_say(":ro takes on or off%s%s", *word ? ", not " : "", word);
 }
 
 /* line begins with a colon. false: leave. */
@@ -182,12 +199,12 @@ static bool command(cli *self, char *line) {
         fputs(help, stdout);
     else if (strcmp(name, ":graph") == 0)
         graph_command(self, word);
-    else if (strcmp(name, ":ro") == 0
-             && (strcmp(word, "on") == 0 || strcmp(word, "off") == 0))
-        self->read_only = strcmp(word, "on") == 0;
-    else if (strcmp(name, ":format") != 0
-             || !cli_format_named(word, &self->format))
-        cli_say("%s %s is no command: :help lists them", name, word);
+    else if (strcmp(name, ":ro") == 0)
+        ro_command(self, word);
+    else if (strcmp(name, ":format") == 0)
+        format_command(self, word);
+    else
+        cli_say("%s is no command: :help lists them", name);
     fflush(stdout);
     return true;
 }
@@ -243,12 +260,29 @@ typedef struct prompter {
     char text[80];
 } prompter;
 
+/* Copies as much of the name as there is room for. libedit crashes on a prompt
+   that is no text in the locale, so a character is never cut, and what is none
+   becomes a question mark. */
+static void show_name(const char *name, char *room, size_t size) {
+    size_t length = 0;
+    for (size_t got; *name; name += got, length += got) {
+        wchar_t wide = L'\0';
+        got = mbrtowc(&wide, name, strlen(name), &(mbstate_t){0});
+        bool text = got <= MB_LEN_MAX && iswprint((wint_t)wide);
+        got = text ? got : 1;
+        if (length + got >= size)
+            break;
+        memcpy(room + length, text ? name : "?", got);
+    }
+    room[length] = '\0';
+}
+
 static char *prompt(EditLine *editor) {
     prompter *self = NULL;
     el_get(editor, EL_CLIENTDATA, &self);
-    const char *graph = self->session->graph_name;
-    snprintf(self->text, sizeof self->text, "%.60s%s",
-             graph ? graph : "falkor", self->cut.meant ? "... " : "> ");
+    show_name(falkor_graph_name(self->session->graph), self->text,
+              sizeof self->text - sizeof "... ");
+    strcat(self->text, self->cut.meant ? "... " : "> ");
     return self->text;
 }
 
@@ -292,6 +326,24 @@ static EditLine *editor_new(prompter *self, History *lines) {
     return editor;
 }
 
+/* The command that a line at the prompt is, NULL for none: help, quit and exit
+   need no colon when they are all of it, for no statement begins so. */
+static const char *command_in(const cutter *cut, const char *line) {
+    static const char *const bare[] = {":help", ":quit", ":exit"};
+    if (is_command(cut, line))
+        return line;
+    line += strspn(line, " \t");
+    size_t length = strcspn(line, " \t\r\n;");
+    bool alone = !line[length + strspn(line + length, " \t\r\n;")];
+    if (!alone || cut->meant || cut->place != PLAIN)
+        return NULL;
+    for (size_t i = 0; i < sizeof bare / sizeof *bare; i++)
+        if (strlen(bare[i]) == length + 1
+            && strncmp(bare[i] + 1, line, length) == 0)
+            return bare[i];
+    return NULL;
+}
+
 /* One line that was typed. false: leave. */
 static bool typed(prompter *self, const char *line, size_t length) {
     if (self->cancelled) {
@@ -300,32 +352,36 @@ static bool typed(prompter *self, const char *line, size_t length) {
         cutter_clear(&self->cut);
         return true;
     }
-    if (!is_command(&self->cut, line)) {
+    const char *words = command_in(&self->cut, line);
+    if (!words) {
         feed_all(self->session, &self->cut, line, length, false);
         if (!self->cut.meant && self->cut.place == PLAIN)
             cutter_clear(&self->cut);
         return true;
     }
-    char *copy = cli_reserve(NULL, length + 1, 1);
-    memcpy(copy, line, length);
+    char *copy = cli_reserve(NULL, strlen(words) + 1, 1);
+    strcpy(copy, words);
     bool stay = command(self->session, copy);
     free(copy);
     return stay;
 }
 
 /* The terminal is prepared before the prompt is seen, so that no Ctrl-C comes
-   between the two. */
-static const char *next_line(EditLine *editor, int *length) {
+   between the two. A line that Ctrl-C left may be empty, which is not the end
+   although libedit says NULL for both. */
+static const char *next_line(prompter *self, EditLine *editor, int *length) {
     el_set(editor, EL_PREP_TERM, 1);
     const char *line = el_gets(editor, length);
+    if (self->cancelled)
+        return "";
     return *length > 0 ? line : NULL;
 }
 
 static void converse(prompter *self, EditLine *editor, History *lines) {
     HistEvent event;
     int length;
-    for (const char *line; (line = next_line(editor, &length)); ) {
-        if (!self->cancelled && line[strspn(line, " \t\r\n")])
+    for (const char *line; (line = next_line(self, editor, &length)); ) {
+        if (line[strspn(line, " \t\r\n")])
             history(lines, &event, H_ENTER, line);
         if (!typed(self, line, (size_t)length))
             return;

@@ -129,11 +129,21 @@ static void param_replace(cli_param **list, cli_param *param) {
         param_free(old);
 }
 
+/* Other names the server takes only in backquotes, or never. */
+static bool is_name(const char *name, size_t length) {
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    return strspn(name, letters) >= length && (*name < '0' || *name > '9');
+}
+
 bool cli_param_set(cli_param **list, const char *name, size_t name_length,
                    const char *json, const char **why) {
     *why = NULL;
     if (name_length == 0)
         *why = "it has no name";
+    else if (!is_name(name, name_length))
+        *why = "a name has the form [A-Za-z_][A-Za-z0-9_]*, without $ and "
+               "quotes";
     else if (holds_nul(json))
         *why = "a string holds \\u0000, which FalkorDB does not take";
     if (*why)

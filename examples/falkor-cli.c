@@ -35,12 +35,17 @@ static const char help[] =
 "                       {\"columns\":[],\"rows\":[[]],\"summary\":{}}\n"
 "      --csv            RFC 4180, with a header\n"
 "      --table          for people; the default on a terminal, else --json\n"
-"      --embedded       start a private FalkorDB for this session\n"
+"      --embedded       start a private FalkorDB for this session, with the\n"
+"                       project's test/server.sh; an installed falkor-cli is\n"
+"                       told its path in FALKOR_SERVER_SCRIPT\n"
 "      --data DIR       with --embedded: keep its data in DIR\n"
 "      --help, --version\n"
 "\n"
 "What is not said here is taken from the environment: FALKORDB_URL and the\n"
 "others of examples/env.example.\n"
+"\n"
+"Ctrl-C while a query runs ends falkor-cli, not the query: a server that is not\n"
+"--embedded goes on with it, until it is done or the server's own timeout.\n"
 "\n"
 "Exit status: 0; 1 a query failed, or no connection; 2 wrong usage.\n";
 
@@ -76,12 +81,8 @@ bool cli_select(cli *self, const char *name) {
     falkor_graph *graph = falkor_select_graph(self->pool, name);
     if (!graph)
         return false;
-    char *copy = cli_reserve(NULL, strlen(name) + 1, 1);
-    strcpy(copy, name);
     falkor_graph_free(self->graph);
-    free(self->graph_name);
     self->graph = graph;
-    self->graph_name = copy;
     return true;
 }
 
@@ -105,7 +106,8 @@ int cli_run(cli *self, const char *statement, size_t line) {
         say_failed(&error, line);
         status = CLI_FAILED;
     } else if (!cli_print(result, self->format)) {
-        cli_say("standard output: %s", strerror(errno ? errno : EIO));
+        if (errno != EPIPE)             /* "| head" has what it wants */
+            cli_say("standard output: %s", strerror(errno ? errno : EIO));
         status = CLI_FAILED;
     }
     falkor_result_free(result);
@@ -306,17 +308,10 @@ static int connect_to(arguments *given, cli *self) {
     return CLI_OK;
 }
 
-/* A graph that the URL names has no name here: the library keeps that to
-   itself. */
-static void choose_graph(cli *self, const char *name) {
-    if (self->graph && !name)
-        return;
-    if (!cli_select(self, name ? name : "default"))
-        cli_no_memory();
-}
-
 static int run_all(const arguments *given, cli *self) {
-    choose_graph(self, given->options.graph);
+    const char *name = given->options.graph;
+    if (!self->graph && !cli_select(self, name ? name : "default"))
+        cli_no_memory();
     return given->query ? cli_run_text(self, given->query)
         : isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) ? cli_run_prompt(self)
         : cli_run_file(self, stdin);
@@ -345,7 +340,6 @@ int main(int argc, char **argv) {
         status = run_all(&given, &self);
     falkor_graph_free(self.graph);
     falkor_pool_free(self.pool);
-    free(self.graph_name);
     cli_params_free(self.params);
     free(given.password);
     if (!cli_server_stop(&server) && status == CLI_OK) {

@@ -16,7 +16,6 @@ typedef struct cli_param cli_param;
 typedef struct cli {
     falkor_pool *pool;
     falkor_graph *graph;
-    char *graph_name;                   /* NULL: whatever the URL says */
     cli_param *params;                  /* a list */
     cli_format format;
     bool read_only;

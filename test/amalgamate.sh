@@ -41,6 +41,15 @@ sed 's/^/   /; s/ *$//' LICENSE
 cat <<'END'
 */
 
+#ifdef FALKORPOOL_IMPLEMENTATION
+#ifdef __cplusplus
+#error "FALKORPOOL_IMPLEMENTATION belongs in a C file"
+#endif
+#if defined(_FEATURES_H) && !defined(__USE_MISC)
+#error "with FALKORPOOL_IMPLEMENTATION include falkorpool.h first of all"
+#endif
+#endif
+
 /* The C library decides at the first system header what it shows. */
 #if defined(FALKORPOOL_IMPLEMENTATION) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
