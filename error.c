@@ -107,16 +107,18 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
 }
 
 void falkor__fail_more(falkor_error *error, const char *format, ...) {
+    char more[64];
     if (!error)
         return;
-    size_t length = strlen(error->message);
-    size_t room = sizeof error->message - length;
     va_list arguments;
     va_start(arguments, format);
-    int more = vsnprintf(error->message + length, room, format, arguments);
+    vsnprintf(more, sizeof more, format, arguments);
     va_end(arguments);
-    if ((size_t)more >= room)
-        falkor__trim_utf8(error->message, sizeof error->message - 1);
+    size_t length = strlen(error->message);
+    size_t room = sizeof error->message - 1 - strlen(more);
+    if (length > room)
+        length = falkor__trim_utf8(error->message, room);
+    memcpy(error->message + length, more, strlen(more) + 1);
 }
 
 int64_t falkor_now_ns(void) {

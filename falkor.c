@@ -15,6 +15,7 @@
 enum {
     FALKOR__SESSION_MULTI = 1, FALKOR__SESSION_WATCH = 2,
     FALKOR__SESSION_OTHER = 4,
+    FALKOR__SESSION_PUSHED = 8,         /* messages may come unasked */
     FALKOR__SESSION_TRANSACTION = FALKOR__SESSION_MULTI | FALKOR__SESSION_WATCH
 };
 struct falkor__trait {
@@ -35,9 +36,9 @@ static const falkor__trait falkor__traits[] = {
     {"AUTH", FALKOR__SESSION_OTHER, 0, false},
     {"CLIENT", FALKOR__SESSION_OTHER, 0, false},
     {"HELLO", FALKOR__SESSION_OTHER, 0, false},
-    {"MONITOR", FALKOR__SESSION_OTHER, 0, false},
-    {"PSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
-    {"PSYNC", FALKOR__SESSION_OTHER, 0, false},
+    {"MONITOR", FALKOR__SESSION_PUSHED, 0, false},
+    {"PSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false},
+    {"PSYNC", FALKOR__SESSION_PUSHED, 0, false},
     {"PUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
     {"QUIT", FALKOR__SESSION_OTHER, 0, false},
     {"READONLY", FALKOR__SESSION_OTHER, 0, false},
@@ -46,10 +47,10 @@ static const falkor__trait falkor__traits[] = {
     {"RESET", FALKOR__SESSION_OTHER, 0, false},
     {"SCRIPT", FALKOR__SESSION_OTHER, 0, false},        /* SCRIPT DEBUG */
     {"SELECT", FALKOR__SESSION_OTHER, 0, false},
-    {"SSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
-    {"SUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
+    {"SSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false},
+    {"SUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false},
     {"SUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
-    {"SYNC", FALKOR__SESSION_OTHER, 0, false},
+    {"SYNC", FALKOR__SESSION_PUSHED, 0, false},
     {"UNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
 };
 static const falkor__trait falkor__no_trait;
@@ -99,7 +100,7 @@ static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
     const char *text = falkor__reply_error(call->reply, &length);
     if (!text)
         return FALKOR_OK;
-    if (!call->trait->scripted)
+    if (!call->trait->scripted || strncmp(text, "NOSCRIPT ", 9) == 0)
         call->phase = FALKOR__PHASE_REPLIED;
     return falkor__fail(error, falkor__classify(text, length), 0, "%s", text);
 }
@@ -118,6 +119,9 @@ static falkor_status falkor__complete_names(falkor__call *call,
         return status;
     size_t missing = falkor__reply_resolve(call->reply, schema);
     falkor__schema_release(schema);
+    if (missing == SIZE_MAX)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                            "out of memory for names");
     if (missing)
         return falkor__fail(error, FALKOR_ERR_STALE, 0, "%zu names in the "
             "reply are not in graph \"%s\" any more: it was changed meanwhile",
@@ -154,17 +158,17 @@ static falkor_status falkor__stream_rows(falkor__call *call,
 }
 
 /* A place for the reply, with the names known so far. Rows that come one by
-   one need them before the first; a graph that is not there yet has none, and
-   the query will say so itself. */
+   one need all of them before the first, as they are now; a graph that is not
+   there yet has none, and the query will say so itself. */
 static falkor_status falkor__expect_reply(falkor__call *call,
                                           falkor__link *link,
                                           int64_t deadline_ns,
                                           falkor_error *error) {
     falkor__schema *schema = NULL;
     falkor_status status = FALKOR_OK;
-    if (call->graph)
+    if (call->kind == FALKOR__REPLY_QUERY)
         schema = falkor__names_get(&call->graph->names);
-    if (call->kind == FALKOR__REPLY_ROWS && !schema)
+    else if (call->kind == FALKOR__REPLY_ROWS)
         status = falkor__names_fetch(&call->graph->names, link,
             call->graph->name, deadline_ns, &schema, error);
     if (status && status != FALKOR_ERR_QUERY)
@@ -177,11 +181,29 @@ static falkor_status falkor__expect_reply(falkor__call *call,
                        "out of memory for a result");
 }
 
+/* What the session is after a reply. One that was refused changes nothing but
+   for EXEC, which ends its transaction when it aborts; where in doubt, the
+   marks stay, which costs a connection. */
+static void falkor__note_session(const falkor__call *call, falkor__link *link,
+                                 unsigned before) {
+    size_t length;
+    const char *text = falkor__reply_error(call->reply, &length);
+    const falkor__trait *trait = call->trait;
+    if (!text)
+        falkor__link_mark(link, 0, trait->clears);
+    else if (strncmp(text, "EXECABORT", 9) == 0 ||
+             strstr(text, " without MULTI"))
+        falkor__link_mark(link, 0, FALKOR__SESSION_TRANSACTION);
+    else if (trait->sets == FALKOR__SESSION_MULTI)
+        falkor__link_mark(link, 0, trait->sets & ~before);
+}
+
 /* Sends the request and reads the reply. */
 static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
                                       int64_t deadline_ns,
                                       falkor_error *error) {
     bool sent;
+    unsigned before = falkor__link_marks(link);
     falkor__link_mark(link, call->trait->sets, 0);
     falkor_status status = falkor__link_send(link, call->pieces,
         call->piece_count, deadline_ns, &sent, error);
@@ -192,10 +214,8 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
     if (!status && call->kind == FALKOR__REPLY_ROWS)
         status = falkor__stream_rows(call, link, deadline_ns, error);
     if (!status)
-        status = falkor__refused(call, error);
-    if (!status)
-        falkor__link_mark(link, 0, call->trait->clears);
-    return status;
+        falkor__note_session(call, link, before);
+    return status ? status : falkor__refused(call, error);
 }
 
 /* Which setting a time-out comes from. */
@@ -211,6 +231,9 @@ static void falkor__name_timeout(const falkor__call *call,
 static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
                                       falkor_error *error) {
     int64_t deadline_ns;
+    if (falkor__link_marks(link) & FALKOR__SESSION_PUSHED)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "after SUBSCRIBE, "
+            "MONITOR or SYNC messages come unasked: release this connection");
     if (call->graph && falkor__link_marks(link) & FALKOR__SESSION_MULTI)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "inside MULTI a "
             "query has no result yet: send GRAPH.QUERY by falkor_command");

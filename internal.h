@@ -29,7 +29,8 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...)
     FALKOR__PRINTF(4, 5);
 
-/* Adds to the message of a failure. */
+/* Adds less than 64 bytes to the message of a failure, which is shortened where
+   there is no room. */
 void falkor__fail_more(falkor_error *error, const char *format, ...)
     FALKOR__PRINTF(2, 3);
 
@@ -335,7 +336,7 @@ const char *falkor__reply_error(const falkor_result *reply, size_t *length);
 
 /* How many names the schema did not hold; resolve looks them up in a newer
    schema, which the result retains too, and returns how many are still
-   missing. Those stay "" until they are found. Names found in an older
+   missing (SIZE_MAX: no memory). Those stay "" until they are found. Names found in an older
    schema still point there: the result retains each schema it was given. */
 size_t falkor__reply_unresolved(const falkor_result *reply);
 size_t falkor__reply_resolve(falkor_result *reply, falkor__schema *schema);

@@ -234,6 +234,7 @@ falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
                          "the driver could not open a connection");
         return error->status = status;
     }
+    falkor__error_clear(error);         /* an address that failed before */
     slot->live = true;
     slot->used_ns = slot->checked_ns = falkor__coarse_ns();
     slot->expires_ns = falkor__expiry(pool, slot);

@@ -99,8 +99,8 @@ const char *falkor_status_text(falkor_status status);
 typedef struct falkor_error {
     falkor_status status;
     int sys_errno;              /* errno where the system said no; 0: none */
-    int attempts;               /* 1: it was not retried; 0: its arguments were
-                                   refused */
+    int attempts;               /* 1: it was not retried; 0: refused before it
+                                   began, and of falkor_acquire */
     bool maybe_executed;        /* a write may have been applied: look before
                                    you send it again */
     char message[512];          /* what failed, with which value, what to do;
@@ -229,7 +229,8 @@ typedef struct falkor_options {
                                    then, by every open; the list ends with
                                    NULL. Cypher, or "CONSTRAINT UNIQUE NODE L
                                    PROPERTIES 1 p". An index or constraint that
-                                   exists already is no error */
+                                   exists already is no error: index one
+                                   attribute a statement */
     const char *graph;          /* what falkor_select_graph(pool, NULL) is */
     const falkor_driver *driver;
     void *driver_ctx;
@@ -384,8 +385,10 @@ falkor_status falkor_query_each(falkor_graph *graph,
    null; an error inside an array (EXEC) is a FALKOR_ERROR_REPLY, an error reply
    is the call's status. Without read_only it counts as a write, and after an
    error reply it is not repeated, not even for FALKOR_ERR_BUSY, unless marked
-   idempotent. A command that changes its session (SELECT, CLIENT, ...) costs
-   its connection on release; MULTI is undone by EXEC or DISCARD. */
+   idempotent; a script's error reply sets maybe_executed. A command that
+   changes its session (SELECT, CLIENT, ...) costs its connection on release;
+   MULTI is undone by EXEC or DISCARD; after SUBSCRIBE or MONITOR a held
+   connection can only be released. */
 falkor_status falkor_command(falkor_pool *pool,
     const falkor_call_options *options, size_t argc, const char *const *argv,
     const size_t *lengths, falkor_result **result, falkor_error *error);

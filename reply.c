@@ -600,8 +600,8 @@ static bool falkor__hold_schema(falkor__reply *r, falkor__schema *schema) {
 
 size_t falkor__reply_resolve(falkor_result *reply, falkor__schema *schema) {
     falkor__reply *r = falkor__reply_of(reply);
-    if (!schema || !falkor__hold_schema(r, schema))
-        return r->missing_count;
+    if (!falkor__hold_schema(r, schema))
+        return SIZE_MAX;
     falkor__use_schema(r, schema);
     size_t left = 0;
     for (size_t i = 0; i < r->missing_count; i++) {

@@ -494,6 +494,55 @@ static void test_events_status_names_and_texts(void **state) {
     }
 }
 
+/* What is added to a message is there whole, however long the message. */
+static void test_events_fail_more_is_whole(void **state) {
+    (void)state;
+    for (int length = 400; length < 560; length++) {
+        char text[600];
+        falkor_error error;
+        memset(text, 'x', sizeof text);
+        text[length] = '\0';
+        falkor__fail(&error, FALKOR_ERR_QUERY, 0, "%s\xE2\x82\xAC", text);
+        falkor__fail_more(&error, " (schema[%d])", 12);
+        const char *end = error.message + strlen(error.message);
+        assert_string_equal(end - 13, " (schema[12])");
+        assert_true(whole_utf8(error.message));
+    }
+}
+
+static falkor_status second_try(void *ctx, int64_t deadline_ns, void **handle,
+                                falkor_error *failure) {
+    (void)ctx, (void)deadline_ns;
+    falkor__fail(failure, FALKOR_ERR_CONNECT, ECONNREFUSED, "first address");
+    *handle = &saved_stderr;
+    return FALKOR_OK;
+}
+
+static void second_close(void *ctx, void *handle) {
+    (void)ctx, (void)handle;
+}
+
+/* An address that failed before another worked is no error. */
+static void test_events_success_is_all_zero(void **state) {
+    (void)state;
+    falkor_driver driver = {.open = second_try, .close = second_close};
+    falkor_pool *one;
+    falkor_conn *conn;
+    falkor_error error;
+    assert_int_equal(falkor_pool_create(&(falkor_options){.driver = &driver,
+        .min_size = -1}, &one, &error), FALKOR_OK);
+    assert_int_equal(falkor_pool_open(one, &error), FALKOR_OK);
+    assert_int_equal(error.status + error.sys_errno, 0);
+    falkor_conn *held;
+    assert_int_equal(falkor_acquire(one, &held, &error), FALKOR_OK);
+    assert_int_equal(falkor_acquire(one, &conn, &error), FALKOR_OK);
+    assert_int_equal(error.status + error.sys_errno, 0);
+    assert_string_equal(error.message, "");
+    falkor_release(conn);
+    falkor_release(held);
+    falkor_pool_free(one);
+}
+
 static void test_events_deadlines(void **state) {
     (void)state;
     int64_t before = falkor_now_ns(), deadline = falkor__deadline(1000);
@@ -647,6 +696,8 @@ TEST_MAIN(
     cmocka_unit_test(test_events_quote),
     cmocka_unit_test(test_events_quote_cuts_whole_characters),
     cmocka_unit_test(test_events_status_names_and_texts),
+    cmocka_unit_test(test_events_fail_more_is_whole),
+    cmocka_unit_test(test_events_success_is_all_zero),
     cmocka_unit_test(test_events_deadlines),
     cmocka_unit_test(test_events_stats_tell_each_state),
     cmocka_unit_test(test_events_tell_no_secret),

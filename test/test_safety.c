@@ -108,6 +108,26 @@ static void test_safety_schema_existing_is_harmless(void **state) {
     falkor_pool_free(pool);
 }
 
+/* That one attribute is indexed says nothing of another. */
+static void test_safety_schema_of_two_attributes(void **state) {
+    (void)state;
+    const char *schema[] = {"CREATE INDEX FOR (n:L) ON (n.a)", NULL};
+    falkor_options options = serving_options(server.port);
+    options.schema = schema;
+    options.graph = "schema_two";
+    falkor_pool *pool = serving_pool(&options);
+    falkor_error error;
+    falkor_pool_free(pool);
+    schema[0] = "create index for (n:L) on (n.a, n.b)";
+    assert_int_equal(falkor_pool_create(&options, &pool, &error), FALKOR_OK);
+    assert_int_equal(falkor_pool_open(pool, &error), FALKOR_ERR_QUERY);
+    test_assert_has(error.message, "schema[0]");
+    falkor_pool_free(pool);
+    pool = pool_of(1);
+    serving_drop(pool, falkor_select_graph(pool, "schema_two"), "schema_two");
+    falkor_pool_free(pool);
+}
+
 /* The words of a failure may quote the statement: that is no excuse. */
 static void test_safety_schema_errors_count(void **state) {
     (void)state;
@@ -178,6 +198,52 @@ static void test_safety_query_inside_multi_is_refused(void **state) {
     falkor_pool_free(pool);
 }
 
+/* An aborted transaction is over; a refused MULTI has not begun one. */
+static void test_safety_aborted_exec_is_over(void **state) {
+    (void)state;
+    falkor_pool *pool = pool_of(1);
+    falkor_graph *graph = falkor_select_graph(pool, "aborted");
+    falkor_conn *conn;
+    falkor_error error;
+    assert_int_equal(falkor_acquire(pool, &conn, &error), FALKOR_OK);
+    falkor_call_options held = {.conn = conn};
+    static const char *const words[] = {"MULTI now", "MULTI", "NOSUCH", "EXEC",
+                                        "EXEC", "DISCARD"};
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(say(pool, conn, words[i], NULL, &error) == FALKOR_OK,
+                         i == 1);
+    falkor_query_with(graph, &held, "CREATE ()", NULL, NULL, &error);
+    serving_ok(&error);
+    falkor_release(conn);
+    falkor_stats now;
+    falkor_pool_stats(pool, &now);
+    assert_int_equal(now.connections_recycled, 0);
+    serving_drop(pool, graph, "aborted");
+    falkor_pool_free(pool);
+}
+
+/* Messages that come unasked are nobody's reply. */
+static void test_safety_pushed_messages_are_no_reply(void **state) {
+    (void)state;
+    static const char *const pushing[] = {"MONITOR", "SUBSCRIBE news"};
+    for (int i = 0; i < 2; i++) {
+        falkor_pool *pool = pool_of(1);
+        falkor_conn *conn;
+        falkor_error error;
+        falkor_result *result;
+        assert_int_equal(falkor_acquire(pool, &conn, &error), FALKOR_OK);
+        assert_int_equal(say(pool, conn, pushing[i], NULL, &error), 0);
+        free(serving_ask(server.port, "PUBLISH news today"));
+        assert_int_equal(say(pool, conn, "GET nothing", NULL, &error),
+                         FALKOR_ERR_ARGUMENT);
+        falkor_release(conn);
+        assert_int_equal(say(pool, NULL, "GET nothing", &result, &error), 0);
+        assert_int_equal(falkor_result_value(result, 0, 0)->type, FALKOR_NULL);
+        falkor_result_free(result);
+        falkor_pool_free(pool);
+    }
+}
+
 /* ---- secrets ---------------------------------------------------------- */
 
 /* A server that does not know AUTH repeats its words, password and all. */
@@ -235,6 +301,27 @@ static void test_safety_bytes_behind_rows(void **state) {
     serving_drop(pool, graph, "behind");
     falkor_pool_free(pool);
     proxy_stop(&between);
+}
+
+/* Names that were made since the last time are known when rows come. */
+static void test_safety_rows_have_the_newest_names(void **state) {
+    (void)state;
+    falkor_pool *pool = pool_of(1);
+    falkor_graph *graph = falkor_select_graph(pool, "newest");
+    falkor_error error;
+    for (int round = 0; round < 5; round++) {
+        char query[64];
+        int rows = 0;
+        snprintf(query, sizeof query, "CREATE (:L%d {k%d: 1})", round, round);
+        serving_run(graph, query);
+        falkor_query_each(graph, &(falkor_call_options){.read_only = true},
+            "MATCH (n) RETURN n", NULL, count_row, &rows, NULL, &error);
+        serving_ok(&error);
+        assert_int_equal(rows, round + 1);
+        assert_int_equal(error.attempts, 1);
+    }
+    serving_drop(pool, graph, "newest");
+    falkor_pool_free(pool);
 }
 
 /* The row where on_row stopped is not in the result. */
@@ -418,11 +505,15 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_safety_script_is_not_repeated),
         cmocka_unit_test(test_safety_schema_is_not_repeated),
         cmocka_unit_test(test_safety_schema_existing_is_harmless),
+        cmocka_unit_test(test_safety_schema_of_two_attributes),
         cmocka_unit_test(test_safety_schema_errors_count),
         cmocka_unit_test(test_safety_failed_discard_is_not_lent),
         cmocka_unit_test(test_safety_query_inside_multi_is_refused),
+        cmocka_unit_test(test_safety_aborted_exec_is_over),
+        cmocka_unit_test(test_safety_pushed_messages_are_no_reply),
         cmocka_unit_test(test_safety_password_in_a_refusal),
         cmocka_unit_test(test_safety_bytes_behind_rows),
+        cmocka_unit_test(test_safety_rows_have_the_newest_names),
         cmocka_unit_test(test_safety_stopped_stream_has_no_rows),
         cmocka_unit_test(test_safety_message_is_utf8),
         cmocka_unit_test(test_safety_slow_rows_meet_the_deadline),
