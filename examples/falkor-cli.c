@@ -44,8 +44,8 @@ static const char help[] =
 "What is not said here is taken from the environment: FALKORDB_URL and the\n"
 "others of examples/env.example.\n"
 "\n"
-"Ctrl-C while a query runs ends falkor-cli, not the query: a server that is not\n"
-"--embedded goes on with it, until it is done or the server's own timeout.\n"
+"Ctrl-C while a query runs ends falkor-cli, not the query: a server that is\n"
+"not --embedded goes on until it is done, or until the server's own timeout.\n"
 "\n"
 "Exit status: 0; 1 a query failed, or no connection; 2 wrong usage.\n";
 

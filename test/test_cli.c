@@ -257,6 +257,10 @@ static void test_cli_parameters_refused(void **state) {
         {"a=9223372036854775808", "64 bits"},
         {"a=[-9223372036854775809]", "64 bits"},
         {"a=\"x\\u0000y\"", "\\u0000"},
+        {"\"q\"=1", "-P \"q\"=1: a name has the form [A-Za-z_]"},
+        {"na me=1", "-P na me=1: a name has the form"},
+        {"$x=1", "-P $x=1: a name has the form"}, {"1x=1", "the form"},
+        {"x-y=1", "the form"}, {"\xc3\xa9=1", "the form"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         RUN("-P", rows[i].text, "RETURN 1");
@@ -264,6 +268,8 @@ static void test_cli_parameters_refused(void **state) {
         expect_said(rows[i].why);
         assert_string_equal(last.out, "");
     }
+    RUN("-P", "_Az09=1", "RETURN $_Az09");
+    expect_rows("[[1]]");
     RUN("-P", "a=1e999", "RETURN $a");
     expect_status(1);
     assert_string_equal(last.out, "");
@@ -309,7 +315,50 @@ static void test_cli_commands_in_input(void **state) {
     expect_status(0);
     assert_string_equal(last.out,
                         "x\r\n\"[1,9007199254740993]\"\r\ntest-cli-2\n");
-    expect_said(":nothing  is no command");
+    expect_said(":nothing is no command");
+}
+
+/* A command with a wrong value changes nothing, and says which are right. */
+static void test_cli_commands_with_wrong_values(void **state) {
+    (void)state;
+    RUN_INPUT(":format\n:format xml\n:ro\n:ro maybe\n:param \"x\" 2\n"
+              "CREATE (:X) RETURN 1 AS a", "--csv");
+    expect_status(0);
+    assert_string_equal(last.out, "a\r\n1\r\n");
+    expect_said(":format takes json, csv or table\n");
+    expect_said(":format takes json, csv or table, not xml\n");
+    expect_said(":ro takes on or off\n");
+    expect_said(":ro takes on or off, not maybe\n");
+    expect_said("\"x\": a name has the form [A-Za-z_][A-Za-z0-9_]*");
+    assert_null(strstr(last.err, "no command"));
+}
+
+/* The server's URL with another path. */
+static const char *url_with(const char *path) {
+    static char url[1000];
+    const char *server = getenv("FALKORDB_URL");
+    assert_non_null(server);            /* test/server.sh sets it */
+    const char *host = strstr(server, "://");
+    assert_non_null(host);
+    snprintf(url, sizeof url, "%.*s/%s",
+             (int)(host + 3 - server + (long)strcspn(host + 3, "/?")), server,
+             path);
+    return url;
+}
+
+static void test_cli_graph_of_the_url(void **state) {
+    (void)state;
+    run_with(":graph\n:graph b\n:graph\n", (const char *const[]){"-u",
+             url_with("in%20ter"), NULL});
+    expect_status(0);
+    assert_string_equal(last.out, "in ter\nb\n");
+    run_with(":graph\n", (const char *const[]){"-u", url_with("inter"), "-g",
+             "other", NULL});
+    expect_status(0);
+    assert_string_equal(last.out, "other\n");
+    run_with(":graph\n", (const char *const[]){"-u", url_with(""), NULL});
+    expect_status(0);
+    assert_string_equal(last.out, "default\n");
 }
 
 static void test_cli_several_statements_in_the_argument(void **state) {
@@ -386,6 +435,8 @@ static void test_cli_help_and_version(void **state) {
         assert_true(length < 80);
         line += length + (line[length] == '\n');
     }
+    assert_non_null(strstr(last.out, "FALKOR_SERVER_SCRIPT"));
+    assert_non_null(strstr(last.out, "Ctrl-C while a query runs"));
     run_with("", (const char *const[]){"--version", NULL});
     expect_status(0);
     assert_int_equal(strncmp(last.out, "falkor-cli ", 11), 0);
@@ -393,9 +444,10 @@ static void test_cli_help_and_version(void **state) {
 
 static void test_cli_output_errors(void **state) {
     (void)state;
+    FILE *gone = tmpfile();
     FILE *in = tmpfile(), *err = tmpfile();
     int full = open("/dev/full", O_WRONLY), ends[2];
-    assert_true(in && err && full >= 0);
+    assert_true(in && err && gone && full >= 0);
     static const char *const formats[] = {"--json", "--csv", "--table"};
     for (size_t i = 0; i < 3; i++) {
         const char *const arguments[] = {formats[i], "RETURN 1", NULL};
@@ -404,13 +456,37 @@ static void test_cli_output_errors(void **state) {
         assert_int_equal(pipe(ends), 0);
         close(ends[0]);
         assert_int_equal(wait_for(start(arguments, fileno(in), ends[1],
-                                        fileno(err))), 1);
+                                        fileno(gone))), 1);
         close(ends[1]);
     }
+    slurp(gone, last.err, sizeof last.err);
+    assert_string_equal(last.err, "");  /* "| head" is no news */
     close(full);
     fclose(in);
     slurp(err, last.err, sizeof last.err);
     expect_said("standard output: ");
+}
+
+/* A reader that leaves in the middle of a long output. */
+static void test_cli_reader_that_leaves(void **state) {
+    (void)state;
+    static const char *const formats[] = {"--json", "--csv", "--table"};
+    for (size_t i = 0; i < 3; i++) {
+        FILE *in = tmpfile(), *err = tmpfile();
+        int ends[2];
+        char some[100];
+        assert_true(in && err && pipe2(ends, O_CLOEXEC) == 0);
+        pid_t child = start((const char *const[]){formats[i], "-g", GRAPH,
+            "UNWIND range(1, 100000) AS x RETURN x", NULL}, fileno(in),
+            ends[1], fileno(err));
+        close(ends[1]);
+        assert_true(read(ends[0], some, sizeof some) > 0);
+        close(ends[0]);
+        assert_int_equal(wait_for(child), 1);
+        fclose(in);
+        slurp(err, last.err, sizeof last.err);
+        assert_string_equal(last.err, "");
+    }
 }
 
 /* ---- at a terminal ---------------------------------------------------- */
@@ -422,15 +498,24 @@ typedef struct terminal {
     size_t length, checked;             /* expected text stood before checked */
 } terminal;
 
+/* The side of the terminal that the program has. */
+static int terminal_open(terminal *self) {
+    self->fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    const char *name = self->fd >= 0 && grantpt(self->fd) == 0
+        && unlockpt(self->fd) == 0 ? ptsname(self->fd) : NULL;
+    int slave = name ? open(name, O_RDWR | O_NOCTTY | O_CLOEXEC) : -1;
+    if (slave < 0)
+        fail_msg("no pseudo-terminals here (is /dev/pts mounted?): %s",
+                 strerror(errno));
+    return slave;
+}
+
 static void terminal_start(terminal *self, unsigned short columns,
                            const char *const *arguments) {
     memset(self, 0, sizeof *self);
-    self->fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    assert_true(self->fd >= 0 && grantpt(self->fd) == 0
-                && unlockpt(self->fd) == 0);
+    int slave = terminal_open(self);
     struct winsize size = {.ws_row = 24, .ws_col = columns};
     ioctl(self->fd, TIOCSWINSZ, &size);
-    const char *name = ptsname(self->fd);
     const char *argv[20] = {program()};
     for (size_t i = 0; arguments[i]; i++)
         argv[i + 1] = arguments[i];
@@ -438,7 +523,6 @@ static void terminal_start(terminal *self, unsigned short columns,
     assert_true(self->child >= 0);
     if (self->child == 0) {
         setsid();
-        int slave = open(name, O_RDWR);
         for (int i = 0; i < 3; i++)
             dup2(slave, i);
         ioctl(slave, TIOCSCTTY, 0);
@@ -447,6 +531,7 @@ static void terminal_start(terminal *self, unsigned short columns,
         execv(argv[0], (char **)(size_t)argv);
         _exit(99);
     }
+    close(slave);
 }
 
 /* Reads until text was seen behind what was expected before. */
@@ -543,6 +628,97 @@ static void test_cli_prompt(void **state) {
     terminal_type(&self, "\x10\x10\x10\r");     /* up to RETURN $y + 1 AS z; */
     terminal_expect(&self, "Missing parameters");
     terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "\x04");
+    assert_int_equal(terminal_end(&self), 0);
+    unsetenv("XDG_STATE_HOME");
+    remove_folder(folder);
+}
+
+/* Ctrl-C on an empty line leaves the statement, and the session goes on. */
+static void test_cli_prompt_interrupted_on_an_empty_line(void **state) {
+    (void)state;
+    char *folder = new_folder();
+    terminal self;
+    setenv("XDG_STATE_HOME", folder, 1);
+    terminal_start(&self, 80, (const char *const[]){"-g", GRAPH, "--csv",
+                   NULL});
+    terminal_expect(&self, GRAPH "> ");
+    for (int i = 0; i < 3; i++) {
+        terminal_type(&self, "\x03");
+        terminal_expect(&self, "^C\r\n");
+        terminal_expect(&self, GRAPH "> ");
+    }
+    terminal_type(&self, "RETURN 1 +\r");
+    terminal_expect(&self, GRAPH "... ");
+    terminal_type(&self, "\x03");
+    terminal_expect(&self, "^C\r\n");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "RETURN 'left\r");
+    terminal_expect(&self, GRAPH "... ");
+    terminal_type(&self, "\x03");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "RETURN 6 * 7 AS x;\r");
+    terminal_expect(&self, "x\r");
+    terminal_expect(&self, "42\r");
+    terminal_expect(&self, GRAPH "> ");
+    terminal_type(&self, "\x04");
+    assert_int_equal(terminal_end(&self), 0);
+    unsetenv("XDG_STATE_HOME");
+    remove_folder(folder);
+}
+
+static void test_cli_prompt_takes_words_without_a_colon(void **state) {
+    (void)state;
+    char *folder = new_folder();
+    static const char *const leave[] = {"quit\r", " exit \r", "exit;\r"};
+    setenv("XDG_STATE_HOME", folder, 1);
+    for (size_t i = 0; i < 3; i++) {
+        terminal self;
+        terminal_start(&self, 80, (const char *const[]){"-g", GRAPH, NULL});
+        terminal_expect(&self, GRAPH "> ");
+        terminal_type(&self, "help\r");
+        terminal_expect(&self, ":graph [NAME]");
+        terminal_expect(&self, "While a query runs");
+        terminal_expect(&self, GRAPH "> ");
+        terminal_type(&self, "RETURN 1 AS\r");
+        terminal_expect(&self, GRAPH "... ");
+        terminal_type(&self, "quit\r");        /* a column's name here */
+        terminal_expect(&self, GRAPH "... ");
+        terminal_type(&self, ";\r");
+        terminal_expect(&self, "| quit |");
+        terminal_expect(&self, GRAPH "> ");
+        terminal_type(&self, "quit now\r");
+        terminal_expect(&self, GRAPH "... ");
+        terminal_type(&self, "\x03");
+        terminal_expect(&self, GRAPH "> ");
+        terminal_type(&self, leave[i]);
+        assert_int_equal(terminal_end(&self), 0);
+    }
+    unsetenv("XDG_STATE_HOME");
+    remove_folder(folder);
+}
+
+/* libedit does not survive a prompt that is no text. */
+static void test_cli_prompt_shows_the_graph(void **state) {
+    (void)state;
+    char *folder = new_folder(), longest[200] = "x";
+    static const char *const rows[][2] = {
+        {"inter", "inter> "}, {"Zo%c3%ab", "Zo\xc3\xab> "},
+        {"a%ffb%0ac", "a?b?c> "}, {"a%c3", "a?> "}};
+    terminal self;
+    setenv("XDG_STATE_HOME", folder, 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        terminal_start(&self, 80, (const char *const[]){"-u",
+                       url_with(rows[i][0]), NULL});
+        terminal_expect(&self, rows[i][1]);
+        terminal_type(&self, "\x04");
+        assert_int_equal(terminal_end(&self), 0);
+    }
+    for (int i = 0; i < 60; i++)
+        strcat(longest, "\xc3\xab");
+    terminal_start(&self, 200, (const char *const[]){"-g", longest, NULL});
+    terminal_expect(&self, "x\xc3\xab");
+    terminal_expect(&self, "\xc3\xab> ");
     terminal_type(&self, "\x04");
     assert_int_equal(terminal_end(&self), 0);
     unsetenv("XDG_STATE_HOME");
@@ -699,6 +875,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cli_input_of_nothing),
         cmocka_unit_test(test_cli_input_stops_at_the_first_failure),
         cmocka_unit_test(test_cli_commands_in_input),
+        cmocka_unit_test(test_cli_commands_with_wrong_values),
+        cmocka_unit_test(test_cli_graph_of_the_url),
         cmocka_unit_test(test_cli_several_statements_in_the_argument),
         cmocka_unit_test(test_cli_query_that_fails),
         cmocka_unit_test(test_cli_wrong_usage),
@@ -706,7 +884,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cli_environment),
         cmocka_unit_test(test_cli_help_and_version),
         cmocka_unit_test(test_cli_output_errors),
+        cmocka_unit_test(test_cli_reader_that_leaves),
         cmocka_unit_test(test_cli_prompt),
+        cmocka_unit_test(test_cli_prompt_interrupted_on_an_empty_line),
+        cmocka_unit_test(test_cli_prompt_takes_words_without_a_colon),
+        cmocka_unit_test(test_cli_prompt_shows_the_graph),
         cmocka_unit_test(test_cli_asks_for_the_password),
         cmocka_unit_test(test_cli_table_fits_the_terminal),
         cmocka_unit_test(test_cli_interrupt_ends_a_query),
