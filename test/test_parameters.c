@@ -674,6 +674,22 @@ static void attack(falkor_graph *graph, const char *text, size_t length,
     falkor_result_free(result);
 }
 
+/* How many keys there are, but for the server's own telemetry, which it adds
+   when it likes. */
+static int keys_there(void) {
+    const char *argv[] = {"KEYS", "*"};
+    falkor_result *result;
+    falkor_error error;
+    int count = 0;
+    falkor_command(pool, NULL, 2, argv, NULL, &result, &error);
+    serving_ok(&error);
+    const falkor_value *keys = cell(result, 0);
+    for (uint32_t i = 0; i < keys->length; i++)
+        count += strncmp(keys->as.items[i].as.string, "telemetry{", 10) != 0;
+    falkor_result_free(result);
+    return count;
+}
+
 static void test_parameters_never_change_the_query(void **state) {
     static heap h;
     (void)state;
@@ -681,7 +697,7 @@ static void test_parameters_never_change_the_query(void **state) {
                .random = test_seed()};
     falkor_graph *graph = falkor_select_graph(pool, "canary");
     serving_run(graph, "CREATE (:Canary {song: 'tweet'})");
-    char *keys = serving_ask(server.port, "DBSIZE");
+    int keys = keys_there();
     for (int i = 0; i < (SERVING_SANITIZED ? 800 : 4000); i++) {
         size_t length, name_length;
         h.at = 0;
@@ -705,11 +721,8 @@ static void test_parameters_never_change_the_query(void **state) {
     }
     assert_int_equal(serving_integer(graph, "MATCH (n) RETURN count(n)",
                                      NULL), 1);
-    char *now = serving_ask(server.port, "DBSIZE");
-    assert_string_equal(now, keys);
+    assert_int_equal(keys_there(), keys);
     assert_int_equal(serving_calls(server.port, "flushall"), 0);
-    free(now);
-    free(keys);
     free(h.bytes);
     serving_drop(pool, graph, "canary");
 }
