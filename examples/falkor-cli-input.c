@@ -139,7 +139,7 @@ static const char help[] =
     "  :ro on|off                  refuse whatever would write\n"
     "  :help, :quit                this text; leave (also Ctrl-D)\n"
     "Ctrl-C leaves the statement that you are typing. While a query runs, it\n"
-    "ends falkor-cli; a server that is not --embedded goes on with the query.\n";
+    "ends falkor-cli; a server that is not --embedded goes on with it.\n";
 
 /* Cuts a word off the text and returns it, "" at the end. */
 static char *next_word(char **text) {
