@@ -105,6 +105,7 @@ typedef struct falkor__reply {
 
     const char *error_text;
     size_t error_length;
+    int64_t version;            /* the graph's own, of a mismatch; else -1 */
 
     size_t counts[FALKOR__NAME_KINDS];          /* the newest schema's */
     const char *const *names[FALKOR__NAME_KINDS];

@@ -327,12 +327,16 @@ bool falkor__reply_row_ready(const falkor_result *reply);
 falkor_status falkor__reply_next(falkor_result *reply, falkor_error *error);
 
 /* Bytes that arrived behind the end of the reply: the begin of the next one
-   of a pipeline. They lie in the reply's memory. */
+   of a pipeline. They lie in the reply's memory, until they are dropped. */
 const char *falkor__reply_surplus(const falkor_result *reply, size_t *length);
+void falkor__reply_drop_surplus(falkor_result *reply);
 
-/* The server's error reply, ending with NUL (its length too); NULL: none. An
-   error as the first element of a query's reply counts (version mismatch). */
+/* The server's error reply, ending with NUL (its length too); NULL: none. */
 const char *falkor__reply_error(const falkor_result *reply, size_t *length);
+
+/* Whether the error reply says that VERSION did not name the graph's schema,
+   and which version does. */
+bool falkor__reply_mismatch(const falkor_result *reply, uint32_t *version);
 
 /* How many names the schema did not hold; resolve looks them up in a newer
    schema, which the result retains too, and returns how many are still

@@ -105,18 +105,37 @@ static bool falkor__start_plain(falkor__reply *r) {
     return true;
 }
 
+/* [error, ...]: of two parts the second is the version of the graph's schema,
+   which is not the one that VERSION named. */
+static bool falkor__error_part(falkor__reply *r, char *p, uint32_t parts) {
+    char *bytes;
+    uint32_t length;
+    if (!(p = falkor__line(r, p + 1, &bytes, &length)))
+        return false;
+    if (parts == 2 && p == r->end)
+        return falkor__stuck(r, p, "");
+    if (parts == 2 && *p == ':') {
+        if (!(p = falkor__integer(r, p, &r->version)))
+            return false;
+        parts = 1;
+    }
+    if (!(r->error_text = falkor__keep_text(r, bytes, length)))
+        return false;
+    r->error_length = length;
+    r->skip = parts - 1;
+    r->stage = FALKOR__END;
+    falkor__commit(r, p);
+    return true;
+}
+
 /* [header, rows, statistics], [statistics], or [error, ...] */
 static bool falkor__start_query(falkor__reply *r) {
     uint32_t parts;
     char *p = falkor__array(r, r->at, &parts, "the array of a query's reply");
     if (!p)
         return false;
-    if (p < r->end && *p == '-' && parts > 0) {
-        if (!falkor__error_reply(r, p))
-            return false;
-        r->skip = parts - 1;
-        return true;
-    }
+    if (p < r->end && *p == '-' && parts > 0)
+        return falkor__error_part(r, p, parts);
     if (parts > 0 && p == r->end)
         return falkor__stuck(r, p, "");
     if (parts != 1 && parts != 3)
@@ -417,6 +436,7 @@ falkor_result *falkor__reply_new(falkor__reply_kind kind,
                                                     : FALKOR__MOST_ARENA;
     r->frames = r->first_frames;
     r->frame_capacity = FALKOR__FRAMES;
+    r->version = -1;
     r->schema = falkor__schema_retain(schema);
     falkor__use_schema(r, schema);
     return &r->result;
@@ -572,11 +592,24 @@ const char *falkor__reply_surplus(const falkor_result *reply, size_t *length) {
     return r->at;
 }
 
+void falkor__reply_drop_surplus(falkor_result *reply) {
+    falkor__reply *r = falkor__reply_of(reply);
+    r->end = r->at;
+    if (!r->pinned)
+        falkor__finish(r);
+}
+
 const char *falkor__reply_error(const falkor_result *reply, size_t *length) {
     const falkor__reply *r = falkor__reply_of(reply);
     if (length)
         *length = r->error_length;
     return r->error_text;
+}
+
+bool falkor__reply_mismatch(const falkor_result *reply, uint32_t *version) {
+    const falkor__reply *r = falkor__reply_of(reply);
+    *version = (uint32_t)r->version;
+    return r->version >= 0;
 }
 
 size_t falkor__reply_unresolved(const falkor_result *reply) {

@@ -603,6 +603,40 @@ static void test_reply_error(void **state) {
     text_free(&want);
 }
 
+static void test_reply_mismatch(void **state) {
+    (void)state;
+    static const struct { const char *reply; bool is; uint32_t version; }
+    replies[] = {
+        {"*2\r\n-version mismatch\r\n:1540963884\r\n", true, 1540963884},
+        {"*2\r\n-version mismatch\r\n:0\r\n", true, 0},
+        {"*2\r\n-version mismatch\r\n:4294967295\r\n", true, UINT32_MAX},
+        {"*2\r\n-version mismatch\r\n$1\r\n7\r\n", false, 0},
+        {"*1\r\n-version mismatch\r\n", false, 0},
+        {"-version mismatch\r\n", false, 0}};
+    for (size_t i = 0; i < sizeof replies / sizeof *replies; i++) {
+        size_t length = strlen(replies[i].reply);
+        for (size_t step = 1; step <= length; step++) {
+            falkor_result *result = falkor__reply_new(FALKOR__REPLY_QUERY,
+                NULL, &falkor__default_limits);
+            uint32_t version;
+            for (size_t at = 0; at < length; at += step) {
+                size_t size, left = length - at < step ? length - at : step;
+                char *room = falkor__reply_room(result, &size);
+                memcpy(room, replies[i].reply + at, left);
+                assert_int_equal(falkor__reply_feed(result, left, NULL), 0);
+            }
+            assert_true(falkor__reply_done(result));
+            assert_string_equal(falkor__reply_error(result, NULL),
+                                "version mismatch");
+            assert_int_equal(falkor__reply_mismatch(result, &version),
+                             replies[i].is);
+            if (replies[i].is)
+                assert_int_equal(version, replies[i].version);
+            falkor_result_free(result);
+        }
+    }
+}
+
 static void test_reply_plain(void **state) {
     (void)state;
     static const struct { const char *reply, *want; } plain[] = {
@@ -1528,6 +1562,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_reply_many_rows),
         cmocka_unit_test(test_reply_accessors_take_null),
         cmocka_unit_test(test_reply_error),
+        cmocka_unit_test(test_reply_mismatch),
         cmocka_unit_test(test_reply_plain),
         cmocka_unit_test(test_reply_surplus),
         cmocka_unit_test(test_reply_surplus_of_large),
