@@ -14,6 +14,15 @@ struct falkor_graph {
     char name[];
 };
 
+/* What the pool keeps for client.c. epoch changes when one of our own commands
+   may have put other graphs in the place of those we know. */
+typedef struct falkor__client {
+    falkor__mutex mutex;                /* guards the list of graphs */
+    falkor_graph *first;
+    atomic_uint epoch;
+} falkor__client;
+falkor__client *falkor__client_of(falkor_pool *pool);
+
 typedef struct falkor__trait falkor__trait;
 typedef struct falkor__call falkor__call;
 struct falkor__call {
@@ -24,15 +33,21 @@ struct falkor__call {
     struct iovec pieces[FALKOR__PIECES];    /* the request */
     size_t piece_count;
     falkor__buffer head, params;        /* own the pieces' text */
+    char version[24];                   /* and this the last one's, of a query */
     const falkor__trait *trait;         /* of a command */
     int64_t deadline_ns;
     falkor_status (*attempt)(falkor__call *call, falkor_error *error);
-    falkor_row_fn on_row;
-    void *ctx;
-    size_t rows_seen;
     size_t schema_done;                 /* statements, of opening */
+
+    /* Of the last attempt. conn is kept between attempt and give_back only for
+       a reply that is not read to its end: row by row. */
+    int attempts;
+    falkor_conn *conn;
+    int64_t use_until_ns;               /* its use of the connection */
+    falkor__schema *schema;             /* the names that the query went with */
     falkor_result *reply;
-    falkor__phase phase;                /* of the last attempt */
+    falkor__phase phase;
+    bool again;                         /* at once, with newer names */
 };
 
 /* Sets a call's outputs to nothing and refuses what cannot even begin: object
@@ -61,4 +76,20 @@ falkor_status falkor__write_command(falkor__call *call, size_t argc,
    that makes attempts (call->attempt) until one succeeds, or none may follow. */
 falkor_status falkor__attempt(falkor__call *call, falkor_error *error);
 falkor_status falkor__call_run(falkor__call *call, falkor_error *error);
+
+/* The parts of an attempt, for those who send and read in their own way. */
+falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error);
+falkor_status falkor__use_deadline(falkor__call *call, falkor_error *error);
+falkor__question falkor__question_of(const falkor__call *call,
+                                     const falkor_graph *graph,
+                                     const falkor__link *link);
+falkor_status falkor__check_session(bool query, const falkor__link *link,
+                                    falkor_error *error);
+void falkor__name_timeout(const falkor__call *call, falkor_error *error);
+void falkor__give_back(falkor__call *call);
+
+/* The last of every call: counts it, hands the reply to the caller who wants
+   it (result not NULL), and frees the rest. */
+falkor_status falkor__call_finish(falkor__call *call, falkor_status status,
+                                  falkor_result **result);
 #endif

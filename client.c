@@ -8,13 +8,7 @@
 
 /* ---- graphs ----------------------------------------------------------- */
 
-/* What the pool keeps for this file. */
-typedef struct falkor__client {
-    falkor__mutex mutex;                /* guards the list of graphs */
-    falkor_graph *first;
-} falkor__client;
-
-static falkor__client *falkor__client_of(falkor_pool *pool) {
+falkor__client *falkor__client_of(falkor_pool *pool) {
     return *falkor__pool_client(pool);
 }
 
@@ -101,6 +95,7 @@ falkor_status falkor_pool_create(const falkor_options *options,
         free(client);
         return status;
     }
+    atomic_init(&client->epoch, 0);
     *falkor__pool_client(*pool) = client;
     return FALKOR_OK;
 }
@@ -114,10 +109,15 @@ static falkor_status falkor__run_on(falkor__call *call, falkor_conn *conn,
     return falkor__attempt(call, error);
 }
 
-/* The server's error reply to a call, whole; NULL: there is none. */
-static const char *falkor__refusal_of(const falkor__call *call) {
+/* The server's error reply to a call, NULL: there is none. Without a reply it
+   is the refusal to tell the names. */
+static const char *falkor__refusal_of(const falkor__call *call,
+                                      const falkor_error *error) {
     size_t length;
-    return call->reply ? falkor__reply_error(call->reply, &length) : NULL;
+    if (call->phase != FALKOR__PHASE_REPLIED)
+        return NULL;
+    return call->reply ? falkor__reply_error(call->reply, &length)
+                       : error->message;
 }
 
 /* Whether CREATE INDEX ... ON (a, b) names several attributes: the server
@@ -132,19 +132,24 @@ static bool falkor__indexes_many(const char *statement) {
 
 /* Asks a query that only reads, so that opening has sent nothing yet as far as
    repeating it goes. */
-static falkor_status falkor__prove(const falkor__call *opening,
-                                   falkor_conn *conn, falkor_graph *graph,
-                                   falkor_error *error) {
-    falkor__call call;
+static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
+                                   const char *graph, falkor_error *error) {
     bool named = falkor__pool_config(opening->pool)->graph != NULL;
-    falkor_status status = falkor__query_begin(&call, graph,
-        &(falkor_call_options){.read_only = true}, "RETURN 1", NULL, error);
-    if (!status)
-        status = falkor__run_on(&call, conn, opening, error);
-    const char *refused = falkor__refusal_of(&call);
-    if (refused && falkor__proves_graphs(refused, named))
-        status = FALKOR_OK;
-    falkor__call_end(&call);
+    size_t length;
+    falkor_result *reply;
+    falkor_status status = falkor__use_deadline(opening, error);
+    if (status)
+        return status;
+    status = falkor__link_ask(falkor__conn_link(opening->pool, conn),
+        FALKOR__REPLY_QUERY, 4, (const char *[]){"GRAPH.RO_QUERY", graph,
+        "RETURN 1", "--compact"}, opening->use_until_ns, &reply, error);
+    if (status == FALKOR_ERR_TIMEOUT)
+        falkor__name_timeout(opening, error);
+    const char *refused = status ? NULL : falkor__reply_error(reply, &length);
+    if (refused && !falkor__proves_graphs(refused, named))
+        status = falkor__fail(error, falkor__classify(refused, length), 0,
+                              "%s", refused);
+    falkor_result_free(reply);
     return status;
 }
 
@@ -195,7 +200,7 @@ static falkor_status falkor__run_schema(falkor__call *opening,
     if (!status)
         status = falkor__run_on(&call, conn, opening, error);
     opening->phase = call.phase;
-    const char *refused = falkor__refusal_of(&call);
+    const char *refused = falkor__refusal_of(&call, error);
     if (refused && falkor__exists_already(refused) &&
         !falkor__indexes_many(statement))
         status = FALKOR_OK;
@@ -217,7 +222,7 @@ static falkor_status falkor__open_on(falkor__call *opening, falkor_conn *conn,
     if (!graph)
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                             "out of memory for a graph");
-    falkor_status status = falkor__prove(opening, conn, graph, error);
+    falkor_status status = falkor__prove(opening, conn, graph->name, error);
     while (!status && config->schema && config->schema[opening->schema_done]) {
         status = falkor__run_schema(opening, conn, graph,
             config->schema[opening->schema_done], error);

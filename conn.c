@@ -25,12 +25,20 @@
 #define FALKOR__TICK_MS 100
 #define FALKOR__KEEPALIVE_SECONDS 30
 
+#define FALKOR__INBOX ((size_t)16 << 10)
+
 struct falkor__link {
     const falkor__config *config;
     redisContext *context;
     int fd;
-    bool awaiting;              /* a reply is due, or half read */
+    int64_t since_ns;           /* connected since then */
+    size_t awaiting;            /* replies that are due, or half read */
     unsigned dirty;             /* how the session was changed */
+
+    /* Bytes received while several replies are due, or while a request is
+       being sent: the replies to come are read from here first. */
+    char *inbox;
+    size_t inbox_at, inbox_end, inbox_size;
 };
 
 /* ---- socket ----------------------------------------------------------- */
@@ -40,21 +48,25 @@ static falkor_status falkor__link_broken(falkor_error *error, int sys_errno) {
         "connection lost: %s", strerror(sys_errno));
 }
 
+/* poll for one socket, whatever signals come: 1 ready, 0 when the deadline has
+   passed, or -1. */
+static int falkor__poll(struct pollfd *one, int64_t deadline_ns) {
+    for (;;) {
+        int left_ms = falkor__poll_ms(deadline_ns);
+        int ready = poll(one, 1, left_ms);
+        if (ready > 0 || (ready < 0 && errno != EINTR) ||
+            (ready == 0 && left_ms == 0))
+            return ready;
+    }
+}
+
 /* Waits until fd is ready for events. FALSE with errno ETIMEDOUT or poll's. */
 static bool falkor__link_wait(int fd, short events, int64_t deadline_ns) {
-    for (;;) {
-        struct pollfd one = {.fd = fd, .events = events};
-        int left_ms = falkor__poll_ms(deadline_ns);
-        int ready = poll(&one, 1, left_ms);
-        if (ready > 0)
-            return true;
-        if (ready < 0 && errno != EINTR)
-            return false;
-        if (left_ms == 0) {
-            errno = ETIMEDOUT;
-            return false;
-        }
-    }
+    struct pollfd one = {.fd = fd, .events = events};
+    int ready = falkor__poll(&one, deadline_ns);
+    if (ready == 0)
+        errno = ETIMEDOUT;
+    return ready > 0;
 }
 
 /* Our deadline, not the system's own ETIMEDOUT (which keepalive may give). */
@@ -75,22 +87,17 @@ static ssize_t falkor__receive(int fd, char *room, size_t size,
     return received;
 }
 
-/* sendmsg as much as goes at once: FALKOR__LATE when the deadline passes
-   first. */
-static ssize_t falkor__send(int fd, const struct iovec *pieces, size_t count,
-                            int64_t deadline_ns) {
+/* sendmsg as much as goes at once; 0: none does. */
+static ssize_t falkor__send(int fd, const struct iovec *pieces,
+                            size_t count) {
     struct msghdr message = {0};
     message.msg_iov = (struct iovec *)(uintptr_t)pieces; /* not written to */
     message.msg_iovlen = count;
-    for (;;) {
-        ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent >= 0)
-            return sent;
-        if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)
-            return -1;
-        if (!falkor__link_wait(fd, POLLOUT, deadline_ns))
-            return errno == ETIMEDOUT ? FALKOR__LATE : -1;
-    }
+    ssize_t sent;
+    do
+        sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : sent;
 }
 
 static bool falkor__is_late(int64_t deadline_ns) {
@@ -98,6 +105,53 @@ static bool falkor__is_late(int64_t deadline_ns) {
 }
 
 /* ---- send and read ---------------------------------------------------- */
+
+/* Receives once into the inbox, which grows: bytes, 0 at the peer's end, -1,
+   or FALKOR__LATE. */
+static ssize_t falkor__inbox_fill(falkor__link *link, int64_t deadline_ns) {
+    if (link->inbox_at == link->inbox_end)
+        link->inbox_at = link->inbox_end = 0;
+    if (link->inbox_end == link->inbox_size) {
+        size_t size = link->inbox_size ? link->inbox_size * 2 : FALKOR__INBOX;
+        char *inbox = size > falkor__default_limits.bytes ? NULL
+            : realloc(link->inbox, size);
+        if (!inbox) {
+            errno = ENOMEM;
+            return -1;
+        }
+        link->inbox = inbox;
+        link->inbox_size = size;
+    }
+    ssize_t bytes = falkor__receive(link->fd, link->inbox + link->inbox_end,
+        link->inbox_size - link->inbox_end, deadline_ns);
+    if (bytes > 0)
+        link->inbox_end += (size_t)bytes;
+    return bytes;
+}
+
+static void falkor__inbox_free(falkor__link *link) {
+    free(link->inbox);
+    link->inbox = NULL;
+    link->inbox_at = link->inbox_end = link->inbox_size = 0;
+}
+
+/* Waits until the socket takes more. Replies that come meanwhile are received,
+   for a server that cannot be rid of them may stop reading. */
+static ssize_t falkor__await_room(falkor__link *link, int64_t deadline_ns) {
+    for (;;) {
+        struct pollfd one = {.fd = link->fd, .events = POLLIN | POLLOUT};
+        int ready = falkor__poll(&one, deadline_ns);
+        if (ready <= 0)
+            return ready < 0 ? -1 : FALKOR__LATE;
+        if (one.revents & (POLLOUT | POLLERR | POLLHUP))
+            return 1;
+        ssize_t bytes = falkor__inbox_fill(link, deadline_ns);
+        if (bytes <= 0) {
+            errno = bytes == 0 ? ECONNRESET : errno;
+            return bytes == 0 ? -1 : bytes;
+        }
+    }
+}
 
 /* Takes count bytes off the front of the pieces; returns how many pieces are
    done. */
@@ -114,27 +168,53 @@ static size_t falkor__advance(struct iovec *pieces, size_t count,
 }
 
 falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
-                                size_t count, int64_t deadline_ns, bool *sent,
+                                size_t count, size_t replies,
+                                int64_t deadline_ns, size_t *sent,
                                 falkor_error *error) {
     struct iovec rest[FALKOR__PIECES];
-    *sent = false;
+    *sent = 0;
     if (link->awaiting)
         return falkor__fail(error, FALKOR_ERR_IO, 0, "an earlier reply on this "
             "connection was not read to its end: release it");
     memcpy(rest, pieces, count * sizeof *pieces);
-    link->awaiting = true;
+    link->awaiting = replies;
     for (size_t at = 0; at < count;) {
         ssize_t bytes = *sent && falkor__is_late(deadline_ns) ? FALKOR__LATE
-            : falkor__send(link->fd, rest + at, count - at, deadline_ns);
+            : falkor__send(link->fd, rest + at, count - at);
+        if (bytes == 0) {
+            bytes = falkor__await_room(link, deadline_ns);
+            if (bytes > 0)
+                continue;
+        }
         if (bytes == FALKOR__LATE)
             return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
                 "the server did not take the whole request in time");
         if (bytes < 0)
             return falkor__link_broken(error, errno);
-        *sent = *sent || bytes > 0;
+        *sent += (size_t)bytes;
         at += falkor__advance(rest + at, count - at, (size_t)bytes);
     }
     return FALKOR_OK;
+}
+
+/* Bytes for the reply from the inbox, which is filled first when more than
+   this reply is due; else from the socket. As falkor__receive. */
+static ssize_t falkor__link_fetch(falkor__link *link, char *room, size_t size,
+                                  int64_t deadline_ns) {
+    size_t left = link->inbox_end - link->inbox_at;
+    if (!left && link->awaiting > 1) {
+        ssize_t bytes = falkor__inbox_fill(link, deadline_ns);
+        if (bytes <= 0)
+            return bytes;
+        left = (size_t)bytes;
+    }
+    if (!left)
+        return falkor__receive(link->fd, room, size, deadline_ns);
+    if (size > left)
+        size = left;
+    memcpy(room, link->inbox + link->inbox_at, size);
+    link->inbox_at += size;
+    return (ssize_t)size;
 }
 
 /* The next bytes of the reply. They count against the deadline also when they
@@ -148,7 +228,7 @@ static falkor_status falkor__link_receive(falkor__link *link,
     if (!room)
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
             "out of memory while reading a reply");
-    ssize_t bytes = falkor__receive(link->fd, room, size, deadline_ns);
+    ssize_t bytes = falkor__link_fetch(link, room, size, deadline_ns);
     if (bytes == 0)
         return falkor__fail(error, FALKOR_ERR_IO, ECONNRESET,
             "connection lost: the server closed it");
@@ -164,21 +244,31 @@ static falkor_status falkor__link_receive(falkor__link *link,
     return status;
 }
 
+/* The reply is done: what came behind it belongs to the next one. */
+static falkor_status falkor__link_settle(falkor__link *link,
+                                         falkor_result *reply,
+                                         falkor_error *error) {
+    size_t surplus = falkor__reply_drop_surplus(reply);
+    if (link->inbox) {
+        link->inbox_at -= surplus;
+        surplus = link->inbox_end - link->inbox_at;
+    }
+    if (surplus && link->awaiting == 1)
+        return falkor__fail(error, FALKOR_ERR_PROTOCOL, 0,
+            "%zu bytes came behind the reply", surplus);
+    if (--link->awaiting == 0 && link->inbox)
+        falkor__inbox_free(link);
+    return FALKOR_OK;
+}
+
 falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
                                 int64_t deadline_ns, falkor_error *error) {
     falkor_status status = FALKOR_OK;
-    size_t surplus;
     while (!status && !falkor__reply_done(reply) &&
            !falkor__reply_row_ready(reply))
         status = falkor__link_receive(link, reply, deadline_ns, error);
-    if (status || !falkor__reply_done(reply))
-        return status;
-    falkor__reply_surplus(reply, &surplus);
-    if (surplus)
-        return falkor__fail(error, FALKOR_ERR_PROTOCOL, 0,
-            "%zu bytes came behind the reply", surplus);
-    link->awaiting = false;
-    return FALKOR_OK;
+    return status || !falkor__reply_done(reply) ? status
+        : falkor__link_settle(link, reply, error);
 }
 
 falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
@@ -186,14 +276,14 @@ falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
                                int64_t deadline_ns, falkor_result **reply,
                                falkor_error *error) {
     falkor__buffer request;
-    bool sent;
+    size_t sent;
     *reply = falkor__reply_new(kind, NULL, &falkor__default_limits);
     falkor__buffer_begin(&request);
     falkor__buffer_command(&request, argc, argv, NULL);
     struct iovec piece = {request.text, request.length};
     falkor_status status = !*reply || request.failed
         ? falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory to ask")
-        : falkor__link_send(link, &piece, 1, deadline_ns, &sent, error);
+        : falkor__link_send(link, &piece, 1, 1, deadline_ns, &sent, error);
     if (!status)
         status = falkor__link_read(link, *reply, deadline_ns, error);
     falkor__buffer_end(&request);
@@ -206,6 +296,10 @@ void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear) {
 
 unsigned falkor__link_marks(const falkor__link *link) {
     return link->dirty;
+}
+
+int64_t falkor__link_since(const falkor__link *link) {
+    return link->since_ns;
 }
 
 /* ---- greeting --------------------------------------------------------- */
@@ -260,8 +354,8 @@ static falkor_status falkor__greet_read(falkor__link *link, int lines,
         if (lines == 0 || have == sizeof reply)
             return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
                 "the server answered more than it was asked: is it FalkorDB?");
-        ssize_t bytes = falkor__receive(link->fd, reply + have,
-                                        sizeof reply - have, deadline_ns);
+        ssize_t bytes = falkor__link_fetch(link, reply + have,
+                                           sizeof reply - have, deadline_ns);
         if (bytes < 0)
             return falkor__fail(error, FALKOR_ERR_CONNECT,
                 bytes == FALKOR__LATE ? ETIMEDOUT : errno,
@@ -308,18 +402,18 @@ static int falkor__greet_write(const falkor__config *config,
 static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
                                    falkor_error *error) {
     falkor__buffer text;
-    bool sent;
+    size_t sent;
     falkor__buffer_begin(&text);
     int lines = falkor__greet_write(link->config, &text);
     struct iovec piece = {text.text, text.length};
     falkor_status status = text.failed
         ? falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory")
-        : falkor__link_send(link, &piece, 1, deadline_ns, &sent, error);
+        : falkor__link_send(link, &piece, 1, 1, deadline_ns, &sent, error);
     if (!status)
         status = falkor__greet_read(link, lines,
             link->config->password != NULL, deadline_ns, error);
     if (!status)
-        link->awaiting = false;
+        link->awaiting = 0;
     falkor__wipe(text.text, text.length);       /* it held the password */
     falkor__wipe(text.inside, sizeof text.inside);
     falkor__buffer_end(&text);
@@ -461,6 +555,7 @@ static void falkor__link_close(void *ctx, void *handle) {
     (void)ctx;
     if (link->context)
         redisFree(link->context);
+    falkor__inbox_free(link);
     free(link);
 }
 
@@ -479,6 +574,7 @@ static falkor_status falkor__link_open(void *ctx, int64_t deadline_ns,
         falkor__link_close(ctx, link);
         return status;
     }
+    link->since_ns = falkor_now_ns();
     *handle = link;
     return FALKOR_OK;
 }

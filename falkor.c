@@ -7,11 +7,14 @@
 #include <string.h>
 #include <strings.h>
 
+#define FALKOR__NAME_ROUNDS 8           /* of one attempt, with newer names */
+
 /* ---- one attempt ------------------------------------------------------ */
 
 /* What is known of a command beside its words: what it does to its session (one
-   that is not as it was is not given to anybody else), and whether its error
-   reply may come after it has changed something, as a script's can. */
+   that is not as it was is not given to anybody else); whether its error reply
+   may come after it has changed something, as a script's can; and whether it
+   may put another graph in the place of one whose names are known. */
 enum {
     FALKOR__SESSION_MULTI = 1, FALKOR__SESSION_WATCH = 2,
     FALKOR__SESSION_OTHER = 4,
@@ -21,37 +24,49 @@ enum {
 struct falkor__trait {
     const char *command;
     unsigned sets, clears;
-    bool scripted;
+    bool scripted, replaces;
 };
 static const falkor__trait falkor__traits[] = {
-    {"MULTI", FALKOR__SESSION_MULTI, 0, false},
-    {"WATCH", FALKOR__SESSION_WATCH, 0, false},
-    {"UNWATCH", 0, FALKOR__SESSION_WATCH, false},
-    {"DISCARD", 0, FALKOR__SESSION_TRANSACTION, false},
-    {"EXEC", 0, FALKOR__SESSION_TRANSACTION, false},
-    {"EVAL", 0, 0, true},
-    {"EVALSHA", 0, 0, true},
-    {"FCALL", 0, 0, true},
-    {"ASKING", FALKOR__SESSION_OTHER, 0, false},
-    {"AUTH", FALKOR__SESSION_OTHER, 0, false},
-    {"CLIENT", FALKOR__SESSION_OTHER, 0, false},
-    {"HELLO", FALKOR__SESSION_OTHER, 0, false},
-    {"MONITOR", FALKOR__SESSION_PUSHED, 0, false},
-    {"PSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false},
-    {"PSYNC", FALKOR__SESSION_PUSHED, 0, false},
-    {"PUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
-    {"QUIT", FALKOR__SESSION_OTHER, 0, false},
-    {"READONLY", FALKOR__SESSION_OTHER, 0, false},
-    {"READWRITE", FALKOR__SESSION_OTHER, 0, false},
-    {"REPLCONF", FALKOR__SESSION_OTHER, 0, false},
-    {"RESET", FALKOR__SESSION_OTHER, 0, false},
-    {"SCRIPT", FALKOR__SESSION_OTHER, 0, false},        /* SCRIPT DEBUG */
-    {"SELECT", FALKOR__SESSION_OTHER, 0, false},
-    {"SSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false},
-    {"SUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false},
-    {"SUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
-    {"SYNC", FALKOR__SESSION_PUSHED, 0, false},
-    {"UNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false},
+    {"MULTI", FALKOR__SESSION_MULTI, 0, false, false},
+    {"WATCH", FALKOR__SESSION_WATCH, 0, false, false},
+    {"UNWATCH", 0, FALKOR__SESSION_WATCH, false, false},
+    {"DISCARD", 0, FALKOR__SESSION_TRANSACTION, false, false},
+    {"EXEC", 0, FALKOR__SESSION_TRANSACTION, false, true},
+    {"EVAL", 0, 0, true, true},
+    {"EVALSHA", 0, 0, true, true},
+    {"FCALL", 0, 0, true, true},
+    {"ASKING", FALKOR__SESSION_OTHER, 0, false, false},
+    {"AUTH", FALKOR__SESSION_OTHER, 0, false, false},
+    {"CLIENT", FALKOR__SESSION_OTHER, 0, false, false},
+    {"HELLO", FALKOR__SESSION_OTHER, 0, false, false},
+    {"MONITOR", FALKOR__SESSION_PUSHED, 0, false, false},
+    {"PSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
+    {"PSYNC", FALKOR__SESSION_PUSHED, 0, false, false},
+    {"PUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false, false},
+    {"QUIT", FALKOR__SESSION_OTHER, 0, false, false},
+    {"READONLY", FALKOR__SESSION_OTHER, 0, false, false},
+    {"READWRITE", FALKOR__SESSION_OTHER, 0, false, false},
+    {"REPLCONF", FALKOR__SESSION_OTHER, 0, false, false},
+    {"RESET", FALKOR__SESSION_OTHER, 0, false, false},
+    {"SCRIPT", FALKOR__SESSION_OTHER, 0, false, false},        /* SCRIPT DEBUG */
+    {"SELECT", FALKOR__SESSION_OTHER, 0, false, false},
+    {"SSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
+    {"SUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
+    {"SUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false, false},
+    {"SYNC", FALKOR__SESSION_PUSHED, 0, false, false},
+    {"UNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false, false},
+    {"COPY", 0, 0, false, true},
+    {"DEL", 0, 0, false, true},
+    {"FLUSHALL", 0, 0, false, true},
+    {"FLUSHDB", 0, 0, false, true},
+    {"GRAPH.COPY", 0, 0, false, true},
+    {"GRAPH.DELETE", 0, 0, false, true},
+    {"MOVE", 0, 0, false, true},
+    {"RENAME", 0, 0, false, true},
+    {"RENAMENX", 0, 0, false, true},
+    {"RESTORE", 0, 0, false, true},
+    {"SWAPDB", 0, 0, false, true},
+    {"UNLINK", 0, 0, false, true},
 };
 static const falkor__trait falkor__no_trait;
 
@@ -78,18 +93,16 @@ static int64_t falkor__call_deadline(const falkor__call *call) {
 
 /* When one attempt's use of a connection must be over. Nothing is sent when
    that is now: a write would run for nobody. */
-static falkor_status falkor__exchange_deadline(const falkor__call *call,
-                                               int64_t *deadline_ns,
-                                               falkor_error *error) {
+falkor_status falkor__use_deadline(falkor__call *call, falkor_error *error) {
     int timeout_ms = falkor__pool_config(call->pool)->socket_timeout_ms;
     int64_t now = falkor_now_ns();
-    *deadline_ns = call->deadline_ns;
+    call->use_until_ns = call->deadline_ns;
     if (now >= call->deadline_ns)
         return falkor__fail(error, FALKOR_ERR_POOL_TIMEOUT, ETIMEDOUT,
             "time ended before the query was sent");
     if (!call->options.timeout_ms && timeout_ms >= 0 &&
-        now + timeout_ms * FALKOR__NS_PER_MS < *deadline_ns)
-        *deadline_ns = now + timeout_ms * FALKOR__NS_PER_MS;
+        now + timeout_ms * FALKOR__NS_PER_MS < call->use_until_ns)
+        call->use_until_ns = now + timeout_ms * FALKOR__NS_PER_MS;
     return FALKOR_OK;
 }
 
@@ -97,24 +110,52 @@ static falkor_status falkor__exchange_deadline(const falkor__call *call,
    nothing: the reply is the script's own, and it may have written before. */
 static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
     size_t length;
+    uint32_t version;
     const char *text = falkor__reply_error(call->reply, &length);
     if (!text)
         return FALKOR_OK;
     if (!call->trait->scripted || strncmp(text, "NOSCRIPT ", 9) == 0)
         call->phase = FALKOR__PHASE_REPLIED;
-    return falkor__fail(error, falkor__classify(text, length), 0, "%s", text);
+    if (!call->graph || !falkor__reply_mismatch(call->reply, &version))
+        return falkor__fail(error, falkor__classify(text, length), 0, "%s",
+                            text);
+    call->again = true;
+    falkor__names_drop(&call->graph->names, call->schema, &version);
+    return falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph "
+        "\"%s\" change faster than they can be read: nothing was done",
+        call->graph->name);
 }
 
-/* Looks up the names that the reply has and our snapshot had not. */
+falkor__question falkor__question_of(const falkor__call *call,
+                                     const falkor_graph *graph,
+                                     const falkor__link *link) {
+    falkor__client *client = falkor__client_of(call->pool);
+    return (falkor__question){.graph = graph->name,
+        .read_only = call->options.read_only,
+        .shared = !(falkor__link_marks(link) & FALKOR__SESSION_OTHER),
+        .epoch = atomic_load_explicit(&client->epoch, memory_order_acquire),
+        .deadline_ns = call->use_until_ns};
+}
+
+/* Names that a read has and our snapshot had not: someone else added them
+   after the version was compared. Reading again, with newer names, is certain
+   to be right; a write's own names are read behind it. */
 static falkor_status falkor__complete_names(falkor__call *call,
                                             falkor__link *link,
-                                            int64_t deadline_ns,
                                             falkor_error *error) {
+    falkor__names *names = &call->graph->names;
     falkor__schema *schema;
     if (!falkor__reply_unresolved(call->reply))
         return FALKOR_OK;
-    falkor_status status = falkor__names_fetch(&call->graph->names, link,
-        call->graph->name, deadline_ns, &schema, error);
+    if (call->options.read_only) {
+        call->again = true;
+        falkor__names_drop(names, call->schema, NULL);
+        return falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph "
+            "\"%s\" change faster than they can be read", call->graph->name);
+    }
+    falkor__question question = falkor__question_of(call, call->graph, link);
+    falkor_status status = falkor__names_after(names, link, &question,
+                                               call->schema, &schema, error);
     if (status)
         return status;
     size_t missing = falkor__reply_resolve(call->reply, schema);
@@ -122,60 +163,46 @@ static falkor_status falkor__complete_names(falkor__call *call,
     if (missing == SIZE_MAX)
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                             "out of memory for names");
-    if (missing)
-        return falkor__fail(error, FALKOR_ERR_STALE, 0, "%zu names in the "
-            "reply are not in graph \"%s\" any more: it was changed meanwhile",
-            missing, call->graph->name);
-    return FALKOR_OK;
+    return !missing ? FALKOR_OK : falkor__fail(error, FALKOR_ERR_STALE, 0,
+        "the query was done, but graph \"%s\" was changed before the names "
+        "in its result were read", call->graph->name);
 }
 
-/* Rows as they arrive: a name that is missing cannot be asked for on this
-   link, which is in the middle of a reply. The coarse clock is fine enough to
-   see that on_row has used up the call's time. */
-static falkor_status falkor__stream_rows(falkor__call *call,
-                                         falkor__link *link,
-                                         int64_t deadline_ns,
-                                         falkor_error *error) {
-    falkor_status status = FALKOR_OK;
-    while (!status && falkor__reply_row_ready(call->reply)) {
-        if (falkor__reply_unresolved(call->reply))
-            return falkor__fail(error, FALKOR_ERR_STALE, 0, "a row has a name "
-                "that graph \"%s\" did not have: it was changed meanwhile",
-                call->graph->name);
-        if (falkor__coarse_ns() >= deadline_ns)
-            return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
-                "time ended after %zu rows", call->rows_seen);
-        call->rows_seen++;
-        if (!call->on_row(call->ctx, call->reply)) {
-            call->reply->rows = 0;
-            return FALKOR_OK;
-        }
-        status = falkor__reply_next(call->reply, error);
-        if (!status)
-            status = falkor__link_read(link, call->reply, deadline_ns, error);
-    }
-    return status;
+/* The last argument of a query. */
+static size_t falkor__version_text(char text[24], uint32_t version) {
+    char digits[16];
+    int length = snprintf(digits, sizeof digits, "%lu",
+                          (unsigned long)version);
+    return (size_t)snprintf(text, 24, "$%d\r\n%s\r\n", length, digits);
 }
 
-/* A place for the reply, with the names known so far. Rows that come one by
-   one need all of them before the first, as they are now; a graph that is not
-   there yet has none, and the query will say so itself. */
+/* A place for the reply; the names that it is read with, and their version
+   into the request. */
 static falkor_status falkor__expect_reply(falkor__call *call,
                                           falkor__link *link,
-                                          int64_t deadline_ns,
                                           falkor_error *error) {
-    falkor__schema *schema = NULL;
+    bool refused = false;
     falkor_status status = FALKOR_OK;
-    if (call->kind == FALKOR__REPLY_QUERY)
-        schema = falkor__names_get(&call->graph->names);
-    else if (call->kind == FALKOR__REPLY_ROWS)
-        status = falkor__names_fetch(&call->graph->names, link,
-            call->graph->name, deadline_ns, &schema, error);
-    if (status && status != FALKOR_ERR_QUERY)
+    falkor_result_free(call->reply);
+    call->reply = NULL;
+    falkor__schema_release(call->schema);
+    call->schema = NULL;
+    call->phase = FALKOR__PHASE_UNSENT;
+    if (call->graph) {
+        falkor__question question = falkor__question_of(call, call->graph,
+                                                        link);
+        status = falkor__names_get(&call->graph->names, link, &question,
+                                   &call->schema, &refused, error);
+    }
+    if (refused)
+        call->phase = FALKOR__PHASE_REPLIED;
+    if (status)
         return status;
-    call->reply = falkor__reply_new(call->kind, schema,
+    if (call->graph)
+        call->pieces[call->piece_count - 1].iov_len =
+            falkor__version_text(call->version, call->schema->version);
+    call->reply = falkor__reply_new(call->kind, call->schema,
                                     &falkor__default_limits);
-    falkor__schema_release(schema);
     return call->reply ? FALKOR_OK
         : falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                        "out of memory for a result");
@@ -198,79 +225,100 @@ static void falkor__note_session(const falkor__call *call, falkor__link *link,
         falkor__link_mark(link, 0, trait->sets & ~before);
 }
 
-/* Sends the request and reads the reply. */
+/* Sends the request and reads the reply, or its begin up to the first row. */
 static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
-                                      int64_t deadline_ns,
                                       falkor_error *error) {
-    bool sent;
+    size_t sent;
     unsigned before = falkor__link_marks(link);
     falkor__link_mark(link, call->trait->sets, 0);
     falkor_status status = falkor__link_send(link, call->pieces,
-        call->piece_count, deadline_ns, &sent, error);
+        call->piece_count, 1, call->use_until_ns, &sent, error);
     if (sent)
         call->phase = FALKOR__PHASE_SENT;
     if (!status)
-        status = falkor__link_read(link, call->reply, deadline_ns, error);
-    if (!status && call->kind == FALKOR__REPLY_ROWS)
-        status = falkor__stream_rows(call, link, deadline_ns, error);
+        status = falkor__link_read(link, call->reply, call->use_until_ns,
+                                   error);
+    if (call->trait->replaces)
+        atomic_fetch_add_explicit(&falkor__client_of(call->pool)->epoch, 1,
+                                  memory_order_release);
     if (!status)
         falkor__note_session(call, link, before);
     return status ? status : falkor__refused(call, error);
 }
 
 /* Which setting a time-out comes from. */
-static void falkor__name_timeout(const falkor__call *call,
-                                 falkor_error *error) {
+void falkor__name_timeout(const falkor__call *call, falkor_error *error) {
     int own_ms = call->options.timeout_ms;
     falkor__fail_more(error, own_ms ? " (timeout_ms is %d)"
                                     : " (socket_timeout_ms is %d)", own_ms
         ? own_ms : falkor__pool_config(call->pool)->socket_timeout_ms);
 }
 
-/* All that one attempt does on its connection. */
-static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
-                                      falkor_error *error) {
-    int64_t deadline_ns;
+falkor_status falkor__check_session(bool query, const falkor__link *link,
+                                    falkor_error *error) {
     if (falkor__link_marks(link) & FALKOR__SESSION_PUSHED)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "after SUBSCRIBE, "
             "MONITOR or SYNC messages come unasked: release this connection");
-    if (call->graph && falkor__link_marks(link) & FALKOR__SESSION_MULTI)
+    if (query && falkor__link_marks(link) & FALKOR__SESSION_MULTI)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "inside MULTI a "
             "query has no result yet: send GRAPH.QUERY by falkor_command");
-    falkor_status status = falkor__exchange_deadline(call, &deadline_ns,
-                                                     error);
+    return FALKOR_OK;
+}
+
+/* All that one attempt does on its connection, again at once while it is only
+   our names that are old. */
+static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
+                                      falkor_error *error) {
+    falkor_status status = falkor__check_session(call->graph != NULL, link,
+                                                 error);
     if (!status)
-        status = falkor__expect_reply(call, link, deadline_ns, error);
-    if (!status)
-        status = falkor__converse(call, link, deadline_ns, error);
-    if (!status && call->graph && falkor__reply_done(call->reply))
-        status = falkor__complete_names(call, link, deadline_ns, error);
-    if (status == FALKOR_ERR_STALE)
-        falkor__names_drop(&call->graph->names);
+        status = falkor__use_deadline(call, error);
+    if (status)
+        return status;
+    for (int round = 0; round < FALKOR__NAME_ROUNDS; round++) {
+        call->again = false;
+        status = falkor__expect_reply(call, link, error);
+        if (!status)
+            status = falkor__converse(call, link, error);
+        if (!status && call->graph && falkor__reply_done(call->reply))
+            status = falkor__complete_names(call, link, error);
+        if (!call->again)
+            break;
+    }
     if (status == FALKOR_ERR_TIMEOUT)
         falkor__name_timeout(call, error);
     return status;
 }
 
-/* One attempt: a connection, the exchange, the connection back. */
-falkor_status falkor__attempt(falkor__call *call, falkor_error *error) {
-    falkor_conn *conn = call->options.conn;
-    call->phase = FALKOR__PHASE_UNSENT;
-    falkor_result_free(call->reply);
-    call->reply = NULL;
-    if (!conn) {
-        falkor_status status = falkor__pool_acquire(call->pool,
+/* The connection that the call is to use: the one held, or one of the pool's,
+   which give_back returns. */
+falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
+    call->conn = call->options.conn;
+    return call->conn ? FALKOR_OK
+        : falkor__pool_acquire(call->pool,
             &(falkor__patience){.may_wait = true,
                 .timeout_ms = call->options.timeout_ms ? -1
                     : falkor__pool_config(call->pool)->pool_timeout_ms,
-                .latest_ns = call->deadline_ns}, &conn, error);
-        if (status)
-            return status;
-    }
-    falkor_status status = falkor__exchange(call,
-        falkor__conn_link(call->pool, conn), error);
-    if (!call->options.conn)
-        falkor_release(conn);
+                .latest_ns = call->deadline_ns}, &call->conn, error);
+}
+
+void falkor__give_back(falkor__call *call) {
+    if (call->conn && !call->options.conn)
+        falkor_release(call->conn);
+    call->conn = NULL;
+}
+
+/* One attempt: a connection, the exchange, the connection back, unless rows
+   are still to come. */
+falkor_status falkor__attempt(falkor__call *call, falkor_error *error) {
+    call->phase = FALKOR__PHASE_UNSENT;
+    falkor_status status = falkor__call_acquire(call, error);
+    if (status)
+        return status;
+    status = falkor__exchange(call, falkor__conn_link(call->pool, call->conn),
+                              error);
+    if (status || falkor__reply_done(call->reply))
+        falkor__give_back(call);
     return status;
 }
 
@@ -291,15 +339,10 @@ static int falkor__retries_of(const falkor__call *call) {
     return wanted ? wanted : falkor__pool_config(call->pool)->max_retries;
 }
 
-/* Whether it is safe and of use to try again after this attempt. A stale
-   snapshot is mended by a new attempt, as long as nobody has seen a row. */
+/* Whether it is safe and of use to try again after this attempt. */
 static bool falkor__worth_retry(const falkor__call *call,
                                 falkor_status status) {
     bool repeatable = call->options.read_only || call->options.idempotent;
-    if (call->rows_seen)
-        return false;
-    if (status == FALKOR_ERR_STALE)
-        return repeatable;
     if (call->kind == FALKOR__REPLY_PLAIN && !repeatable &&
         call->phase == FALKOR__PHASE_REPLIED)
         return false;                   /* whose error it is, is not known */
@@ -357,6 +400,7 @@ falkor_status falkor__call_run(falkor__call *call, falkor_error *error) {
             break;
         attempt++;
     }
+    call->attempts = attempt;
     falkor__conclude(call, status, attempt, maybe, error);
     return status;
 }
@@ -364,7 +408,7 @@ falkor_status falkor__call_run(falkor__call *call, falkor_error *error) {
 /* ---- queries ---------------------------------------------------------- */
 
 void falkor__call_begin(falkor__call *call, falkor_pool *pool,
-                               const falkor_call_options *options) {
+                        const falkor_call_options *options) {
     call->pool = pool;
     call->graph = NULL;
     call->options = options ? *options : (falkor_call_options){0};
@@ -375,15 +419,19 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->phase = FALKOR__PHASE_UNSENT;
     call->schema_done = 0;
     call->attempt = falkor__attempt;
-    call->on_row = NULL;
-    call->rows_seen = 0;
+    call->attempts = 0;
+    call->conn = NULL;
+    call->schema = NULL;
     call->reply = NULL;
+    call->again = false;
     falkor__buffer_begin(&call->head);
     falkor__buffer_begin(&call->params);
 }
 
 void falkor__call_end(falkor__call *call) {
+    falkor__give_back(call);
     falkor_result_free(call->reply);
+    falkor__schema_release(call->schema);
     falkor__buffer_end(&call->head);
     falkor__buffer_end(&call->params);
 }
@@ -430,7 +478,7 @@ static falkor_status falkor__write_query(falkor__call *call,
                                                  error);
     if (status)
         return status;
-    falkor__buffer_format(head, "*%d\r\n", server_ms ? 6 : 4);
+    falkor__buffer_format(head, "*%d\r\n", server_ms ? 8 : 6);
     falkor__buffer_argument(head, command, strlen(command));
     falkor__buffer_argument(head, call->graph->name, call->graph->length);
     falkor__buffer_format(head, "$%zu\r\n", call->params.length + length);
@@ -442,6 +490,7 @@ static falkor_status falkor__write_query(falkor__call *call,
         falkor__buffer_argument(head, "TIMEOUT", 7);
         falkor__buffer_argument(head, text, (size_t)digits);
     }
+    falkor__buffer_argument(head, "VERSION", 7);
     if (head->failed)
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                             "out of memory for the request");
@@ -449,6 +498,7 @@ static falkor_status falkor__write_query(falkor__call *call,
     falkor__add_piece(call, call->params.text, call->params.length);
     falkor__add_piece(call, cypher, length);
     falkor__add_piece(call, head->text + before, head->length - before);
+    falkor__add_piece(call, call->version, 1);
     return FALKOR_OK;
 }
 
@@ -481,11 +531,8 @@ falkor_status falkor__enter(const void *object, const char *what,
     return FALKOR_OK;
 }
 
-/* The end of every call: counts it, hands the reply to the caller who wants it,
-   and frees the rest. */
-static falkor_status falkor__query_end(falkor__call *call,
-                                       falkor_status status,
-                                       falkor_result **result) {
+falkor_status falkor__call_finish(falkor__call *call, falkor_status status,
+                                  falkor_result **result) {
     falkor__counters *counters = falkor__pool_counters(call->pool);
     falkor__count(&counters->queries);
     falkor__count(&counters->errors[status]);
@@ -511,7 +558,7 @@ falkor_status falkor_query_with(falkor_graph *graph,
     status = falkor__query_begin(&call, graph, options, cypher, params, error);
     if (!status)
         status = falkor__call_run(&call, error);
-    return falkor__query_end(&call, status, result);
+    return falkor__call_finish(&call, status, result);
 }
 
 falkor_status falkor_query(falkor_graph *graph, const char *cypher,
@@ -524,59 +571,6 @@ falkor_status falkor_ro_query(falkor_graph *graph, const char *cypher,
     return falkor_query_with(graph,
         &(falkor_call_options){.read_only = true}, cypher, params, result,
         error);
-}
-
-/* Shows the rows of a result that was read whole, one by one, as long as the
-   time of the call allows. */
-static falkor_status falkor__each_row(falkor__call *call,
-                                      falkor_error *error) {
-    size_t rows = falkor_result_rows(call->reply);
-    for (size_t row = 0; row < rows; row++) {
-        falkor_result view;
-        if (call->deadline_ns != FALKOR__NEVER &&
-            falkor_now_ns() >= call->deadline_ns) {
-            falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
-                "time ended at row %zu of %zu: the query itself was done",
-                row, rows);
-            error->maybe_executed = !call->options.read_only;
-            return error->status;
-        }
-        view = *call->reply;
-        view.rows = 1;
-        view.base_shift = 0;
-        view.segments[0] = (falkor_value *)(uintptr_t)
-            falkor_result_value(call->reply, row, 0);
-        if (!call->on_row(call->ctx, &view))
-            break;
-    }
-    call->reply->rows = 0;
-    return FALKOR_OK;
-}
-
-falkor_status falkor_query_each(falkor_graph *graph,
-    const falkor_call_options *options, const char *cypher,
-    const falkor_param *params, falkor_row_fn on_row, void *ctx,
-    falkor_result **result, falkor_error *error) {
-    falkor_error own;
-    falkor__call call;
-    if (!error)
-        error = &own;
-    falkor_status status = falkor__enter(graph, "graph", cypher, result,
-                                         error);
-    if (!status && !on_row)
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "on_row is NULL");
-    if (status)
-        return status;
-    status = falkor__query_begin(&call, graph, options, cypher, params, error);
-    call.on_row = on_row;
-    call.ctx = ctx;
-    if (call.options.read_only)
-        call.kind = FALKOR__REPLY_ROWS;
-    if (!status)
-        status = falkor__call_run(&call, error);
-    if (!status && call.kind == FALKOR__REPLY_QUERY)
-        status = falkor__each_row(&call, error);
-    return falkor__query_end(&call, status, result);
 }
 
 /* ---- plain commands --------------------------------------------------- */
@@ -618,5 +612,5 @@ falkor_status falkor_command(falkor_pool *pool,
         status = falkor__write_command(&call, argc, argv, lengths, error);
     if (!status)
         status = falkor__call_run(&call, error);
-    return falkor__query_end(&call, status, result);
+    return falkor__call_finish(&call, status, result);
 }

@@ -278,6 +278,9 @@ typedef enum falkor__name_kind {
 typedef struct falkor__schema falkor__schema;
 struct falkor__schema {
     atomic_int references;
+    uint32_t version;           /* the graph's, as VERSION names it */
+    unsigned epoch;             /* of the pool's graphs when it was read */
+    int64_t read_ns;            /* when reading it began */
     size_t counts[FALKOR__NAME_KINDS];
     const char *const *names[FALKOR__NAME_KINDS];
     void (*destroy)(falkor__schema *schema);
@@ -327,9 +330,14 @@ bool falkor__reply_row_ready(const falkor_result *reply);
 falkor_status falkor__reply_next(falkor_result *reply, falkor_error *error);
 
 /* Bytes that arrived behind the end of the reply: the begin of the next one
-   of a pipeline. They lie in the reply's memory, until they are dropped. */
+   of a pipeline. They lie in the reply's memory, until they are dropped; drop
+   returns how many they were. */
 const char *falkor__reply_surplus(const falkor_result *reply, size_t *length);
-void falkor__reply_drop_surplus(falkor_result *reply);
+size_t falkor__reply_drop_surplus(falkor_result *reply);
+
+/* About how many bytes of rows are still to come, as the rows so far tell;
+   UINT64_MAX: not known. */
+uint64_t falkor__reply_left(const falkor_result *reply);
 
 /* The server's error reply, ending with NUL (its length too); NULL: none. */
 const char *falkor__reply_error(const falkor_result *reply, size_t *length);
@@ -365,15 +373,16 @@ typedef struct falkor__link falkor__link;
 extern const falkor_driver falkor__link_driver;     /* ctx: falkor__config */
 
 /* Sends all pieces, FALKOR__PIECES at most; they are the caller's, unchanged.
-   *sent tells, on failure too, whether any byte may have left. From here to
-   the end of the reply the link is fit for nobody else, and one that failed is
-   broken for good. */
-#define FALKOR__PIECES 4
+   *sent tells, on failure too, how many bytes may have left. From here to the
+   end of the last of so many replies the link is fit for nobody else, and one
+   that failed is broken for good. */
+#define FALKOR__PIECES 5
 falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
-                                size_t count, int64_t deadline_ns, bool *sent,
+                                size_t count, size_t replies,
+                                int64_t deadline_ns, size_t *sent,
                                 falkor_error *error);
 
-/* Receives until the reply is done, or has a row ready, or failed. */
+/* Receives until the next reply is done, or has a row ready, or failed. */
 falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
                                 int64_t deadline_ns, falkor_error *error);
 
@@ -389,26 +398,53 @@ falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
 void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear);
 unsigned falkor__link_marks(const falkor__link *link);
 
+/* When the link was dialled: the server that it reaches has been the same
+   since. */
+int64_t falkor__link_since(const falkor__link *link);
+
 /* ---- schema.c: names of labels, types and keys ------------------------ */
 
 /* The newest snapshot of one graph's names, shared by all threads. */
 typedef struct falkor__names {
-    falkor__mutex mutex;                /* guards the pointer */
-    falkor__schema *newest;             /* NULL: none yet */
+    falkor__mutex mutex;                /* guards all of it */
+    falkor__cond changed;
+    falkor__schema *newest;             /* NULL: none */
+    uint32_t version;                   /* that the server named last */
+    bool reading;                       /* one thread reads: others wait */
 } falkor__names;
 bool falkor__names_begin(falkor__names *names);
 void falkor__names_end(falkor__names *names);
 
-/* The newest snapshot, retained for the caller; NULL: none. drop forgets it. */
-falkor__schema *falkor__names_get(falkor__names *names);
-void falkor__names_drop(falkor__names *names);
+/* For whom names are asked. shared false: the link does not see the graph that
+   the others see (SELECT); epoch: a snapshot of another one is not used. */
+typedef struct falkor__question {
+    const char *graph;
+    bool read_only, shared;
+    unsigned epoch;
+    int64_t deadline_ns;
+} falkor__question;
 
-/* Asks the server for the names, on a link that is between two replies, and
-   makes what comes the newest. *schema is retained for the caller. */
-falkor_status falkor__names_fetch(falkor__names *names, falkor__link *link,
-                                  const char *graph, int64_t deadline_ns,
+/* The newest snapshot that may be used on a link that is between two replies;
+   read on it, by one thread at a time, where there is none. *schema is
+   retained for the caller. *refused: the failure is an error reply of the
+   server. */
+falkor_status falkor__names_get(falkor__names *names, falkor__link *link,
+                                const falkor__question *question,
+                                falkor__schema **schema, bool *refused,
+                                falkor_error *error);
+
+/* The snapshot behind a query on this link which added names, before being the
+   one that the query went with. FALKOR_ERR_STALE: it may be another graph's. */
+falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
+                                  const falkor__question *question,
+                                  const falkor__schema *before,
                                   falkor__schema **schema,
                                   falkor_error *error);
+
+/* Forgets a snapshot that has proved old. version, if not NULL, is the graph's
+   own. */
+void falkor__names_drop(falkor__names *names, const falkor__schema *schema,
+                        const uint32_t *version);
 
 /* ---- pool.c: the blocking pool ---------------------------------------- */
 

@@ -372,13 +372,37 @@ falkor_status falkor_query_with(falkor_graph *graph,
 /* falkor_query_each calls on_row for each row, in this thread. With read_only
    the rows come as they arrive and memory does not grow with their number; a
    query that may write is read whole first. Never retried after the first row.
-   result, if wanted, has columns and summary, no rows; when on_row stopped a
-   read_only call the rest was not read: the summary is empty, and a held
-   options.conn can only be released then. */
+   result, if wanted, has columns and summary, no rows. When on_row stopped a
+   read_only call and much was left to read, the connection is closed instead:
+   the summary is empty, and a held options.conn can only be released then. */
 falkor_status falkor_query_each(falkor_graph *graph,
     const falkor_call_options *options, const char *cypher,
     const falkor_param *params, falkor_row_fn on_row, void *ctx,
     falkor_result **result, falkor_error *error);
+
+/* A cursor is falkor_query_each turned round: a loop of your own asks for the
+   rows. It is used by one thread at a time, and holds a connection until the
+   last row was read or it is closed.
+
+       while (!falkor_cursor_next(cursor, &row, &error) && row) ...
+
+   falkor_cursor_open runs the query, up to its first row; *cursor is to be
+   closed. falkor_cursor_next gives the next row: a result of one row, valid
+   until the next call on the cursor; NULL behind the last one, and on failure,
+   which ends the cursor. The call's time goes on between the rows: a consumer
+   that is slow sets timeout_ms. falkor_cursor_result is a result without rows
+   of its own: the columns, and behind the last row the summary; it lives as
+   long as the cursor. falkor_cursor_close gives the connection back, or closes
+   it when much was left to read; NULL is harmless. Close before you free the
+   pool. */
+typedef struct falkor_cursor falkor_cursor;
+falkor_status falkor_cursor_open(falkor_graph *graph,
+    const falkor_call_options *options, const char *cypher,
+    const falkor_param *params, falkor_cursor **cursor, falkor_error *error);
+falkor_status falkor_cursor_next(falkor_cursor *cursor,
+    const falkor_result **row, falkor_error *error);
+const falkor_result *falkor_cursor_result(const falkor_cursor *cursor);
+void falkor_cursor_close(falkor_cursor *cursor);
 
 /* falkor_command sends any Redis command; lengths NULL: the arguments end with
    NUL. The reply is one row of one column, "reply": strings, integers, arrays,

@@ -592,11 +592,21 @@ const char *falkor__reply_surplus(const falkor_result *reply, size_t *length) {
     return r->at;
 }
 
-void falkor__reply_drop_surplus(falkor_result *reply) {
+size_t falkor__reply_drop_surplus(falkor_result *reply) {
     falkor__reply *r = falkor__reply_of(reply);
+    size_t surplus = (size_t)(r->end - r->at);
     r->end = r->at;
     if (!r->pinned)
         falkor__finish(r);
+    return surplus;
+}
+
+uint64_t falkor__reply_left(const falkor_result *reply) {
+    const falkor__reply *r = falkor__reply_of(reply);
+    if (r->stage != FALKOR__ROWS || r->row == 0)
+        return r->stage == FALKOR__DONE ? 0 : UINT64_MAX;
+    uint64_t each = falkor__position(r, r->at) / r->row + 1;
+    return each * (r->rows - r->row);
 }
 
 const char *falkor__reply_error(const falkor_result *reply, size_t *length) {

@@ -64,13 +64,13 @@ bool falkor__exists_already(const char *text) {
         strcmp(text + length - (sizeof end - 1), end) == 0;
 }
 
-/* Failures of a connection, or a server that has no time, say nothing about the
-   query: they are worth another attempt where that is safe. Everything else
-   would fail the same way. */
+/* Failures of a connection, a server that has no time, and names that changed
+   meanwhile say nothing about the query: they are worth another attempt where
+   that is safe. Everything else would fail the same way. */
 static bool falkor__is_passing(falkor_status status) {
     return status == FALKOR_ERR_CONNECT || status == FALKOR_ERR_IO ||
            status == FALKOR_ERR_TIMEOUT || status == FALKOR_ERR_PROTOCOL ||
-           status == FALKOR_ERR_BUSY;
+           status == FALKOR_ERR_BUSY || status == FALKOR_ERR_STALE;
 }
 
 bool falkor__may_retry(falkor_status status, falkor__phase phase,
@@ -79,7 +79,8 @@ bool falkor__may_retry(falkor_status status, falkor__phase phase,
     case FALKOR__PHASE_UNSENT:  return falkor__is_passing(status);
     case FALKOR__PHASE_SENT:    return repeatable &&
                                        falkor__is_passing(status);
-    case FALKOR__PHASE_REPLIED: return status == FALKOR_ERR_BUSY;
+    case FALKOR__PHASE_REPLIED: return status == FALKOR_ERR_BUSY ||
+                                       status == FALKOR_ERR_STALE;
     }
     return false;
 }

@@ -89,7 +89,8 @@ static void test_attempts_write_cut_is_not_sent_again(void **state) {
     falkor_result *result = (falkor_result *)&error;
     (void)state;
     stage_begin(&on, NULL);
-    long long before = serving_calls(on.server.port, "graph.QUERY");
+    serving_run(on.graph, "RETURN 1");  /* the names are read: what is cut is
+                                           the query's own */
     atomic_store(&on.between.cut_replies, 1);
     assert_int_equal(falkor_query(on.graph, increment, NULL, &result, &error),
                      FALKOR_ERR_IO);
@@ -108,8 +109,6 @@ static void test_attempts_write_cut_is_not_sent_again(void **state) {
     assert_int_equal(error.attempts, 1);
     assert_int_equal(atomic_load(&on.between.cut), 2);
     assert_int_equal(counter(&on), 1);
-    assert_int_equal(serving_calls(on.server.port, "graph.QUERY"),
-                     before + 1 + 1 + 2);   /* counter's own two */
     stage_end(&on);
 }
 
@@ -146,6 +145,7 @@ static void test_attempts_idempotent_write_is_sent_again(void **state) {
     falkor_error error;
     (void)state;
     stage_begin(&on, NULL);
+    serving_run(on.graph, "RETURN 1");
     atomic_store(&on.between.cut_replies, 1);
     assert_int_equal(falkor_query_with(on.graph,
         &(falkor_call_options){.idempotent = true}, increment, NULL, NULL,

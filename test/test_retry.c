@@ -135,7 +135,7 @@ static const struct {
     {FALKOR_ERR_SERVER_TIMEOUT, "nnn", "nnn"},
     {FALKOR_ERR_MOVED, "nnn", "nnn"},
     {FALKOR_ERR_LIMIT, "nnn", "nnn"},
-    {FALKOR_ERR_STALE, "nnn", "nnn"},
+    {FALKOR_ERR_STALE, "yny", "yyy"},
 };
 static const falkor__phase phases[] = {FALKOR__PHASE_UNSENT,
     FALKOR__PHASE_SENT, FALKOR__PHASE_REPLIED};
