@@ -23,7 +23,24 @@ typedef struct falkor__client {
 } falkor__client;
 falkor__client *falkor__client_of(falkor_pool *pool);
 
-typedef struct falkor__trait falkor__trait;
+/* What is known of a command beside its words: what it does to its session (one
+   that is not as it was is not given to anybody else); whether its error reply
+   may come after it has changed something, as a script's can; and whether it
+   may put another graph in the place of one whose names are known. */
+enum {
+    FALKOR__SESSION_MULTI = 1, FALKOR__SESSION_WATCH = 2,
+    FALKOR__SESSION_OTHER = 4,
+    FALKOR__SESSION_PUSHED = 8,         /* messages may come unasked */
+    FALKOR__SESSION_TRANSACTION = FALKOR__SESSION_MULTI | FALKOR__SESSION_WATCH
+};
+typedef struct falkor__trait {
+    const char *command;
+    unsigned sets, clears;
+    bool scripted, replaces;
+} falkor__trait;
+const falkor__trait *falkor__trait_of(const char *command, size_t length);
+
+#define FALKOR__VERSION_SIZE 24
 typedef struct falkor__call falkor__call;
 struct falkor__call {
     falkor_pool *pool;
@@ -33,7 +50,7 @@ struct falkor__call {
     struct iovec pieces[FALKOR__PIECES];    /* the request */
     size_t piece_count;
     falkor__buffer head, params;        /* own the pieces' text */
-    char version[24];                   /* and this the last one's, of a query */
+    char version[FALKOR__VERSION_SIZE]; /* and this the last one's, of a query */
     const falkor__trait *trait;         /* of a command */
     int64_t deadline_ns;
     falkor_status (*attempt)(falkor__call *call, falkor_error *error);
@@ -77,7 +94,21 @@ falkor_status falkor__write_command(falkor__call *call, size_t argc,
 falkor_status falkor__attempt(falkor__call *call, falkor_error *error);
 falkor_status falkor__call_run(falkor__call *call, falkor_error *error);
 
-/* The parts of an attempt, for those who send and read in their own way. */
+/* The parts of a call, for those who send and read in their own way. What no
+   attempt would mend; a query's request around the query's text, which the
+   version's text ends; a command's session before (the link's marks) and after
+   its reply. */
+falkor_status falkor__call_check(const falkor__call *call,
+                                 falkor_error *error);
+void falkor__write_head(falkor__buffer *text, const falkor_graph *graph,
+                        bool read_only, int server_timeout_ms,
+                        size_t query_length);
+void falkor__write_tail(falkor__buffer *text, int server_timeout_ms);
+size_t falkor__version_text(char text[FALKOR__VERSION_SIZE],
+                            uint32_t version);
+void falkor__trait_apply(const falkor__trait *trait, falkor__link *link,
+                         const falkor_result *reply, unsigned before);
+void falkor__note_replaced(falkor__call *call, const falkor__trait *trait);
 falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error);
 falkor_status falkor__use_deadline(falkor__call *call, falkor_error *error);
 falkor__question falkor__question_of(const falkor__call *call,

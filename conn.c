@@ -25,7 +25,7 @@
 #define FALKOR__TICK_MS 100
 #define FALKOR__KEEPALIVE_SECONDS 30
 
-#define FALKOR__INBOX ((size_t)16 << 10)
+#define FALKOR__INBOX ((size_t)64 << 10)
 
 struct falkor__link {
     const falkor__config *config;

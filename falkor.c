@@ -11,21 +11,6 @@
 
 /* ---- one attempt ------------------------------------------------------ */
 
-/* What is known of a command beside its words: what it does to its session (one
-   that is not as it was is not given to anybody else); whether its error reply
-   may come after it has changed something, as a script's can; and whether it
-   may put another graph in the place of one whose names are known. */
-enum {
-    FALKOR__SESSION_MULTI = 1, FALKOR__SESSION_WATCH = 2,
-    FALKOR__SESSION_OTHER = 4,
-    FALKOR__SESSION_PUSHED = 8,         /* messages may come unasked */
-    FALKOR__SESSION_TRANSACTION = FALKOR__SESSION_MULTI | FALKOR__SESSION_WATCH
-};
-struct falkor__trait {
-    const char *command;
-    unsigned sets, clears;
-    bool scripted, replaces;
-};
 static const falkor__trait falkor__traits[] = {
     {"MULTI", FALKOR__SESSION_MULTI, 0, false, false},
     {"WATCH", FALKOR__SESSION_WATCH, 0, false, false},
@@ -70,8 +55,7 @@ static const falkor__trait falkor__traits[] = {
 };
 static const falkor__trait falkor__no_trait;
 
-static const falkor__trait *falkor__trait_of(const char *command,
-                                             size_t length) {
+const falkor__trait *falkor__trait_of(const char *command, size_t length) {
     size_t rows = sizeof falkor__traits / sizeof *falkor__traits;
     for (size_t i = 0; i < rows; i++)
         if (strlen(falkor__traits[i].command) == length &&
@@ -168,14 +152,6 @@ static falkor_status falkor__complete_names(falkor__call *call,
         "in its result were read", call->graph->name);
 }
 
-/* The last argument of a query. */
-static size_t falkor__version_text(char text[24], uint32_t version) {
-    char digits[16];
-    int length = snprintf(digits, sizeof digits, "%lu",
-                          (unsigned long)version);
-    return (size_t)snprintf(text, 24, "$%d\r\n%s\r\n", length, digits);
-}
-
 /* A place for the reply; the names that it is read with, and their version
    into the request. */
 static falkor_status falkor__expect_reply(falkor__call *call,
@@ -208,14 +184,13 @@ static falkor_status falkor__expect_reply(falkor__call *call,
                        "out of memory for a result");
 }
 
-/* What the session is after a reply. One that was refused changes nothing but
-   for EXEC, which ends its transaction when it aborts; where in doubt, the
-   marks stay, which costs a connection. */
-static void falkor__note_session(const falkor__call *call, falkor__link *link,
-                                 unsigned before) {
+/* A reply that was refused changes nothing but for EXEC, which ends its
+   transaction when it aborts; where in doubt, the marks stay, which costs a
+   connection. */
+void falkor__trait_apply(const falkor__trait *trait, falkor__link *link,
+                         const falkor_result *reply, unsigned before) {
     size_t length;
-    const char *text = falkor__reply_error(call->reply, &length);
-    const falkor__trait *trait = call->trait;
+    const char *text = falkor__reply_error(reply, &length);
     if (!text)
         falkor__link_mark(link, 0, trait->clears);
     else if (strncmp(text, "EXECABORT", 9) == 0 ||
@@ -223,6 +198,12 @@ static void falkor__note_session(const falkor__call *call, falkor__link *link,
         falkor__link_mark(link, 0, FALKOR__SESSION_TRANSACTION);
     else if (trait->sets == FALKOR__SESSION_MULTI)
         falkor__link_mark(link, 0, trait->sets & ~before);
+}
+
+void falkor__note_replaced(falkor__call *call, const falkor__trait *trait) {
+    if (trait->replaces)
+        atomic_fetch_add_explicit(&falkor__client_of(call->pool)->epoch, 1,
+                                  memory_order_release);
 }
 
 /* Sends the request and reads the reply, or its begin up to the first row. */
@@ -238,11 +219,9 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
     if (!status)
         status = falkor__link_read(link, call->reply, call->use_until_ns,
                                    error);
-    if (call->trait->replaces)
-        atomic_fetch_add_explicit(&falkor__client_of(call->pool)->epoch, 1,
-                                  memory_order_release);
+    falkor__note_replaced(call, call->trait);
     if (!status)
-        falkor__note_session(call, link, before);
+        falkor__trait_apply(call->trait, link, call->reply, before);
     return status ? status : falkor__refused(call, error);
 }
 
@@ -437,8 +416,8 @@ void falkor__call_end(falkor__call *call) {
 }
 
 /* What no attempt would mend. */
-static falkor_status falkor__call_check(const falkor__call *call,
-                                        falkor_error *error) {
+falkor_status falkor__call_check(const falkor__call *call,
+                                 falkor_error *error) {
     const falkor_call_options *options = &call->options;
     if (falkor__pool_config(call->pool)->driver.open)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "this pool has a "
@@ -463,34 +442,53 @@ static void falkor__add_piece(falkor__call *call, const char *text,
             (struct iovec){(void *)(uintptr_t)text, length};
 }
 
+void falkor__write_head(falkor__buffer *text, const falkor_graph *graph,
+                        bool read_only, int server_timeout_ms,
+                        size_t query_length) {
+    const char *command = read_only ? "GRAPH.RO_QUERY" : "GRAPH.QUERY";
+    falkor__buffer_format(text, "*%d\r\n", server_timeout_ms ? 8 : 6);
+    falkor__buffer_argument(text, command, strlen(command));
+    falkor__buffer_argument(text, graph->name, graph->length);
+    falkor__buffer_format(text, "$%zu\r\n", query_length);
+}
+
+void falkor__write_tail(falkor__buffer *text, int server_timeout_ms) {
+    falkor__buffer_format(text, "\r\n$9\r\n--compact\r\n");
+    if (server_timeout_ms) {
+        char number[16];
+        int digits = snprintf(number, sizeof number, "%d", server_timeout_ms);
+        falkor__buffer_argument(text, "TIMEOUT", 7);
+        falkor__buffer_argument(text, number, (size_t)digits);
+    }
+    falkor__buffer_argument(text, "VERSION", 7);
+}
+
+size_t falkor__version_text(char text[FALKOR__VERSION_SIZE],
+                            uint32_t version) {
+    char digits[16];
+    int length = snprintf(digits, sizeof digits, "%lu",
+                          (unsigned long)version);
+    return (size_t)snprintf(text, FALKOR__VERSION_SIZE, "$%d\r\n%s\r\n",
+                            length, digits);
+}
+
 /* Writes the request: what stands before the query, the parameters, the query
-   where it lies, what stands behind it. */
+   where it lies, what stands behind it, and room for the version. */
 static falkor_status falkor__write_query(falkor__call *call,
                                          const char *cypher,
                                          const falkor_param *params,
                                          falkor_error *error) {
     falkor__buffer *head = &call->head;
-    const char *command = call->options.read_only ? "GRAPH.RO_QUERY"
-                                                  : "GRAPH.QUERY";
     int server_ms = call->options.server_timeout_ms;
     size_t length = strlen(cypher);
     falkor_status status = falkor__encode_params(params, &call->params,
                                                  error);
     if (status)
         return status;
-    falkor__buffer_format(head, "*%d\r\n", server_ms ? 8 : 6);
-    falkor__buffer_argument(head, command, strlen(command));
-    falkor__buffer_argument(head, call->graph->name, call->graph->length);
-    falkor__buffer_format(head, "$%zu\r\n", call->params.length + length);
+    falkor__write_head(head, call->graph, call->options.read_only, server_ms,
+                       call->params.length + length);
     size_t before = head->length;
-    falkor__buffer_format(head, "\r\n$9\r\n--compact\r\n");
-    if (server_ms) {
-        char text[16];
-        int digits = snprintf(text, sizeof text, "%d", server_ms);
-        falkor__buffer_argument(head, "TIMEOUT", 7);
-        falkor__buffer_argument(head, text, (size_t)digits);
-    }
-    falkor__buffer_argument(head, "VERSION", 7);
+    falkor__write_tail(head, server_ms);
     if (head->failed)
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                             "out of memory for the request");

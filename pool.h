@@ -417,6 +417,41 @@ falkor_status falkor_command(falkor_pool *pool,
     const falkor_call_options *options, size_t argc, const char *const *argv,
     const size_t *lengths, falkor_result **result, falkor_error *error);
 
+/* falkor_request is one query, or one command, of a pipeline. result and error
+   are written; result is the caller's to free. */
+typedef struct falkor_request {
+    falkor_graph *graph;        /* of the same pool; NULL: argv is a command */
+    const char *cypher;
+    const falkor_param *params;
+    size_t argc;
+    const char *const *argv;
+    const size_t *lengths;
+    bool read_only, idempotent;
+    int server_timeout_ms;
+    falkor_result *result;
+    falkor_error error;
+} falkor_request;
+
+/* falkor_pipeline sends all requests at once over one connection, where they
+   are carried out in their order, and reads the replies: one round trip instead
+   of count. It is no transaction: one that fails does not keep the next from
+   running. Returns OK when every request did, else what the first that failed
+   says; each one's own error has its status, and after a failure of the
+   connection whether it ran: FALKOR_OK and error replies: it was answered;
+   maybe_executed: it may have run; else it certainly did not. Nothing is sent
+   when one of them is FALKOR_ERR_ARGUMENT.
+
+   options: timeout_ms, max_retries and conn are for the whole, read_only,
+   idempotent and server_timeout_ms for every request that does not say so
+   itself. After a failure of the connection what has no answer yet is sent
+   again, in its order, only if all of it may be; no error reply is a reason to
+   repeat, not even FALKOR_ERR_BUSY, for then a request would run behind those
+   after it. No commands after which messages come unasked (SUBSCRIBE); between
+   MULTI and EXEC only commands. count 0: OK. */
+falkor_status falkor_pipeline(falkor_pool *pool,
+    const falkor_call_options *options, falkor_request *requests,
+    size_t count, falkor_error *error);
+
 /* ---- results ---------------------------------------------------------- */
 
 /* falkor_summary: what the query did. May grow: read through the pointer. */

@@ -1,0 +1,442 @@
+/* Pipelines: many requests over one connection in one round trip. All that is
+   not answered yet (open) is sent in one text, in its order, and read back one
+   by one. What only our old names have kept from running is sent again at
+   once; after a failure of the connection all or nothing is, so that no
+   request runs behind one that came after it. */
+#include "call.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FALKOR__IDLE_ROUNDS 8           /* in which nothing gets done */
+
+/* What belongs to a request during the call. */
+typedef struct falkor__slot {
+    size_t begin, end;          /* its text in prepared, but for the version */
+    size_t sent_end;            /* where the round's text has its end */
+    const falkor__trait *trait; /* NULL: a query */
+    falkor__schema *schema;
+    falkor_result *reply;
+    falkor__phase phase;
+    bool open;                  /* not answered for good */
+    bool maybe;                 /* a write that may have run */
+} falkor__slot;
+
+typedef struct falkor__pipeline {
+    falkor__call call;          /* first: an attempt is given this */
+    falkor__buffer prepared;    /* the requests' texts */
+    falkor_request *requests;
+    falkor__slot *slots;
+    size_t count, open;
+    bool idempotent;            /* all of it: the caller says so */
+    int attempt;
+} falkor__pipeline;
+
+/* ---- preparing -------------------------------------------------------- */
+
+static bool falkor__reads(const falkor__pipeline *p, size_t i) {
+    return p->requests[i].read_only || p->call.options.read_only;
+}
+
+static bool falkor__repeatable(const falkor__pipeline *p, size_t i) {
+    return falkor__reads(p, i) || p->requests[i].idempotent ||
+           p->idempotent;
+}
+
+/* Writes a query's text up to its version. */
+static falkor_status falkor__prepare_query(falkor__pipeline *p, size_t i,
+                                           falkor_error *error) {
+    const falkor_request *request = &p->requests[i];
+    falkor__buffer *params = &p->call.params;
+    int server_ms = request->server_timeout_ms ? request->server_timeout_ms
+        : p->call.options.server_timeout_ms;
+    if (!request->cypher || request->graph->pool != p->call.pool ||
+        server_ms < 0)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s",
+            !request->cypher ? "its cypher is NULL"
+            : server_ms < 0 ? "its server_timeout_ms is negative"
+            : "its graph is of another pool");
+    params->length = 0;
+    falkor_status status = falkor__encode_params(request->params, params,
+                                                 error);
+    if (status)
+        return status;
+    size_t length = strlen(request->cypher);
+    falkor__write_head(&p->prepared, request->graph, falkor__reads(p, i),
+                       server_ms, params->length + length);
+    falkor__buffer_add(&p->prepared, params->text, params->length);
+    falkor__buffer_add(&p->prepared, request->cypher, length);
+    falkor__write_tail(&p->prepared, server_ms);
+    return FALKOR_OK;
+}
+
+static falkor_status falkor__prepare_command(falkor__pipeline *p, size_t i,
+                                             falkor_error *error) {
+    const falkor_request *request = &p->requests[i];
+    const char *name = request->argc && request->argv ? request->argv[0]
+                                                      : NULL;
+    for (size_t k = 0; name && k < request->argc; k++)
+        if (!request->argv[k])
+            return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+                                "its argv[%zu] is NULL", k);
+    if (!name)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "it has neither a graph to query nor a command: was the graph's "
+            "selection checked?");
+    p->slots[i].trait = falkor__trait_of(name, request->lengths
+        ? request->lengths[0] : strlen(name));
+    if (p->slots[i].trait->sets & FALKOR__SESSION_PUSHED)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "after %s messages "
+            "come unasked: send it by falkor_command on a held connection",
+            p->slots[i].trait->command);
+    falkor__buffer_command(&p->prepared, request->argc, request->argv,
+                           request->lengths);
+    return FALKOR_OK;
+}
+
+/* Writes all requests; refuses the whole when one is no good. */
+static falkor_status falkor__prepare(falkor__pipeline *p,
+                                     falkor_error *error) {
+    const falkor_conn *held = p->call.options.conn;
+    bool multi = held && falkor__link_marks(falkor__conn_link(p->call.pool,
+        held)) & FALKOR__SESSION_MULTI;
+    for (size_t i = 0; i < p->count; i++) {
+        falkor__slot *slot = &p->slots[i];
+        falkor_error own;
+        falkor_status status;
+        slot->begin = p->prepared.length;
+        falkor__error_clear(&own);
+        if (!p->requests[i].graph)
+            status = falkor__prepare_command(p, i, &own);
+        else if (multi)
+            status = falkor__fail(&own, FALKOR_ERR_ARGUMENT, 0, "inside MULTI "
+                "a query has no result yet: send GRAPH.QUERY as a command");
+        else
+            status = falkor__prepare_query(p, i, &own);
+        if (status)
+            return falkor__fail(error, status, 0, "requests[%zu]: %s", i,
+                                own.message);
+        slot->end = p->prepared.length;
+        if (slot->trait && slot->trait->sets & FALKOR__SESSION_MULTI)
+            multi = true;
+        if (slot->trait && slot->trait->clears & FALKOR__SESSION_MULTI)
+            multi = false;
+    }
+    return !p->prepared.failed ? FALKOR_OK : falkor__fail(error,
+        FALKOR_ERR_NOMEM, 0, "out of memory for %zu requests", p->count);
+}
+
+/* ---- answers ---------------------------------------------------------- */
+
+/* A request has its answer, which is the reply or the error. */
+static void falkor__settle(falkor__pipeline *p, size_t i,
+                           const falkor_error *error) {
+    falkor__slot *slot = &p->slots[i];
+    falkor_request *request = &p->requests[i];
+    slot->open = false;
+    p->open--;
+    falkor__error_clear(&request->error);
+    if (error) {
+        request->error = *error;
+        falkor_result_free(slot->reply);
+        request->error.maybe_executed = slot->maybe;
+    } else {
+        request->result = slot->reply;
+    }
+    slot->reply = NULL;
+    request->error.attempts = p->attempt;
+}
+
+/* Counts what a round's failure leaves in doubt. */
+static void falkor__note_sent(falkor__pipeline *p, size_t sent) {
+    for (size_t i = 0; i < p->count; i++)
+        if (p->slots[i].open && p->slots[i].sent_end <= sent) {
+            p->slots[i].phase = FALKOR__PHASE_SENT;
+            p->call.phase = FALKOR__PHASE_SENT;
+        }
+}
+
+/* A whole reply. Names that a read lacks, and a version that is not the
+   graph's, leave the request open. */
+static void falkor__answer(falkor__pipeline *p, size_t i) {
+    falkor__slot *slot = &p->slots[i];
+    falkor_error own;
+    size_t length;
+    uint32_t version;
+    const char *text = falkor__reply_error(slot->reply, &length);
+    bool mismatch = falkor__reply_mismatch(slot->reply, &version);
+    bool scripted = slot->trait && slot->trait->scripted;
+    falkor__error_clear(&own);
+    if (!scripted || !text)
+        slot->phase = FALKOR__PHASE_REPLIED;
+    if (!slot->trait && (mismatch || (falkor__reads(p, i) &&
+                         falkor__reply_unresolved(slot->reply)))) {
+        falkor__names_drop(&p->requests[i].graph->names, slot->schema,
+                           mismatch ? &version : NULL);
+    } else if (text) {
+        slot->maybe = slot->maybe ||
+            (slot->phase == FALKOR__PHASE_SENT && !falkor__reads(p, i));
+        falkor__fail(&own, falkor__classify(text, length), 0, "%s", text);
+        falkor__settle(p, i, &own);
+    } else if (!falkor__reply_unresolved(slot->reply)) {
+        falkor__settle(p, i, NULL);
+    }
+}
+
+/* The names that a write has added, read behind the round. */
+static falkor_status falkor__answer_names(falkor__pipeline *p, size_t i,
+                                          falkor__link *link) {
+    falkor__slot *slot = &p->slots[i];
+    falkor_graph *graph = p->requests[i].graph;
+    falkor_error own;
+    falkor__schema *schema;
+    falkor__question question = falkor__question_of(&p->call, graph, link);
+    question.read_only = false;
+    falkor__error_clear(&own);
+    falkor_status status = falkor__names_after(&graph->names, link, &question,
+                                               slot->schema, &schema, &own);
+    size_t missing = status ? 0 : falkor__reply_resolve(slot->reply, schema);
+    falkor__schema_release(schema);
+    if (missing)
+        status = falkor__fail(&own, missing == SIZE_MAX ? FALKOR_ERR_NOMEM
+            : FALKOR_ERR_STALE, 0, "the query was done, but the names in its "
+            "result could not be read");
+    slot->maybe = slot->maybe || status;
+    falkor__settle(p, i, status ? &own : NULL);
+    return status;
+}
+
+/* ---- rounds ----------------------------------------------------------- */
+
+static void falkor__forget_round(falkor__slot *slot) {
+    falkor_result_free(slot->reply);
+    slot->reply = NULL;
+    falkor__schema_release(slot->schema);
+    slot->schema = NULL;
+    slot->phase = FALKOR__PHASE_UNSENT;
+}
+
+/* Names and a place for the reply. A server's refusal is the request's own
+   answer. */
+static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t i,
+                                        falkor__link *link,
+                                        falkor_error *error) {
+    falkor__slot *slot = &p->slots[i];
+    falkor_graph *graph = p->requests[i].graph;
+    falkor__forget_round(slot);
+    if (graph) {
+        bool refused;
+        falkor__question question = falkor__question_of(&p->call, graph, link);
+        question.read_only = falkor__reads(p, i);
+        falkor_status status = falkor__names_get(&graph->names, link,
+            &question, &slot->schema, &refused, error);
+        if (refused)
+            falkor__settle(p, i, error);
+        if (status)
+            return refused ? FALKOR_OK : status;
+    }
+    slot->reply = falkor__reply_new(graph ? FALKOR__REPLY_QUERY
+        : FALKOR__REPLY_PLAIN, slot->schema, &falkor__default_limits);
+    return slot->reply ? FALKOR_OK
+        : falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                       "out of memory for a result");
+}
+
+/* Gets everything open ready, and the text of it. */
+static falkor_status falkor__ready(falkor__pipeline *p, falkor__link *link,
+                                   falkor_error *error) {
+    falkor__buffer *text = &p->call.head;
+    falkor_status status = FALKOR_OK;
+    text->length = 0;
+    for (size_t i = 0; i < p->count && !status; i++) {
+        falkor__slot *slot = &p->slots[i];
+        char version[FALKOR__VERSION_SIZE];
+        if (!slot->open)
+            continue;
+        status = falkor__ready_slot(p, i, link, error);
+        if (status || !slot->open)
+            continue;
+        falkor__buffer_add(text, p->prepared.text + slot->begin,
+                           slot->end - slot->begin);
+        if (slot->schema)
+            falkor__buffer_add(text, version, falkor__version_text(version,
+                slot->schema->version));
+        slot->sent_end = text->length;
+    }
+    return !status && text->failed ? falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+        "out of memory for the requests") : status;
+}
+
+/* Reads the replies in order. Those that came before a failure count. */
+static falkor_status falkor__read_round(falkor__pipeline *p,
+                                        falkor__link *link, int64_t until_ns,
+                                        falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    for (size_t i = 0; i < p->count && !status; i++) {
+        falkor__slot *slot = &p->slots[i];
+        if (!slot->open)
+            continue;
+        status = falkor__link_read(link, slot->reply, until_ns, error);
+        if (slot->trait)
+            falkor__note_replaced(&p->call, slot->trait);
+        if (status)
+            continue;
+        if (slot->trait)
+            falkor__trait_apply(slot->trait, link, slot->reply,
+                                slot->trait->sets);
+        falkor__answer(p, i);
+    }
+    return status;
+}
+
+/* Sends all that is open, and reads the replies. */
+static falkor_status falkor__round(falkor__pipeline *p, falkor__link *link,
+                                   falkor_error *error) {
+    falkor_error late;
+    size_t sent;
+    int64_t until_ns = p->call.use_until_ns;
+    falkor_status status = falkor__ready(p, link, error);
+    if (status || !p->open)
+        return status;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->slots[i].open && p->slots[i].trait)
+            falkor__link_mark(link, p->slots[i].trait->sets, 0);
+    struct iovec piece = {p->call.head.text, p->call.head.length};
+    status = falkor__link_send(link, &piece, 1, p->open, until_ns, &sent,
+                               error);
+    falkor__note_sent(p, sent);
+    if (status) {
+        falkor__read_round(p, link, falkor_now_ns(), &late);
+        return status;
+    }
+    status = falkor__read_round(p, link, until_ns, error);
+    for (size_t i = 0; i < p->count && !status; i++)
+        if (p->slots[i].open && !p->slots[i].trait &&
+            !falkor__reads(p, i) && falkor__reply_unresolved(p->slots[i].reply))
+            status = falkor__answer_names(p, i, link);
+    return status;
+}
+
+/* After a failed round: whether all that is open may be sent again. What is in
+   doubt is noted. */
+static bool falkor__all_repeatable(falkor__pipeline *p) {
+    bool all = true;
+    for (size_t i = 0; i < p->count; i++) {
+        falkor__slot *slot = &p->slots[i];
+        if (!slot->open || slot->phase != FALKOR__PHASE_SENT)
+            continue;
+        slot->maybe = slot->maybe || !falkor__reads(p, i);
+        all = all && falkor__repeatable(p, i);
+    }
+    return all;
+}
+
+static falkor_status falkor__attempt_pipeline(falkor__call *call,
+                                              falkor_error *error) {
+    falkor__pipeline *p = (falkor__pipeline *)call;
+    p->attempt++;
+    call->phase = FALKOR__PHASE_UNSENT;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->slots[i].open)
+            falkor__forget_round(&p->slots[i]);
+    falkor_status status = falkor__call_acquire(call, error);
+    if (status)
+        return status;
+    falkor__link *link = falkor__conn_link(call->pool, call->conn);
+    status = falkor__check_session(false, link, error);
+    if (!status)
+        status = falkor__use_deadline(call, error);
+    for (int idle = 0; !status && p->open > 0; idle++) {
+        size_t before = p->open;
+        if (idle == FALKOR__IDLE_ROUNDS)
+            status = falkor__fail(error, FALKOR_ERR_STALE, 0, "names change "
+                "faster than they can be read: %zu requests were not carried "
+                "out", p->open);
+        else
+            status = falkor__round(p, link, error);
+        if (p->open < before)
+            idle = 0;
+    }
+    if (status == FALKOR_ERR_TIMEOUT)
+        falkor__name_timeout(call, error);
+    call->options.idempotent = falkor__all_repeatable(p);
+    falkor__give_back(call);
+    return status;
+}
+
+/* ---- the call --------------------------------------------------------- */
+
+/* Whatever has no answer of its own has the call's; and the call has that of
+   the first request that failed. Each counts as a query. */
+static falkor_status falkor__share_out(falkor__pipeline *p,
+                                       falkor_status status,
+                                       falkor_error *error) {
+    falkor__counters *counters = falkor__pool_counters(p->call.pool);
+    falkor_error whole = *error;
+    bool maybe = false;
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->slots[i].open)
+            falkor__settle(p, i, &whole);
+        falkor_error *own = &p->requests[i].error;
+        maybe = maybe || own->maybe_executed;
+        falkor__count(&counters->queries);
+        falkor__count(&counters->errors[own->status]);
+        if (own->status && !status)
+            status = falkor__fail(error, own->status, own->sys_errno,
+                "requests[%zu] of %zu: %s", i, p->count, own->message);
+    }
+    error->maybe_executed = maybe;
+    return status;
+}
+
+static void falkor__pipeline_end(falkor__pipeline *p) {
+    for (size_t i = 0; p->slots && i < p->count; i++)
+        falkor__forget_round(&p->slots[i]);
+    free(p->slots);
+    falkor__buffer_end(&p->prepared);
+}
+
+falkor_status falkor_pipeline(falkor_pool *pool,
+    const falkor_call_options *options, falkor_request *requests,
+    size_t count, falkor_error *error) {
+    falkor_error own;
+    falkor__pipeline p;
+    if (!error)
+        error = &own;
+    for (size_t i = 0; requests && i < count; i++) {
+        requests[i].result = NULL;
+        falkor__error_clear(&requests[i].error);
+    }
+    falkor_status status = falkor__enter(pool, "pool",
+        requests || !count ? "" : NULL, NULL, error);
+    if (!count || (status && !requests))
+        return status;
+    p.requests = requests;
+    p.count = p.open = count;
+    p.idempotent = options && options->idempotent;
+    p.attempt = 0;
+    p.slots = calloc(count, sizeof *p.slots);
+    falkor__buffer_begin(&p.prepared);
+    if (!status && !p.slots)
+        status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                              "out of memory for %zu requests", count);
+    if (status) {
+        for (size_t i = 0; i < count; i++)
+            requests[i].error = *error;
+        falkor__pipeline_end(&p);
+        return status;
+    }
+    falkor__call_begin(&p.call, pool, options);
+    p.call.attempt = falkor__attempt_pipeline;
+    status = falkor__call_check(&p.call, error);
+    if (!status)
+        status = falkor__prepare(&p, error);
+    for (size_t i = 0; i < count; i++)
+        p.slots[i].open = true;
+    if (!status)
+        status = falkor__call_run(&p.call, error);
+    status = falkor__share_out(&p, status, error);
+    falkor__pipeline_end(&p);
+    falkor__call_end(&p.call);
+    return status;
+}
