@@ -52,7 +52,8 @@ LIB      := $(OUT)/libfalkorpool.a
 HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
 EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
 TOOLS    := $(if $(CLI_SRC),$(OUT)/falkor-cli) $(if $(wildcard examples/health_server.c),$(OUT)/health_server)
-TESTS    := $(if $(TEST),$(OUT)/test/test_$(TEST:test_%=%),$(call programs,test/test_*.c))
+TESTS    := $(if $(TEST),$(OUT)/test/test_$(TEST:test_%=%),$(call programs,test/test_*.c) test/differential.sh)
+TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TESTS))
 CHECKS   := $(call programs,test/check_*.c)
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
@@ -112,6 +113,7 @@ RUN = test/server.sh run env OUT=$(OUT) VARIANT=$(VARIANT) \
     API_CPPFLAGS='$(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS)' test/run.sh
 
 test: all tests  ## all tests against a private server; TEST=pool runs test/test_pool.c, ONLY='test_pool_*' some of it
+	@$(if $(filter %differential.sh,$(TESTS)),test/deps.sh node)
 	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract) $(TESTS)
 tests: $(TESTS)
 
@@ -148,7 +150,7 @@ install: all  ## into $(DESTDIR)$(PREFIX): library, headers, falkor-cli, falkorp
 	    'Libs: -L$${prefix}/lib -lfalkorpool -lhiredis -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
 
 clean:  ## what was built; what was fetched stays
-	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name 'deps*' ! -name data ! -name apt \
+	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name 'deps*' ! -name data ! -name node ! -name apt \
 	    ! -name '.*' -exec rm -rf {} + 2>/dev/null || :
 distclean:  ## all of the build folder
 	rm -rf $(BUILD)

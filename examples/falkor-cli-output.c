@@ -290,6 +290,22 @@ static void print_summary(const falkor_result *result) {
 
 /* ---- the choice ------------------------------------------------------- */
 
+bool cli_print_error(const falkor_error *error, size_t line) {
+    falkor_value message = falkor_string(error->message);
+    errno = 0;
+    printf("{\"error\":{\"status\":\"%s\",\"message\":",
+           falkor_status_name(error->status));
+    if (falkor_value_write_json(&message, write_out, NULL)
+        == FALKOR_ERR_NOMEM)
+        cli_no_memory();
+    printf(",\"maybe_executed\":%s}",
+           error->maybe_executed ? "true" : "false");
+    if (line > 0)
+        printf(",\"line\":%zu", line);
+    puts("}");
+    return fflush(stdout) == 0 && !ferror(stdout);
+}
+
 bool cli_print(const falkor_result *result, cli_format format) {
     errno = 0;
     if (format == CLI_JSON) {

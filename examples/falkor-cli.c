@@ -13,11 +13,11 @@
 
 static const char help[] =
 "usage: falkor-cli [-u URL | -h HOST -p PORT] [-g GRAPH] [-P name=json]...\n"
-"                  [--ro] [--json | --csv | --table] [QUERY]\n"
+"                  [--ro] [--json | --csv | --table] [--keep-going] [QUERY]\n"
 "\n"
 "Runs QUERY, or the statements of standard input, or asks for them when that\n"
 "is a terminal. Statements are separated by semicolons. In a script the first\n"
-"that fails is the last.\n"
+"that fails is the last, unless it is told to keep going.\n"
 "\n"
 "  -u, --url URL        falkor://user:password@host:port/graph,\n"
 "                       redis://host:port/database, unix:///path?graph=name\n"
@@ -35,6 +35,10 @@ static const char help[] =
 "                       {\"columns\":[],\"rows\":[[]],\"summary\":{}}\n"
 "      --csv            RFC 4180, with a header\n"
 "      --table          for people; the default on a terminal, else --json\n"
+"  -k, --keep-going     go on behind a statement that fails; with --json its\n"
+"                       error is printed where its result would be:\n"
+"                       {\"error\":{\"status\":\"\",\"message\":\"\"},"
+                       "\"line\":1}\n"
 "      --embedded       start a private FalkorDB for this session, with the\n"
 "                       project's test/server.sh; an installed falkor-cli is\n"
 "                       told its path in FALKOR_SERVER_SCRIPT\n"
@@ -95,21 +99,31 @@ static void say_failed(const falkor_error *error, size_t line) {
             : "");
 }
 
+static int check_printed(bool printed) {
+    if (!printed && errno != EPIPE)     /* "| head" has what it wants */
+        cli_say("standard output: %s", strerror(errno ? errno : EIO));
+    return printed ? CLI_OK : CLI_FAILED;
+}
+
+static int failed(cli *self, const falkor_error *error, size_t line) {
+    self->failed = true;
+    if (self->keep_going && self->format == CLI_JSON)
+        return check_printed(cli_print_error(error, line));
+    say_failed(error, line);
+    return self->keep_going ? CLI_OK : CLI_FAILED;
+}
+
 int cli_run(cli *self, const char *statement, size_t line) {
     falkor_call_options options = {.read_only = self->read_only};
     falkor_param *params = cli_params_array(self->params);
     falkor_result *result;
     falkor_error error;
-    int status = CLI_OK;
+    int status;
     if (falkor_query_with(self->graph, &options, statement, params, &result,
-                          &error) != FALKOR_OK) {
-        say_failed(&error, line);
-        status = CLI_FAILED;
-    } else if (!cli_print(result, self->format)) {
-        if (errno != EPIPE)             /* "| head" has what it wants */
-            cli_say("standard output: %s", strerror(errno ? errno : EIO));
-        status = CLI_FAILED;
-    }
+                          &error) == FALKOR_OK)
+        status = check_printed(cli_print(result, self->format));
+    else
+        status = failed(self, &error, line);
     falkor_result_free(result);
     free(params);
     return status;
@@ -135,7 +149,7 @@ typedef struct arguments {
     char *password;
     cli_param *params;
     cli_format format;
-    bool askpass, embedded, read_only;
+    bool askpass, embedded, keep_going, read_only;
 } arguments;
 
 static _Noreturn void wrong(const char *what, const char *which) {
@@ -174,6 +188,7 @@ static void read_option(arguments *given, int option, const char *value) {
     case 's': options->unix_path = value; break;
     case 'g': options->graph = value; break;
     case 'P': read_param(given, value); break;
+    case 'k': given->keep_going = true; break;
     case USER: options->username = value; break;
     case ASKPASS: given->askpass = true; break;
     case RO: given->read_only = true; break;
@@ -214,11 +229,12 @@ static arguments read_arguments(int argc, char **argv) {
         {"param", 1, NULL, 'P'}, {"user", 1, NULL, USER},
         {"askpass", 0, NULL, ASKPASS}, {"ro", 0, NULL, RO},
         {"json", 0, NULL, JSON}, {"csv", 0, NULL, CSV},
-        {"table", 0, NULL, TABLE}, {"embedded", 0, NULL, EMBEDDED},
-        {"data", 1, NULL, DATA}, {"help", 0, NULL, HELP},
-        {"version", 0, NULL, VERSION}, {NULL, 0, NULL, 0}};
+        {"table", 0, NULL, TABLE}, {"keep-going", 0, NULL, 'k'},
+        {"embedded", 0, NULL, EMBEDDED}, {"data", 1, NULL, DATA},
+        {"help", 0, NULL, HELP}, {"version", 0, NULL, VERSION},
+        {NULL, 0, NULL, 0}};
     arguments given = {.format = isatty(STDOUT_FILENO) ? CLI_TABLE : CLI_JSON};
-    for (int option; (option = getopt_long(argc, argv, "u:h:p:s:g:P:", names,
+    for (int option; (option = getopt_long(argc, argv, "u:h:p:s:g:P:k", names,
                                            NULL)) != -1; )
         read_option(&given, option, optarg);
     if (optind < argc)
@@ -324,7 +340,8 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);           /* a closed output is an error */
     arguments given = read_arguments(argc, argv);
     cli self = {.params = given.params, .format = given.format,
-                .read_only = given.read_only};
+                .read_only = given.read_only,
+                .keep_going = given.keep_going};
     cli_server server = {.lifeline = -1};
     int status = CLI_OK;
     if (given.embedded) {
@@ -338,6 +355,8 @@ int main(int argc, char **argv) {
     }
     if (status == CLI_OK)
         status = run_all(&given, &self);
+    if (status == CLI_OK && self.keep_going && self.failed)
+        status = CLI_FAILED;
     falkor_graph_free(self.graph);
     falkor_pool_free(self.pool);
     cli_params_free(self.params);

@@ -19,6 +19,7 @@ typedef struct cli {
     cli_param *params;                  /* a list */
     cli_format format;
     bool read_only;
+    bool keep_going, failed;            /* some failed, and it went on */
 } cli;
 
 /* ---- falkor-cli.c ----------------------------------------------------- */
@@ -34,7 +35,8 @@ void *cli_reserve(void *old, size_t count, size_t size);
 bool cli_select(cli *self, const char *name);
 
 /* Runs one statement and prints its result, or what went wrong: line is where
-   it began, 0 for none. Returns an exit status. */
+   it began, 0 for none. Returns an exit status: with keep_going a statement
+   that failed is none to stop at. */
 int cli_run(cli *self, const char *statement, size_t line);
 
 /* The format called name; false: there is none such. */
@@ -58,10 +60,13 @@ void cli_params_free(cli_param *list);
    errno says why. */
 bool cli_print(const falkor_result *result, cli_format format);
 
+/* Prints an error as one line of JSON in a result's place; false: likewise. */
+bool cli_print_error(const falkor_error *error, size_t line);
+
 /* ---- falkor-cli-input.c ----------------------------------------------- */
 
 /* These run the statements of a text, of a file, or of whoever sits at the
-   terminal. The first two stop at the first that fails. */
+   terminal. The first two stop at the first that fails, or keep going. */
 int cli_run_text(cli *self, const char *text);
 int cli_run_file(cli *self, FILE *file);
 int cli_run_prompt(cli *self);

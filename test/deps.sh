@@ -11,6 +11,7 @@ usage: test/deps.sh get        headers and libraries to build with; writes $BUIL
        test/deps.sh check      the compilers that `make check` needs besides
        test/deps.sh hiredis1   hiredis 1.x, built into $BUILD/deps-hiredis1
        test/deps.sh data       the demo's CSV files, into $BUILD/data
+       test/deps.sh node       the official Node client, into $BUILD/node
        test/deps.sh lock       print test/versions.lock with what the Debian archive holds now
 END
 }
@@ -133,6 +134,25 @@ fetch_data() {
     publish "$tmp/data" "$folder"
 }
 
+# fetch_node: the packages lie flat, as npm would place them: no two of them want different versions of a third.
+fetch_node() {
+    local pins tmp name
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        die "node (18 or newer) and npm are needed for the differential test: install nodejs and npm"
+    fi
+    pins=$(awk '$1 == "npm" && $5 == "node" { print $2, $3, $4 }' "$LOCK")
+    [ "$(cat "$BUILD/node/pins" 2>/dev/null)" != "$pins" ] || return 0
+    tmp=$(scratch files)
+    for name in $(cut -d' ' -f1 <<<"$pins"); do
+        mkdir "$tmp/one"
+        fetch_npm "$name" "$tmp/one"
+        publish "$tmp/one/package" "$tmp/node/node_modules/$name"
+        rm -r "$tmp/one"
+    done
+    echo "$pins" >"$tmp/node/pins"
+    publish "$tmp/node" "$BUILD/node"
+}
+
 # lock: every line as it is, deb lines with the archive's present version and checksum.
 lock() {
     local line kind name version sum rest
@@ -158,6 +178,7 @@ case ${1:-} in
     get | check | lock) "$1" ;;
     hiredis1) with_lock hiredis1 build_hiredis1 ;;
     data) with_lock data fetch_data ;;
+    node) with_lock node fetch_node ;;
     -h | --help | help) usage ;;
     *) usage >&2; exit 2 ;;
 esac

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs test programs one after another and counts: test/run.sh [--contract] PROGRAM... Each is a cmocka program; its first
-# argument is a pattern of test names ($ONLY). One that crashes, hangs, leaks or says nothing is a failure too. The last line
-# is `N passed, N failed`, and the exit status says whether all is well.
+# Runs test programs one after another and counts: test/run.sh [--contract] PROGRAM... Each is a cmocka program, or prints
+# like one; its first argument is a pattern of test names ($ONLY). One that crashes, hangs, leaks or says nothing is a failure
+# too. Lines that begin with note: or count: are shown. The last line is `N passed, N failed`, and the exit status says
+# whether all is well.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -57,6 +58,7 @@ program() {
     [ "$skipped" = 0 ] || skipped=", $skipped skipped"
     printf '%-6s %-28s %4d passed%s, %d failed, %d s\n' "$([ "$failed" = 0 ] && echo ok || echo FAILED)" "$name" "$passed" \
         "${skipped#0}" "$failed" $((SECONDS - start))
+    grep -E '^(note|count): ' "$log" || :
     [ "$failed" != 0 ] || return 0
     case $status in 124 | 137) echo "$name: stopped after $LIMIT s" >>"$log" ;; *) echo "$name: exit status $status" >>"$log" ;; esac
     tail -n 120 "$log" | sed 's/^/    /'

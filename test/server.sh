@@ -168,7 +168,7 @@ launch() {
         export LD_LIBRARY_PATH=$LIBS
         [ -n "$LIBS" ] || unset LD_LIBRARY_PATH
         with_me KILL "$SERVER" --port "$PORT" --bind 127.0.0.1 -::1 --unixsocket "$SOCKET" --dir "$DIR" --save '' \
-            --daemonize no --loadmodule "$MODULE" THREAD_COUNT "$(nproc)" "$@"
+            --daemonize no --loadmodule "$MODULE" THREAD_COUNT "$(nproc)" IMPORT_FOLDER "$DIR" "$@"
     ) </dev/null >"$DIR/server.log" 2>&1 &
     PID=$!
 }

@@ -307,6 +307,35 @@ static void test_cli_input_stops_at_the_first_failure(void **state) {
     expect_said("line 3: ");
 }
 
+static void test_cli_keeps_going(void **state) {
+    (void)state;
+    const char *script = "RETURN 1;\n\nRETRUN \"x\";\nRETURN 3 AS a";
+    RUN_INPUT(script, "--csv", "--keep-going");
+    expect_status(1);
+    assert_string_equal(last.out, "1\r\n1\r\na\r\n3\r\n");
+    expect_said("line 3: errMsg: Invalid input");
+    RUN_INPUT(script, "--json", "-k");
+    expect_status(1);
+    assert_string_equal(last.err, "");
+    const char *second = strchr(last.out, '\n');
+    assert_non_null(second);
+    cJSON *json = cJSON_ParseWithOpts(second, NULL, false);
+    const cJSON *error = cJSON_GetObjectItem(json, "error");
+    assert_string_equal(cJSON_GetObjectItem(error, "status")->valuestring,
+                        "FALKOR_ERR_QUERY");
+    assert_non_null(strstr(cJSON_GetObjectItem(error, "message")->valuestring,
+                           "RETRUN \"x\""));
+    assert_false(cJSON_IsTrue(cJSON_GetObjectItem(error, "maybe_executed")));
+    assert_int_equal(cJSON_GetObjectItem(json, "line")->valueint, 3);
+    cJSON_Delete(json);
+    assert_non_null(strstr(second, "\n{\"columns\":[\"a\"],\"rows\":[[3]]"));
+    RUN("--json", "-k", "RETURN 1 AS a; RETRUN 2; RETURN 3 AS a");
+    expect_status(1);
+    assert_non_null(strstr(last.out, "\"maybe_executed\":false}}\n{"));
+    RUN("--json", "--keep-going", "RETURN 1");
+    expect_status(0);
+}
+
 static void test_cli_commands_in_input(void **state) {
     (void)state;
     RUN_INPUT(":param x [1, 9007199254740993]\n:format csv\nRETURN $x AS x;\n"
@@ -874,6 +903,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cli_statements_from_input),
         cmocka_unit_test(test_cli_input_of_nothing),
         cmocka_unit_test(test_cli_input_stops_at_the_first_failure),
+        cmocka_unit_test(test_cli_keeps_going),
         cmocka_unit_test(test_cli_commands_in_input),
         cmocka_unit_test(test_cli_commands_with_wrong_values),
         cmocka_unit_test(test_cli_graph_of_the_url),

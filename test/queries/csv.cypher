@@ -1,0 +1,24 @@
+LOAD CSV FROM 'file://plain.csv' AS row RETURN row;
+LOAD CSV FROM 'file://plain.csv' AS row RETURN row[0] AS name, toInteger(row[1]) AS year, size(row) AS n;
+LOAD CSV FROM 'file://plain.csv' AS row WITH row WHERE row[0] CONTAINS 'e' RETURN row[0] ORDER BY row[0];
+LOAD CSV FROM 'file://plain.csv' AS row RETURN count(row), collect(row[0]) AS names, max(row[1]) AS latest;
+LOAD CSV WITH HEADERS FROM 'file://headers.csv' AS row RETURN row;
+LOAD CSV WITH HEADERS FROM 'file://headers.csv' AS row RETURN row.name, row['birthyear'], row.note, keys(row) ORDER BY row.name;
+LOAD CSV WITH HEADERS FROM 'file://headers.csv' AS row MERGE (a:Actor {name: row.name}) ON CREATE SET a.year = toInteger(row.birthyear) RETURN a ORDER BY a.name;
+LOAD CSV WITH HEADERS FROM 'file://headers.csv' AS row MATCH (a:Actor {name: row.name}) SET a += row RETURN a ORDER BY a.name;
+LOAD CSV FROM 'file://semicolons.csv' AS row FIELDTERMINATOR ';' RETURN row;
+LOAD CSV WITH HEADERS FROM 'file://semicolons.csv' AS row FIELDTERMINATOR ';' RETURN row.a, toFloat(row.b) AS b, row.c;
+LOAD CSV FROM 'file://semicolons.csv' AS row RETURN row SKIP 1 LIMIT 1;
+LOAD CSV FROM 'file://empty.csv' AS row RETURN row;
+LOAD CSV WITH HEADERS FROM 'file://empty.csv' AS row RETURN row;
+LOAD CSV FROM 'file://nowhere.csv' AS row RETURN row;
+LOAD CSV FROM 'file://../nowhere.csv' AS row RETURN row;
+LOAD CSV FROM 'plain.csv' AS row RETURN row;
+LOAD CSV FROM 5 AS row RETURN row;
+LOAD CSV FROM 'file://plain.csv' AS row FIELDTERMINATOR 'ab' RETURN row;
+LOAD CSV FROM 'file://plain.csv' RETURN 1;
+:param file "file://plain.csv"
+LOAD CSV FROM $file AS row RETURN row[0] AS name LIMIT 2;
+UNWIND ['plain', 'semicolons'] AS f LOAD CSV FROM 'file://' + f + '.csv' AS row RETURN f, count(row) AS n ORDER BY f;
+LOAD CSV FROM 'file://plain.csv' AS row CREATE (p:Person {name: row[0]}) RETURN count(p) AS made;
+MATCH (p:Person) RETURN p.name ORDER BY p.name;
