@@ -113,7 +113,7 @@ RUN = test/server.sh run env OUT=$(OUT) VARIANT=$(VARIANT) \
     API_CPPFLAGS='$(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS)' test/run.sh
 
 test: all tests  ## all tests against a private server; TEST=pool runs test/test_pool.c, ONLY='test_pool_*' some of it
-	@$(if $(filter %differential.sh,$(TESTS)),test/deps.sh node)
+	-@$(if $(filter %differential.sh,$(TESTS)),test/deps.sh node)
 	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract) $(TESTS)
 tests: $(TESTS)
 
