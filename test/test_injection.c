@@ -13,7 +13,7 @@
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 enum {
-    WANTED = SERVING_SANITIZED ? 16000 : 100000,    /* strings, as values,
+    WANTED = SERVING_SANITIZED ? 40000 : 100000,    /* strings, as values,
                                                        keys and names */
     SOME = SERVING_SANITIZED ? 60 : 300,    /* where each costs much more */
     LONGEST = 65536,
@@ -23,25 +23,6 @@ enum {
 
 static serving server;
 static falkor_pool *pool;
-
-static int begin(void **state) {
-    (void)state;
-    serving_start(&server, NULL);
-    falkor_options options = serving_options(server.port);
-    options.min_size = options.max_size = 1;    /* a lost step shows */
-    options.max_retries = -1;
-    options.health_check_interval_ms = -1;
-    options.validate_after_ms = -1;
-    pool = serving_pool(&options);
-    return 0;
-}
-
-static int end(void **state) {
-    (void)state;
-    falkor_pool_free(pool);
-    serving_stop(&server);
-    return 0;
-}
 
 /* ---- the grammar ------------------------------------------------------ */
 
@@ -236,6 +217,42 @@ static text hostile_word(void) {
     return hostile_of(which == LONG ? BREAKOUT : which);
 }
 
+/* ---- the server ------------------------------------------------------- */
+
+static falkor_graph *canary;
+
+static void canary_make(void) {
+    canary = falkor_select_graph(pool, "canary");
+    serving_run(canary, "UNWIND range(1, 12) AS i CREATE (:Canary {n: i, "
+        "song: 'tweet'})-[:SINGS {loud: i / 2.0}]->(:Mine:Deep {depth: -i, "
+        "air: ['thin', i], dark: true})");
+    serving_run(canary, "CREATE INDEX FOR (c:Canary) ON (c.n)");
+}
+
+static int begin(void **state) {
+    (void)state;
+    h.size = 32 << 20;
+    h.bytes = malloc(h.size);
+    assert_non_null(h.bytes);
+    serving_start(&server, NULL);
+    falkor_options options = serving_options(server.port);
+    options.min_size = options.max_size = 1;    /* a lost step shows */
+    options.max_retries = -1;
+    options.health_check_interval_ms = -1;
+    options.validate_after_ms = -1;
+    pool = serving_pool(&options);
+    canary_make();
+    return 0;
+}
+
+static int end(void **state) {
+    (void)state;
+    falkor_pool_free(pool);
+    serving_stop(&server);
+    free(h.bytes);
+    return 0;
+}
+
 /* ---- when one breaks out ---------------------------------------------- */
 
 static void show(const char *what, const char *bytes, size_t length) {
@@ -264,16 +281,6 @@ static void show_params(const falkor_param *params) {
 
 /* ---- what must not change --------------------------------------------- */
 
-static falkor_graph *canary;
-
-static void canary_make(void) {
-    canary = falkor_select_graph(pool, "canary");
-    serving_run(canary, "UNWIND range(1, 12) AS i CREATE (:Canary {n: i, "
-        "song: 'tweet'})-[:SINGS {loud: i / 2.0}]->(:Mine:Deep {depth: -i, "
-        "air: ['thin', i], dark: true})");
-    serving_run(canary, "CREATE INDEX FOR (c:Canary) ON (c.n)");
-}
-
 static void hash_add(uint64_t *hash, const char *bytes, size_t length) {
     for (size_t i = 0; i < length; i++)
         *hash = (*hash ^ (unsigned char)bytes[i]) * UINT64_C(1099511628211);
@@ -285,8 +292,7 @@ static uint64_t canary_hash(void) {
         "MATCH ()-[e]->() RETURN e ORDER BY id(e)", "MATCH (n) RETURN count(n)",
         "CALL db.labels()", "CALL db.relationshipTypes()",
         "CALL db.propertyKeys()",
-        "CALL db.indexes() YIELD label, properties, entitytype "
-        "RETURN label, properties, entitytype"};
+        "CALL db.indexes() YIELD label, properties RETURN label, properties"};
     uint64_t hash = UINT64_C(14695981039346656037);
     for (int i = 0; i < COUNT(looks); i++) {
         falkor_error error;
@@ -335,10 +341,11 @@ static bool just_there(const char *const *argv, size_t argc,
     return !others && found == count;
 }
 
-/* GRAPH.LIST forgets a deleted graph a moment after its key is gone. */
+/* GRAPH.LIST forgets a deleted graph a moment after its key is gone, and a new
+   one of the same name with it: no name is used twice here. */
 static void only_graphs(const text *names, size_t count) {
     if (!just_there((const char *[]){"KEYS", "*"}, 2, names, count)) {
-        show("instead of", names[count - 1].bytes, names[count - 1].length);
+        show("wanted", names[count - 1].bytes, names[count - 1].length);
         fail_msg("the server has other keys");
     }
     TEST_EVENTUALLY(just_there((const char *[]){"GRAPH.LIST"}, 1, names,
@@ -408,14 +415,9 @@ typedef struct watch { uint64_t hash; commands before; } watch;
 
 static watch watch_begin(void) {
     watch on;
-    h.size = 32 << 20;
-    h.bytes = malloc(h.size);
-    assert_non_null(h.bytes);
     h.random = test_seed();
     h.at = h.last_length = 0;
     h.shorts = 0;
-    free(serving_ask(server.port, "FLUSHALL"));     /* of a test that failed */
-    canary_make();
     on.hash = canary_hash();
     only_canary();
     commands_read(&on.before);
@@ -431,8 +433,6 @@ static void watch_look(const watch *on) {
 static void watch_end(const watch *on, const char *const *allowed) {
     watch_look(on);
     commands_only(&on->before, allowed);
-    free(h.bytes);
-    serving_drop(pool, canary, "canary");
 }
 
 /* ---- values, keys and names of parameters ----------------------------- */
@@ -572,7 +572,7 @@ static void make_question(place where, question *q) {
         placed[ALONE]++;
     }
     if (where == NAME || where == NAME_READ) {
-        name = hostile_word();
+        name = below(50) ? hostile_word() : (text){"w", 1};     /* twice */
         q->refused = !fit_for_key(name) || strcmp(name.bytes, "w") == 0;
     }
     if (where != MANY)
@@ -740,6 +740,7 @@ static void test_injection_property_keys(void **state) {
 }
 
 static void test_injection_graph_names(void **state) {
+    static uint64_t used[SOME];
     falkor_error error;
     int made = 0;
     (void)state;
@@ -747,6 +748,13 @@ static void test_injection_graph_names(void **state) {
     for (int i = 0; i < SOME; i++) {
         h.at = 0;
         text name = hostile();
+        bool again = false;
+        used[i] = UINT64_C(14695981039346656037);
+        hash_add(&used[i], name.bytes, name.length);
+        for (int n = 0; n < i; n++)
+            again = again || used[n] == used[i];
+        if (again)
+            continue;
         falkor_graph *graph = falkor_select_graph(pool, name.bytes);
         if (name.length == 0) {
             assert_null(graph);
@@ -848,7 +856,7 @@ static void test_injection_client_name(void **state) {
     int taken = 0, refused = 0;
     (void)state;
     watch on = watch_begin();
-    for (int i = 0; i < 2 * SOME; i++) {
+    for (int i = 0; i < 600; i++) {
         h.at = 0;
         text t = i < 255 ? (text){take(2), 1} : hostile();
         if (i < 255)
