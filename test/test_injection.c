@@ -774,7 +774,7 @@ static void test_injection_graph_names(void **state) {
         made++;
     }
     assert_int_equal(commands_since(&on.before, "graph.DELETE"), made);
-    assert_int_equal(commands_since(&on.before, "graph.QUERY"), 2 * made);
+    assert_true(commands_since(&on.before, "graph.QUERY") >= 2 * made);
     watch_end(&on, (const char *[]){"graph.QUERY", "graph.DELETE", NULL});
 }
 
