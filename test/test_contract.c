@@ -35,7 +35,7 @@ static int begin(void **state) {
     options.health_check_interval_ms = -1;
     pool = serving_pool(&options);
     closed = serving_pool(&options);
-    assert_int_equal(falkor_pool_close(closed, 0), FALKOR_OK);
+    assert_int_equal(falkor_pool_close(closed, -1), FALKOR_OK);
     falkor_pool_create(&options, &unopened, &error);
     serving_ok(&error);
     foreign = serving_pool(&(falkor_options){.driver = &driver,

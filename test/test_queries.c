@@ -1045,7 +1045,7 @@ static void test_queries_held_connection(void **state) {
         &(falkor_call_options){.conn = conn}, 1, (const char *[]){"PING"},
         NULL, NULL, &error), FALKOR_OK);
     assert_int_equal(falkor_release(conn), FALKOR_OK);
-    assert_int_equal(falkor_pool_close(own, 0), FALKOR_OK);
+    assert_int_equal(falkor_pool_close(own, -1), FALKOR_OK);
     falkor_pool_free(own);
 }
 
