@@ -1,8 +1,8 @@
-/* A result or a value as JSON text, through a callback, in constant memory but
-   for a stack as deep as the data. Also the text of temporal values, which
-   parameters need too. Knows values only: no connection, no pool. Nothing here
-   depends on the locale, and nothing recurses, for the data came from the
-   network. */
+/* A result or a value as JSON text: through a callback, in constant memory but
+   for a stack as deep as the data, or into one block for the caller. Also the
+   text of temporal values, which parameters need too. Knows values only: no
+   connection, no pool. Nothing here depends on the locale, and nothing
+   recurses, for the data came from the network. */
 #include "internal.h"
 #include <float.h>
 #include <inttypes.h>
@@ -521,4 +521,63 @@ falkor_status falkor_result_write_json(const falkor_result *result,
     falkor__json_summary(&json, falkor_result_summary(result));
     falkor__json_bytes(&json, "}", 1);
     return falkor__json_end(&json);
+}
+
+/* ---- as one text ------------------------------------------------------ */
+
+static bool falkor__json_grow(void *ctx, const char *bytes, size_t length) {
+    falkor__buffer *text = ctx;
+    falkor__buffer_add(text, bytes, length);
+    return !text->failed;
+}
+
+/* Hands what was written over to the caller. There is one way for a growing
+   buffer to refuse: no memory. */
+static falkor_status falkor__json_hand_over(falkor__buffer *text,
+                                            falkor_status status, char **json,
+                                            size_t *length) {
+    falkor__buffer_add(text, "", 1);
+    bool inside = text->text == text->inside;
+    if (!status && !text->failed)
+        *json = inside ? malloc(text->length)
+                       : realloc(text->text, text->length);
+    if (!*json) {
+        falkor__buffer_end(text);
+        return FALKOR_ERR_NOMEM;
+    }
+    if (inside)
+        memcpy(*json, text->inside, text->length);
+    if (length)
+        *length = text->length - 1;
+    return FALKOR_OK;
+}
+
+static bool falkor__json_outputs(char **json, size_t *length) {
+    if (length)
+        *length = 0;
+    if (json)
+        *json = NULL;
+    return json != NULL;
+}
+
+falkor_status falkor_result_to_json(const falkor_result *result, char **json,
+                                    size_t *length) {
+    falkor__buffer text;
+    if (!falkor__json_outputs(json, length))
+        return FALKOR_ERR_ARGUMENT;
+    falkor__buffer_begin(&text);
+    return falkor__json_hand_over(&text,
+        falkor_result_write_json(result, falkor__json_grow, &text), json,
+        length);
+}
+
+falkor_status falkor_value_to_json(const falkor_value *value, char **json,
+                                   size_t *length) {
+    falkor__buffer text;
+    if (!falkor__json_outputs(json, length))
+        return FALKOR_ERR_ARGUMENT;
+    falkor__buffer_begin(&text);
+    return falkor__json_hand_over(&text,
+        falkor_value_write_json(value, falkor__json_grow, &text), json,
+        length);
 }

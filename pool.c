@@ -654,6 +654,8 @@ bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns) {
 /* ---- statistics ------------------------------------------------------- */
 
 void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
+    if (!stats)
+        return;
     memset(stats, 0, sizeof *stats);
     if (!pool)
         return;

@@ -489,14 +489,24 @@ typedef bool (*falkor_write_fn)(void *ctx, const char *bytes, size_t length);
    "properties"}, a path {"nodes","edges"}, a point {"latitude","longitude"},
    a temporal value ISO 8601 text, a double the shortest that reads back the
    same, NaN and infinities "NaN", "Infinity", "-Infinity". Bytes that are not
-   UTF-8 become U+FFFD. Returns OK, FALKOR_ERR_NOMEM, or FALKOR_ERR_IO when
-   write returned false. */
+   UTF-8 become U+FFFD. Returns OK, FALKOR_ERR_NOMEM, FALKOR_ERR_IO when write
+   returned false, or FALKOR_ERR_ARGUMENT when it is NULL. */
 falkor_status falkor_result_write_json(const falkor_result *result,
                                        falkor_write_fn write, void *ctx);
 
 /* falkor_value_write_json is the same for one value; NULL is null. */
 falkor_status falkor_value_write_json(const falkor_value *value,
                                       falkor_write_fn write, void *ctx);
+
+/* falkor_result_to_json and falkor_value_to_json give the same text as one
+   string that ends with NUL: *json is the caller's, who frees it with free();
+   *length, if wanted, is its bytes without the NUL. On failure, which is
+   FALKOR_ERR_NOMEM, or FALKOR_ERR_ARGUMENT for json NULL, they are NULL and
+   0. */
+falkor_status falkor_result_to_json(const falkor_result *result, char **json,
+                                    size_t *length);
+falkor_status falkor_value_to_json(const falkor_value *value, char **json,
+                                   size_t *length);
 
 /* ---- values ----------------------------------------------------------- */
 

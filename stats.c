@@ -50,6 +50,8 @@ const char *falkor__quote(char *room, size_t size, const char *text) {
 void falkor_log_event(void *ctx, const falkor_event *event) {
     static const char *const levels[] = {"info", "warning", "error"};
     (void)ctx;
+    if (!event)
+        return;
     char line[1024];
     int length = snprintf(line, sizeof line - 1, "level=%s event=%s%s%s",
         (unsigned)event->level < 3 ? levels[event->level] : "unknown",

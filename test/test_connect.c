@@ -100,6 +100,20 @@ static void test_connect_unix_socket(void **state) {
     works(&(falkor_options){.url = url});
 }
 
+/* What the environment says is enough; the pool tells of itself. */
+static void test_connect_from_the_environment(void **state) {
+    char url[64];
+    falkor_options options = {.max_size = 2, .on_event = falkor_log_event};
+    falkor_error error;
+    (void)state;
+    snprintf(url, sizeof url, "falkor://127.0.0.1:%d", shared.port);
+    setenv("FALKORDB_URL", url, 1);
+    falkor_options_from_env(&options, &error);
+    serving_ok(&error);
+    works(&options);
+    unsetenv("FALKORDB_URL");
+}
+
 /* ---- who, where, what name -------------------------------------------- */
 
 static void test_connect_greeting(void **state) {
@@ -357,6 +371,7 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_connect_by_name),
     cmocka_unit_test(test_connect_ipv6),
     cmocka_unit_test(test_connect_unix_socket),
+    cmocka_unit_test(test_connect_from_the_environment),
     cmocka_unit_test(test_connect_greeting),
     cmocka_unit_test(test_connect_no_such_database),
     cmocka_unit_test(test_connect_password),

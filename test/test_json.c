@@ -413,6 +413,107 @@ static void test_json_results(void **state) {
     falkor_result_free(result);
 }
 
+/* ---- as one text ------------------------------------------------------ */
+
+/* Both forms say the same, whether it fits the first room or grows. */
+static void test_json_text_is_what_is_written(void **state) {
+    (void)state;
+    for (size_t length = 0; length < 20000; length = length * 5 / 4 + 1) {
+        char *text = malloc(length + 1), *json = (char *)&length;
+        size_t size = 7;
+        assert_non_null(text);
+        memset(text, length % 2 ? '"' : 'z', length);
+        falkor_value value = falkor_string_n(text, length);
+        char *written = json_of(&value);
+        assert_int_equal(falkor_value_to_json(&value, &json, &size),
+                         FALKOR_OK);
+        assert_string_equal(json, written);
+        assert_int_equal(size, strlen(json));
+        free(json);
+        free(written);
+        free(text);
+    }
+    char *json = NULL;
+    falkor_result *result = decoded("*3\r\n*1\r\n*2\r\n:1\r\n$1\r\na\r\n"
+        "*1\r\n*1\r\n*2\r\n:2\r\n$3\r\na\"b\r\n*0\r\n");
+    sink all = {.most = SIZE_MAX};
+    falkor_result_write_json(result, collect, &all);
+    assert_int_equal(falkor_result_to_json(result, &json, NULL), FALKOR_OK);
+    assert_string_equal(json, all.text);
+    free(json);
+    free(all.text);
+    falkor_result_free(result);
+}
+
+static void test_json_text_of_nothing(void **state) {
+    char *json = (char *)&state;
+    size_t length = 7;
+    assert_int_equal(falkor_value_to_json(NULL, &json, &length), FALKOR_OK);
+    assert_string_equal(json, "null");
+    assert_int_equal(length, 4);
+    free(json);
+    assert_int_equal(falkor_result_to_json(NULL, &json, &length), FALKOR_OK);
+    test_assert_has(json, "\"rows\":[]");
+    free(json);
+    assert_int_equal(falkor_value_to_json(NULL, NULL, &length),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(length, 0);
+    length = 7;
+    assert_int_equal(falkor_result_to_json(NULL, NULL, &length),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(length, 0);
+    assert_int_equal(falkor_result_to_json(NULL, NULL, NULL),
+                     FALKOR_ERR_ARGUMENT);
+}
+
+#if defined(__GLIBC__) && !SERVING_SANITIZED
+#define OWN_MALLOC                      /* else there is none to make fail */
+extern void *__libc_malloc(size_t size);
+extern void *__libc_realloc(void *memory, size_t size);
+static int until_failure = -1;
+
+static bool fails(void) {
+    return until_failure >= 0 && until_failure-- == 0;
+}
+void *malloc(size_t size) {
+    return fails() ? NULL : __libc_malloc(size);
+}
+void *realloc(void *memory, size_t size) {
+    return fails() ? NULL : __libc_realloc(memory, size);
+}
+
+/* How many allocations the text takes, each of which fails once. */
+static int failures_of(const falkor_value *value) {
+    for (int failures = 0;; failures++) {
+        char *json = (char *)&failures;
+        size_t length = 7;
+        until_failure = failures;
+        falkor_status status = falkor_value_to_json(value, &json, &length);
+        until_failure = -1;
+        if (!status) {
+            free(json);
+            return failures;
+        }
+        assert_int_equal(status, FALKOR_ERR_NOMEM);
+        assert_null(json);
+        assert_int_equal(length, 0);
+    }
+}
+
+static void test_json_text_no_memory(void **state) {
+    (void)state;
+    char text[5000];
+    memset(text, 'm', sizeof text);
+    falkor_value value = falkor_string_n(text, sizeof text), deep[100];
+    assert_int_equal(failures_of(NULL), 1);
+    assert_int_equal(failures_of(&value), 3);   /* grows twice, shrinks */
+    deep[0] = falkor_int(1);
+    for (int i = 1; i < 100; i++)
+        deep[i] = falkor_array(&deep[i - 1], 1);
+    assert_int_equal(failures_of(&deep[99]), 3);    /* twice frames, text */
+}
+#endif
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_scalars),
@@ -430,6 +531,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_json_depth_needs_no_stack),
         cmocka_unit_test(test_json_write_may_refuse),
         cmocka_unit_test(test_json_results),
+        cmocka_unit_test(test_json_text_is_what_is_written),
+        cmocka_unit_test(test_json_text_of_nothing),
+#ifdef OWN_MALLOC
+        cmocka_unit_test(test_json_text_no_memory),
+#endif
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -574,6 +574,7 @@ static void test_queries_errors(void **state) {
             fail_msg("%s: %s: %s", rows[i].cypher, falkor_status_name(status),
                      error.message);
         assert_null(result);
+        test_assert_has(falkor_status_text(status), "syntax");
         assert_int_equal(error.attempts, 1);
         assert_false(error.maybe_executed);
         if (*rows[i].cypher)
@@ -885,6 +886,47 @@ static void test_queries_each_row_has_names(void **state) {
     drop(&own);
 }
 
+/* ---- as JSON ---------------------------------------------------------- */
+
+typedef struct written { char text[4096]; size_t length; } written;
+
+static bool collect(void *ctx, const char *bytes, size_t length) {
+    written *all = ctx;
+    if (length >= sizeof all->text - all->length)
+        return false;
+    memcpy(all->text + all->length, bytes, length);
+    all->length += length;
+    return true;
+}
+
+static void test_queries_as_json(void **state) {
+    static written all;
+    static const char begins[] = "{\"columns\":[\"p\",\"f\",\"at\",\"d\"],"
+        "\"rows\":[[{\"nodes\":[{\"id\":0,\"labels\":[\"A\"],\"properties\":"
+        "{\"k\":\"\\\"\\n\"}},{\"id\":1,\"labels\":[],\"properties\":{}}],"
+        "\"edges\":[{\"id\":0,\"type\":\"R\",\"source\":0,\"destination\":1,"
+        "\"properties\":{\"w\":[1,2.5]}}]},0.5,{\"latitude\":1,"
+        "\"longitude\":-2},\"1999-12-31\"]],\"summary\":{\"nodes_created\":0,";
+    char *json;
+    size_t length;
+    (void)state;
+    own_graph own = fresh("json");
+    serving_run(own.graph, "CREATE (:A {k: '\"\\n'})-[:R {w: [1, 2.5]}]->()");
+    falkor_result *result = serving_query(own.graph, "MATCH p = (:A)-->() "
+        "RETURN p, 0.5 AS f, point({latitude: 1, longitude: -2}) AS at, "
+        "date('1999-12-31') AS d", NULL);
+    assert_int_equal(falkor_result_to_json(result, &json, &length), FALKOR_OK);
+    assert_int_equal(falkor_result_write_json(result, collect, &all),
+                     FALKOR_OK);
+    assert_string_equal(json, all.text);
+    assert_int_equal(length, all.length);
+    if (strncmp(json, begins, sizeof begins - 1) != 0)
+        fail_msg("%s\nnot %s", json, begins);
+    free(json);
+    falkor_result_free(result);
+    drop(&own);
+}
+
 /* ---- plain commands --------------------------------------------------- */
 
 static falkor_result *command_on(falkor_conn *conn, size_t argc,
@@ -971,6 +1013,40 @@ static void test_queries_transaction(void **state) {
     falkor_pool_stats(pool, &after);    /* done with: it is kept */
     assert_int_equal(after.connections_recycled, before.connections_recycled);
     assert_int_equal(after.connections_created, before.connections_created);
+}
+
+/* What a holder can do beside asking, and what a close does to it. */
+static void test_queries_held_connection(void **state) {
+    falkor_options one = options;
+    falkor_error error;
+    falkor_conn *conn;
+    falkor_result *result;
+    int64_t ids[2];
+    (void)state;
+    one.min_size = one.max_size = 1;
+    falkor_pool *own = serving_pool(&one);
+    for (int i = 0; i < 2; i++) {
+        falkor_acquire(own, &conn, &error);
+        serving_ok(&error);
+        assert_null(falkor_conn_handle(conn));
+        falkor_command(own, &(falkor_call_options){.conn = conn}, 2,
+            (const char *[]){"CLIENT", "ID"}, NULL, &result, &error);
+        serving_ok(&error);
+        ids[i] = cell(result, 0, 0)->as.integer;
+        falkor_result_free(result);
+        if (i == 0) {
+            falkor_conn_mark_broken(conn);
+            assert_int_equal(falkor_release(conn), FALKOR_OK);
+        }
+    }
+    assert_int_not_equal(ids[0], ids[1]);
+    assert_int_equal(falkor_pool_close(own, 1), FALKOR_ERR_TIMEOUT);
+    assert_int_not_equal(falkor_command(own,
+        &(falkor_call_options){.conn = conn}, 1, (const char *[]){"PING"},
+        NULL, NULL, &error), FALKOR_OK);
+    assert_int_equal(falkor_release(conn), FALKOR_OK);
+    assert_int_equal(falkor_pool_close(own, -1), FALKOR_OK);
+    falkor_pool_free(own);
 }
 
 static bool is_closed(uint64_t recycled) {
@@ -1079,7 +1155,9 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_queries_each_row_may_query),
     cmocka_unit_test(test_queries_each_row_fails),
     cmocka_unit_test(test_queries_each_row_has_names),
+    cmocka_unit_test(test_queries_as_json),
     cmocka_unit_test(test_queries_command_replies),
     cmocka_unit_test(test_queries_transaction),
+    cmocka_unit_test(test_queries_held_connection),
     cmocka_unit_test(test_queries_session_is_not_handed_on),
     cmocka_unit_test(test_queries_held_after_a_timeout))
