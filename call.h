@@ -45,6 +45,7 @@ typedef struct falkor__call falkor__call;
 struct falkor__call {
     falkor_pool *pool;
     falkor_graph *graph;                /* NULL: a plain command */
+    const char *text;                   /* the query's, the caller's */
     falkor_call_options options;
     falkor__reply_kind kind;
     struct iovec pieces[FALKOR__PIECES];    /* the request */
@@ -113,6 +114,7 @@ falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error);
 falkor_status falkor__use_deadline(falkor__call *call, falkor_error *error);
 falkor__question falkor__question_of(const falkor__call *call,
                                      const falkor_graph *graph,
+                                     const char *text,
                                      const falkor__link *link);
 falkor_status falkor__check_session(bool query, const falkor__link *link,
                                     falkor_error *error);

@@ -112,9 +112,10 @@ static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
 
 falkor__question falkor__question_of(const falkor__call *call,
                                      const falkor_graph *graph,
+                                     const char *text,
                                      const falkor__link *link) {
     falkor__client *client = falkor__client_of(call->pool);
-    return (falkor__question){.graph = graph->name,
+    return (falkor__question){.graph = graph->name, .text = text,
         .read_only = call->options.read_only,
         .shared = !(falkor__link_marks(link) & FALKOR__SESSION_OTHER),
         .epoch = atomic_load_explicit(&client->epoch, memory_order_acquire),
@@ -137,7 +138,8 @@ static falkor_status falkor__complete_names(falkor__call *call,
         return falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph "
             "\"%s\" change faster than they can be read", call->graph->name);
     }
-    falkor__question question = falkor__question_of(call, call->graph, link);
+    falkor__question question = falkor__question_of(call, call->graph,
+                                                    call->text, link);
     falkor_status status = falkor__names_after(names, link, &question,
                                                call->schema, &schema, error);
     if (status)
@@ -166,7 +168,7 @@ static falkor_status falkor__expect_reply(falkor__call *call,
     call->phase = FALKOR__PHASE_UNSENT;
     if (call->graph) {
         falkor__question question = falkor__question_of(call, call->graph,
-                                                        link);
+                                                        call->text, link);
         status = falkor__names_get(&call->graph->names, link, &question,
                                    &call->schema, &refused, error);
     }
@@ -508,6 +510,7 @@ falkor_status falkor__query_begin(falkor__call *call,
                                          falkor_error *error) {
     falkor__call_begin(call, graph->pool, options);
     call->graph = graph;
+    call->text = cypher;
     falkor_status status = falkor__call_check(call, error);
     return status ? status
         : falkor__write_query(call, cypher, params, error);

@@ -415,14 +415,20 @@ typedef struct falkor__names {
 bool falkor__names_begin(falkor__names *names);
 void falkor__names_end(falkor__names *names);
 
-/* For whom names are asked. shared false: the link does not see the graph that
+/* For whom names are asked. text: of the query, which may add names of its own
+   unless it is read_only. shared false: the link does not see the graph that
    the others see (SELECT); epoch: a snapshot of another one is not used. */
 typedef struct falkor__question {
-    const char *graph;
+    const char *graph, *text;
     bool read_only, shared;
     unsigned epoch;
     int64_t deadline_ns;
 } falkor__question;
+
+/* Whether the answer to the query may have names that the snapshot has not, and
+   that cannot be told from another graph's without a mark of this moment. */
+bool falkor__needs_mark(const falkor__question *question,
+                        const falkor__schema *schema);
 
 /* The newest snapshot that may be used on a link that is between two replies;
    read on it, by one thread at a time, where there is none. *schema is

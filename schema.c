@@ -17,14 +17,18 @@
      names are read again behind it, and must begin with the old ones. Between
      the two another client may have put a new graph in the old one's place. A
      mark tells: a query of unique text, which reading the names runs first.
-     When the server still has its plan, it is still the same graph. Where the
-     plan is gone, because of the place that the server gives to plans or
-     because the graph is new, a snapshot without any names proves nothing, and
-     one with names is believed.
+     While the server has its plan, it is still the same graph. The server keeps
+     few plans (CACHE_SIZE), so that a plan which is gone proves nothing: then a
+     snapshot that had names is believed. One that had none would believe any
+     graph: for a query that may add the first names it is read anew, with its
+     mark, just before.
 
    What the protocol leaves: the hash does not tell a label from a type or a
    key, and a copy put in the place of a copy may have the same keys and other
-   labels; then names are old until anything changes the version. */
+   labels; then names are old until anything changes the version. And a graph
+   put in the place of another one, with the same first names in the same order,
+   between a write that adds a name and the reading behind it, when 25 other
+   queries have run since the last reading. */
 #include "internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -265,13 +269,23 @@ static falkor__schema *falkor__names_put_locked(falkor__names *names,
     return old;
 }
 
+/* Only these clauses add names, whatever else stands in the text. */
+bool falkor__needs_mark(const falkor__question *question,
+                        const falkor__schema *schema) {
+    return !question->read_only && !falkor__has_names(schema) &&
+           (strcasestr(question->text, "create") ||
+            strcasestr(question->text, "merge") ||
+            strcasestr(question->text, "set"));
+}
+
 /* Whether a link may use the newest, retained for it. */
 static falkor__schema *falkor__names_usable_locked(
     falkor__names *names, const falkor__link *link,
     const falkor__question *question) {
     const falkor__schema *newest = names->newest;
     return newest && newest->epoch == question->epoch &&
-           newest->read_ns >= falkor__link_since(link)
+           newest->read_ns >= falkor__link_since(link) &&
+           !falkor__needs_mark(question, newest)
         ? falkor__schema_retain(names->newest) : NULL;
 }
 
