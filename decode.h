@@ -1,6 +1,7 @@
-/* The inside of the decoder, for its two files only: the state (falkor__reply),
-   and the tokens of RESP2 (integers, arrays, bulk strings). reply.c knows the
-   parts of a reply and its memory, value.c what a value looks like.
+/* The inside of the decoder, for its three files only: the state, which is
+   falkor__reply, and the tokens of RESP2 and RESP3 (integers, lengths, strings,
+   lines). reply.c knows the parts of a reply and its memory, value.c what a
+   value of the compact protocol looks like, plain.c any other.
 
    Parsing goes group by group. A group is the least that makes sense alone: a
    scalar with its type, a property with key and scalar, the head of a node. It
@@ -30,6 +31,8 @@ typedef enum falkor__frame_kind {
     FALKOR__HEADER,             /* column names, of the result */
     FALKOR__ITEMS,              /* values with types, of an array */
     FALKOR__PLAIN,              /* values without, of a plain array */
+    FALKOR__PAIRS,              /* keys and values without, of a plain map */
+    FALKOR__PAIR_VALUE,         /* the same, where an entry has its key */
     FALKOR__FLOATS,             /* of a vector */
     FALKOR__ENTRIES,            /* of a map */
     FALKOR__PROPERTIES,         /* of a node or an edge */
@@ -215,17 +218,23 @@ static inline char *falkor__id(falkor__reply *r, char *p, uint64_t *id) {
     return falkor__digits(r, p + 1, id, "an id, zero or more");
 }
 
-static inline char *falkor__array(falkor__reply *r, char *p, uint32_t *count,
-                                  const char *expected) {
+/* How many elements follow; p is at the byte that says of what. */
+static inline char *falkor__elements(falkor__reply *r, char *p,
+                                     uint32_t *count, const char *expected) {
     uint64_t number;
-    if (*p != '*')
-        return falkor__stuck(r, p, expected);
     if (!(p = falkor__digits(r, p + 1, &number, expected)))
         return NULL;
     if (number > UINT32_MAX)
         return falkor__over(r, "an array", number, UINT32_MAX);
     *count = (uint32_t)number;
     return p;
+}
+
+static inline char *falkor__array(falkor__reply *r, char *p, uint32_t *count,
+                                  const char *expected) {
+    if (*p != '*')
+        return falkor__stuck(r, p, expected);
+    return falkor__elements(r, p, count, expected);
 }
 
 /* length bytes from p and the CRLF behind are to be there. */
@@ -235,13 +244,12 @@ static inline char *falkor__await(falkor__reply *r, const char *p,
     return falkor__stuck(r, r->end, "");
 }
 
-/* A bulk string; falkor__keep_text makes it the result's. */
-static inline char *falkor__bulk(falkor__reply *r, char *p, char **bytes,
+/* A length and so many bytes, from behind the first; falkor__keep_text makes
+   them the result's. */
+static inline char *falkor__blob(falkor__reply *r, char *p, char **bytes,
                                  uint32_t *length, const char *expected) {
     uint64_t number;
-    if (*p != '$')
-        return falkor__stuck(r, p, expected);
-    if (!(p = falkor__digits(r, p + 1, &number, expected)))
+    if (!(p = falkor__digits(r, p, &number, expected)))
         return NULL;
     if (number > UINT32_MAX || number > r->limits.bytes)
         return falkor__over(r, "a string", number,
@@ -254,6 +262,13 @@ static inline char *falkor__bulk(falkor__reply *r, char *p, char **bytes,
     if (p[0] == '\r' && p[1] == '\n')
         return p + 2;
     return falkor__stuck(r, p + (*p == '\r'), "the end of a string");
+}
+
+static inline char *falkor__bulk(falkor__reply *r, char *p, char **bytes,
+                                 uint32_t *length, const char *expected) {
+    if (*p != '$')
+        return falkor__stuck(r, p, expected);
+    return falkor__blob(r, p + 1, bytes, length, expected);
 }
 
 /* A simple string or an error, from behind its first byte. */
@@ -304,6 +319,8 @@ static inline const char *falkor__keep_text(falkor__reply *r, char *bytes,
 static inline char *falkor__nil(falkor__reply *r, char *p) {
     if (*p == '*')
         return FALKOR__LITERAL(r, p, "*-1\r\n", "null");
+    if (*p == '_')
+        return FALKOR__LITERAL(r, p, "_\r\n", "null");
     return FALKOR__LITERAL(r, p, "$-1\r\n", "null");
 }
 
@@ -314,11 +331,23 @@ static inline char *falkor__nil(falkor__reply *r, char *p) {
 bool falkor__push(falkor__reply *r, falkor__frame_kind kind, void *owner,
                   uint32_t announced);
 
-/* [type, payload], and any RESP2 value, into value. */
+/* [type, payload], into value. */
 char *falkor__cell(falkor__reply *r, char *p, falkor_value *value);
-char *falkor__plain(falkor__reply *r, char *p, falkor_value *value);
 
-/* One step inside the topmost frame, or among what is skipped; false: stuck. */
+/* One step inside the topmost frame; false: stuck. */
 bool falkor__step_frame(falkor__reply *r);
+
+/* ---- plain values (plain.c) ------------------------------------------- */
+
+/* Any value of RESP2 or RESP3, and the next of the topmost frame's pairs. */
+char *falkor__plain(falkor__reply *r, char *p, falkor_value *value);
+char *falkor__pair(falkor__reply *r, char *p, falkor__frame *frame,
+                   falkor_entry *entry);
+
+/* The head of an attribute, which says something of the value behind it: its
+   keys and values are to be skipped. */
+char *falkor__attribute(falkor__reply *r, char *p);
+
+/* One step among what is skipped; false: stuck. */
 bool falkor__step_skip(falkor__reply *r);
 #endif

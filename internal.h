@@ -299,7 +299,7 @@ extern const falkor__limits falkor__default_limits;
 typedef enum falkor__reply_kind {
     FALKOR__REPLY_QUERY,        /* of GRAPH.QUERY --compact, read whole */
     FALKOR__REPLY_ROWS,         /* the same, row by row */
-    FALKOR__REPLY_PLAIN         /* any RESP2 reply: one row, one column */
+    FALKOR__REPLY_PLAIN         /* any reply at all: one row, one column */
 } falkor__reply_kind;
 
 /* The decoder turns the bytes of one reply into a falkor_result, in one pass,

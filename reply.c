@@ -1,8 +1,9 @@
-/* The decoder of replies: it turns RESP2 bytes, as they arrive, into the typed
-   values of a falkor_result. Strings stay where they were received or move to
-   the arena of the values; a small reply needs one block of memory in all.
-   This file knows the parts of a reply and where its bytes lie; value.c knows
-   the values, decode.h how parsing goes on when bytes are missing. No I/O. */
+/* The decoder of replies: it turns RESP2 and RESP3 bytes, as they arrive, into
+   the typed values of a falkor_result. Strings stay where they were received or
+   move to the arena of the values; a small reply needs one block of memory in
+   all. This file knows the parts of a reply and where its bytes lie; value.c
+   and plain.c know the values, decode.h how parsing goes on when bytes are
+   missing. No I/O. */
 #include "decode.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,8 +83,9 @@ static falkor_status falkor__malformed(falkor__reply *r) {
 static bool falkor__error_reply(falkor__reply *r, char *p) {
     char *bytes;
     uint32_t length;
-    if (!(p = falkor__line(r, p + 1, &bytes, &length)) ||
-        !(r->error_text = falkor__keep_text(r, bytes, length)))
+    p = *p == '-' ? falkor__line(r, p + 1, &bytes, &length)
+                  : falkor__blob(r, p + 1, &bytes, &length, "an error");
+    if (!p || !(r->error_text = falkor__keep_text(r, bytes, length)))
         return false;
     r->error_length = length;
     r->stage = FALKOR__END;
@@ -145,9 +147,54 @@ static bool falkor__start_query(falkor__reply *r) {
     return true;
 }
 
+/* Passes over a message that nobody asked for. */
+static bool falkor__skip_push(falkor__reply *r) {
+    uint32_t count;
+    char *p = falkor__elements(r, r->at, &count, "the length of a message");
+    if (!p)
+        return false;
+    r->skip = count;
+    falkor__commit(r, p);
+    return true;
+}
+
+/* A push message in the place of the reply. It is the reply when it confirms a
+   subscription, which has no other; else it came unasked. */
+static bool falkor__start_push(falkor__reply *r) {
+    static const char confirms[] = "subscribe";
+    const size_t size = sizeof confirms - 1;
+    char *bytes, *p = r->at;
+    uint32_t length, count;
+    if (r->kind != FALKOR__REPLY_PLAIN)
+        return falkor__skip_push(r);
+    if (!(p = falkor__elements(r, p, &count, "the length of a message")))
+        return false;
+    if (count && p == r->end)
+        return falkor__stuck(r, p, "");
+    if (!count || *p != '$')
+        return falkor__skip_push(r);
+    if (!falkor__bulk(r, p, &bytes, &length, "the kind of a message"))
+        return false;
+    return length >= size &&
+        memcmp(bytes + length - size, confirms, size) == 0
+        ? falkor__start_plain(r) : falkor__skip_push(r);
+}
+
+static bool falkor__start_attribute(falkor__reply *r) {
+    char *p = falkor__attribute(r, r->at);
+    if (p)
+        falkor__commit(r, p);
+    return p != NULL;
+}
+
 static bool falkor__start(falkor__reply *r) {
-    if (*r->at == '-')
-        return falkor__error_reply(r, r->at);
+    switch (*r->at) {
+    case '-':
+    case '!': return falkor__error_reply(r, r->at);
+    case '>': return falkor__start_push(r);
+    case '|': return falkor__start_attribute(r);
+    default: break;
+    }
     return r->kind == FALKOR__REPLY_PLAIN ? falkor__start_plain(r)
                                           : falkor__start_query(r);
 }
@@ -356,6 +403,15 @@ static void falkor__finish(falkor__reply *r) {
     r->pinned = true;
 }
 
+/* Messages that came with the reply's last bytes are read with it, to their
+   end, so that nothing of them stays behind on the connection. */
+static bool falkor__end(falkor__reply *r) {
+    if (r->at < r->end && *r->at == '>')
+        return falkor__skip_push(r);
+    falkor__finish(r);
+    return true;
+}
+
 static bool falkor__step(falkor__reply *r) {
     if (r->skip)
         return falkor__step_skip(r);
@@ -368,7 +424,7 @@ static bool falkor__step(falkor__reply *r) {
     case FALKOR__ROWS: return falkor__step_rows(r);
     case FALKOR__SUMMARY_HEAD: return falkor__summary_head(r);
     case FALKOR__SUMMARY: return falkor__step_summary(r);
-    case FALKOR__END: falkor__finish(r); return true;
+    case FALKOR__END: return falkor__end(r);
     case FALKOR__DONE: break;
     }
     return true;

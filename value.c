@@ -1,6 +1,6 @@
 /* The values of replies: scalars, nodes, edges, paths, lists and maps, as the
-   compact protocol writes them, and plain RESP2 values. Knows nothing of rows
-   or of how bytes arrive. */
+   compact protocol writes them, and the frames that they and plain values
+   (plain.c) are collected in. Knows nothing of rows or of how bytes arrive. */
 #include "decode.h"
 #include <stdlib.h>
 
@@ -11,6 +11,8 @@ static const uint8_t falkor__element_sizes[] = {
     [FALKOR__HEADER] = sizeof(const char *),
     [FALKOR__ITEMS] = sizeof(falkor_value),
     [FALKOR__PLAIN] = sizeof(falkor_value),
+    [FALKOR__PAIRS] = sizeof(falkor_entry),
+    [FALKOR__PAIR_VALUE] = sizeof(falkor_entry),
     [FALKOR__FLOATS] = sizeof(float),
     [FALKOR__ENTRIES] = sizeof(falkor_entry),
     [FALKOR__PROPERTIES] = sizeof(falkor_entry),
@@ -140,6 +142,8 @@ static void falkor__hang(falkor__reply *r, const falkor__frame *frame) {
     case FALKOR__FLOATS: value->as.vector = elements; break;
     case FALKOR__ITEMS:
     case FALKOR__PLAIN: value->as.items = elements; break;
+    case FALKOR__PAIRS:
+    case FALKOR__PAIR_VALUE:
     case FALKOR__ENTRIES:
     case FALKOR__PROPERTIES: value->as.entries = elements; break;
     }
@@ -175,10 +179,13 @@ static char *falkor__double(falkor__reply *r, char *p, double *number) {
     return end;
 }
 
+/* A string in RESP2, a double in RESP3. */
 static char *falkor__float(falkor__reply *r, char *p, float *number) {
     char *bytes;
     uint32_t length;
-    char *end = falkor__bulk(r, p, &bytes, &length, "a number as a string");
+    char *end = *p == ','
+        ? falkor__line(r, p + 1, &bytes, &length)
+        : falkor__bulk(r, p, &bytes, &length, "a number as a string");
     if (end && !falkor__read_float(bytes, length, number))
         return falkor__stuck(r, bytes, "a number");
     return end;
@@ -362,50 +369,18 @@ static char *falkor__one_column(falkor__reply *r, char *p, const char **name) {
     return p;
 }
 
-static char *falkor__plain_text(falkor__reply *r, char *p,
-                                falkor_value *value) {
-    char *bytes;
-    uint32_t length;
-    value->type = *p == '-' ? FALKOR_ERROR_REPLY : FALKOR_STRING;
-    if (!(p = falkor__line(r, p + 1, &bytes, &length)) ||
-        !(value->as.string = falkor__keep_text(r, bytes, length)))
-        return NULL;
-    value->length = length;
-    return p;
-}
-
-char *falkor__plain(falkor__reply *r, char *p, falkor_value *value) {
-    *value = (falkor_value){.type = FALKOR_NULL};
-    switch (*p) {
-    case '+':
-    case '-': return falkor__plain_text(r, p, value);
-    case ':':
-        value->type = FALKOR_INTEGER;
-        return falkor__integer(r, p, &value->as.integer);
-    case '$':
-        if (p[1] == '-')
-            return falkor__nil(r, p);
-        value->type = FALKOR_STRING;
-        return falkor__string(r, p, value);
-    case '*':
-        if (p[1] == '-')
-            return falkor__nil(r, p);
-        value->type = FALKOR_ARRAY;
-        return falkor__list(r, p, value, FALKOR__PLAIN);
-    default: return falkor__stuck(r, p, "one of + - : $ *");
-    }
-}
-
 /* ---- steps inside a frame --------------------------------------------- */
 
 static inline char *falkor__element(falkor__reply *r, char *p,
-                                    const falkor__frame *frame) {
+                                    falkor__frame *frame) {
     void *slot = frame->elements +
         frame->count * (size_t)falkor__element_sizes[frame->kind];
     switch (frame->kind) {
     case FALKOR__HEADER: return falkor__one_column(r, p, slot);
     case FALKOR__ITEMS: return falkor__cell(r, p, slot);
     case FALKOR__PLAIN: return falkor__plain(r, p, slot);
+    case FALKOR__PAIRS:
+    case FALKOR__PAIR_VALUE: return falkor__pair(r, p, frame, slot);
     case FALKOR__FLOATS: return falkor__float(r, p, slot);
     case FALKOR__ENTRIES: return falkor__one_entry(r, p, slot);
     case FALKOR__PROPERTIES: return falkor__one_property(r, p, slot);
@@ -454,27 +429,5 @@ bool falkor__step_frame(falkor__reply *r) {
         return falkor__turn_to_edges(r, frame->owner);
     falkor__hang(r, frame);
     r->depth--;
-    return true;
-}
-
-/* Skips elements of no interest; an array adds its own to their number. */
-bool falkor__step_skip(falkor__reply *r) {
-    char *bytes, *p = r->at;
-    uint32_t length, count = 0;
-    if ((*p == '$' || *p == '*') && p[1] == '-')
-        p = falkor__nil(r, p);
-    else if (*p == '$')
-        p = falkor__bulk(r, p, &bytes, &length, "a string");
-    else if (*p == '*')
-        p = falkor__array(r, p, &count, "an array");
-    else if (*p == ':' || *p == '+' || *p == '-')
-        p = falkor__line(r, p + 1, &bytes, &length);
-    else
-        p = falkor__stuck(r, p, "one of + - : $ *");
-    if (!p)
-        return false;
-    r->skip += count;
-    r->skip--;
-    falkor__commit(r, p);
     return true;
 }

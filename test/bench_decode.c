@@ -5,8 +5,8 @@
    leaves in the allocator's lists is paid for by the next large block, which
    would be ours. Needs no server; a name given picks one of the lines.
 
-       cc -O2 -I. test/bench_decode.c reply.c value.c result.c error.c \
-           -lhiredis */
+       cc -O2 -I. test/bench_decode.c reply.c value.c plain.c result.c \
+           error.c -lhiredis */
 #include "../internal.h"
 #include <hiredis/hiredis.h>
 #include <malloc.h>

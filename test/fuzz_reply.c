@@ -2,16 +2,21 @@
    kind of reply, the portions it arrives in and how many names are known; the
    rest is the reply. Every value that comes out is read to its end. With each
    input the decoder runs twice, once in other portions, and must come to the
-   same end.
+   same end. Now and then an input begins anew from a good reply of the list at
+   the end of this file, so that no corpus is needed to come far.
 
        clang -g -O1 -fsanitize=fuzzer,address,undefined -I. \
-           test/fuzz_reply.c reply.c value.c result.c error.c -o fuzz_reply
+           test/fuzz_reply.c reply.c value.c plain.c result.c \
+           error.c -o fuzz_reply
        ./fuzz_reply -max_total_time=60 CORPUS */
 #include "../internal.h"
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most,
+                               unsigned seed);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 
 /* Reads all of a value, recursion being bounded by the limit of depth below.
    The sum stands for all that was read. */
@@ -95,6 +100,10 @@ static uint64_t fuzz_rows(const falkor_result *result) {
 
 static const char *const fuzz_names[] = {"a", "b", "c", "d"};
 
+/* A message stands behind the reply: whether it is read with it, and may be
+   malformed then, depends on the portions. */
+#define FUZZ_MORE UINT64_MAX
+
 static uint64_t fuzz_once(falkor__reply_kind kind, size_t known,
                           const uint8_t *data, size_t size, size_t portion) {
     falkor__schema schema = {.references = 1, .counts = {known, known, known},
@@ -105,7 +114,8 @@ static uint64_t fuzz_once(falkor__reply_kind kind, size_t known,
     falkor_result *r = falkor__reply_new(kind, &schema, &limits);
     falkor_status status = FALKOR_OK;
     uint64_t sum = 0;
-    for (size_t at = 0, room; !status && !falkor__reply_done(r) && at < size;) {
+    size_t at = 0, room;
+    while (!status && !falkor__reply_done(r) && at < size) {
         char *to = falkor__reply_room(r, &room);
         room = room > portion ? portion : room;
         room = room > size - at ? size - at : room;
@@ -128,6 +138,9 @@ static uint64_t fuzz_once(falkor__reply_kind kind, size_t known,
         const char *error = falkor__reply_error(r, NULL);
         sum = sum * 31 + (error ? fuzz_text(error) : 0);
         sum += (uint64_t)falkor_result_summary(r)->nodes_created;
+        falkor__reply_surplus(r, &room);
+        if (at - room < size && data[at - room] == '>')
+            sum = FUZZ_MORE;
     }
     falkor_result_free(r);
     if (schema.references != 1 || all.references != 1)
@@ -141,7 +154,50 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     falkor__reply_kind kind = (falkor__reply_kind)(data[0] % 3);
     size_t known = data[0] / 3 % 5, portion = data[1] ? data[1] : SIZE_MAX;
     uint64_t one = fuzz_once(kind, known, data + 2, size - 2, portion);
-    if (one != fuzz_once(kind, known, data + 2, size - 2, SIZE_MAX))
+    uint64_t other = fuzz_once(kind, known, data + 2, size - 2, SIZE_MAX);
+    if (one != other && one != FUZZ_MORE)
         abort();
     return 0;
+}
+
+/* ---- what to begin with ----------------------------------------------- */
+
+#define ONE_CELL "*3\r\n*1\r\n*2\r\n:1\r\n$1\r\nn\r\n*1\r\n*1\r\n"
+#define END "*1\r\n$20\r\nCached execution: 1 \r\n"
+
+static const char *const fuzz_seeds[] = {
+    ONE_CELL "*2\r\n:8\r\n*3\r\n:4\r\n*2\r\n:1\r\n:0\r\n*2\r\n*3\r\n:1\r\n"
+        ":2\r\n$2\r\nhi\r\n*3\r\n:2\r\n:6\r\n*1\r\n*2\r\n:4\r\n$4\r\ntrue\r\n"
+        END,
+    ONE_CELL "*2\r\n:9\r\n*2\r\n*2\r\n:6\r\n*1\r\n*2\r\n:8\r\n*3\r\n:1\r\n"
+        "*0\r\n*0\r\n*2\r\n:6\r\n*1\r\n*2\r\n:7\r\n*5\r\n:5\r\n:1\r\n:1\r\n"
+        ":2\r\n*0\r\n" END,
+    ONE_CELL "*2\r\n:10\r\n*4\r\n$1\r\na\r\n*2\r\n:5\r\n$3\r\n1.5\r\n$1\r\n"
+        "b\r\n*2\r\n:11\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n" END,
+    ONE_CELL "*2\r\n:12\r\n*2\r\n$3\r\n0.1\r\n$3\r\ninf\r\n" END,
+    ONE_CELL "*2\r\n:6\r\n*3\r\n*2\r\n:1\r\n_\r\n*2\r\n:12\r\n*2\r\n,1.5\r\n"
+        ",-inf\r\n*2\r\n:99\r\n%1\r\n|1\r\n+a\r\n_\r\n:1\r\n~1\r\n#t\r\n" END,
+    ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n" ONE_CELL "*2\r\n:3\r\n:7\r\n"
+        END ">2\r\n$10\r\ninvalidate\r\n_\r\n",
+    "*2\r\n-version mismatch\r\n:17\r\n", "-ERR no\r\n", "!6\r\nERR no\r\n",
+    "*4\r\n+OK\r\n-ERR no\r\n*2\r\n:1\r\n*-1\r\n$-1\r\n",
+    "%3\r\n$1\r\na\r\n:1\r\n#f\r\n%1\r\n,1.5\r\n~2\r\n_\r\n#t\r\n(12\r\n*0\r\n",
+    "*5\r\n=6\r\ntxt:hi\r\n!2\r\nno\r\n(123456789012345678901\r\n,nan\r\n>1\r\n"
+        ":1\r\n",
+    "|1\r\n+a\r\n:1\r\n%1\r\n|1\r\n+b\r\n*1\r\n:1\r\n+k\r\n|1\r\n+c\r\n_\r\n"
+        "*1\r\n|0\r\n:1\r\n",
+    ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nb"
+        "\r\n:2\r\n"};
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most,
+                               unsigned seed) {
+    const char *good = fuzz_seeds[seed / 64 %
+        (sizeof fuzz_seeds / sizeof *fuzz_seeds)];
+    if ((size < 3 || seed % 64 == 0) && strlen(good) + 2 <= most) {
+        size = strlen(good) + 2;
+        data[0] = (uint8_t)(seed >> 16);
+        data[1] = (uint8_t)(seed >> 24);
+        memcpy(data + 2, good, size - 2);
+    }
+    return LLVMFuzzerMutate(data, size, most);
 }

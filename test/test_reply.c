@@ -81,6 +81,7 @@ static void heap_end(void) {
 #define free counted_free
 #include "../reply.c"
 #include "../value.c"
+#include "../plain.c"
 #include "../result.c"
 #undef malloc
 #undef realloc
@@ -441,6 +442,9 @@ static const struct { const char *cell, *want; } cells[] = {
     {"*2\r\n:12\r\n*0\r\n", "v()"},
     {"*2\r\n:12\r\n*3\r\n$19\r\n0.10000000149011612\r\n$2\r\n-2\r\n$5\r\n1e+30"
      "\r\n", "v(0.100000001 -2 1.00000002e+30 )"},
+    {"*2\r\n:1\r\n_\r\n", "null"},
+    {"*2\r\n:12\r\n*3\r\n,0.10000000149011612\r\n,-2\r\n,inf\r\n",
+     "v(0.100000001 -2 inf )"},
     {"*2\r\n:13\r\n:1700000000\r\n", "datetime 1700000000"},
     {"*2\r\n:14\r\n:-86400\r\n", "date -86400"},
     {"*2\r\n:15\r\n:-2208945600\r\n", "time 43200"},
@@ -449,6 +453,8 @@ static const struct { const char *cell, *want; } cells[] = {
     {"*2\r\n:0\r\n:1\r\n", "unknown"},
     {"*2\r\n:99\r\n*3\r\n*2\r\n:1\r\n+ok\r\n*0\r\n*2\r\n$-1\r\n*1\r\n*-1\r\n",
      "unknown"},
+    {"*2\r\n:99\r\n%2\r\n_\r\n~2\r\n,1.5\r\n#t\r\n(12\r\n|1\r\n+a\r\n%1\r\n"
+     ":1\r\n:2\r\n=5\r\ntxt:a\r\n", "unknown"},
     {"*2\r\n:6\r\n*2\r\n*2\r\n:17\r\n$3\r\nabc\r\n*2\r\n:3\r\n:7\r\n",
      "[unknown, 7, ]"},
     {"*2\r\n:8\r\n*3\r\n:4\r\n*0\r\n*2\r\n*3\r\n:1\r\n:40\r\n*1\r\n-no\r\n"
@@ -637,36 +643,259 @@ static void test_reply_mismatch(void **state) {
     }
 }
 
+/* A plain reply, whole and in portions of every size and beginning. */
+static void check_plain(const char *reply, const char *want) {
+    text t = {0};
+    text_put(&t, "%s", reply);
+    for (size_t first = 1; first <= t.length; first++)
+        for (size_t portion = 0; portion < 4; portion++) {
+            feeder f = {.kind = FALKOR__REPLY_PLAIN, .first = first,
+                        .portion = portion};
+            char *got = feed_text(f, &t);
+            assert_string_equal(got, want);
+            free(got);
+        }
+    text_free(&t);
+}
+
+static const struct { const char *reply, *want; } plain[] = {
+    {"+OK\r\n", "\"OK\""}, {"+\r\n", "\"\""}, {":-12\r\n", "-12"},
+    {"$-1\r\n", "null"}, {"*-1\r\n", "null"}, {"*0\r\n", "[]"},
+    {"$3\r\na\r\n\r\n", "\"a\r\n\""},
+    {"*4\r\n+OK\r\n-ERR no\r\n*2\r\n:1\r\n*1\r\n*0\r\n$-1\r\n",
+     "[\"OK\", error \"ERR no\", [1, [[], ], ], null, ]"},
+    /* RESP3 */
+    {"_\r\n", "null"}, {"#t\r\n", "true"}, {"#f\r\n", "false"},
+    {",1.5\r\n", "d1.5"}, {",-2\r\n", "d-2"}, {",1e+300\r\n", "d1.0000000000000001e+300"},
+    {",inf\r\n", "dinf"}, {",-inf\r\n", "d-inf"}, {",nan\r\n", "dnan"},
+    {"(0\r\n", "0"}, {"(-0\r\n", "0"}, {"(-12\r\n", "-12"},
+    {"(9223372036854775807\r\n", "9223372036854775807"},
+    {"(-9223372036854775808\r\n", "-9223372036854775808"},
+    {"(9223372036854775808\r\n", "\"9223372036854775808\""},
+    {"(-9223372036854775809\r\n", "\"-9223372036854775809\""},
+    {"(18446744073709551617\r\n", "\"18446744073709551617\""},
+    {"(1234567999999999999999999999999999999\r\n",
+     "\"1234567999999999999999999999999999999\""},
+    {"(-\r\n", "\"-\""}, {"(\r\n", "\"\""},
+    {"=15\r\ntxt:Some string\r\n", "\"Some string\""},
+    {"=4\r\nmkd:\r\n", "\"\""}, {"=8\r\ntxt:a\r\n\n\r\n", "\"a\r\n\n\""},
+    {"*2\r\n!5\r\nE\r\nno\r\n#t\r\n", "[error \"E\r\nno\", true, ]"},
+    {"~0\r\n", "[]"}, {"%0\r\n", "{}"},
+    {"~3\r\n+a\r\n:1\r\n_\r\n", "[\"a\", 1, null, ]"},
+    {"*2\r\n>2\r\n+a\r\n:1\r\n:2\r\n", "[[\"a\", 1, ], 2, ]"},
+    {"%2\r\n$1\r\na\r\n:1\r\n+b\r\n%1\r\n$0\r\n\r\n*1\r\n%1\r\n:7\r\n_\r\n",
+     "{a: 1, b: {: [{7: null, }, ], }, }"},
+    {"%8\r\n:1\r\n+i\r\n,1.5\r\n+d\r\n#t\r\n+t\r\n#f\r\n+f\r\n_\r\n+n\r\n"
+     "(123456789012345678901\r\n+b\r\n=5\r\ntxt:v\r\n+v\r\n:-3\r\n+m\r\n",
+     "{1: \"i\", 1.5: \"d\", true: \"t\", false: \"f\", null: \"n\", "
+     "123456789012345678901: \"b\", v: \"v\", -3: \"m\", }"},
+    /* attributes, in each place */
+    {"|1\r\n+ttl\r\n:3600\r\n$1\r\na\r\n", "\"a\""},
+    {"|0\r\n|2\r\n+a\r\n*2\r\n:1\r\n|1\r\n+x\r\n+y\r\n:2\r\n#t\r\n%0\r\n:5\r\n",
+     "5"},
+    {"*3\r\n|1\r\n+t\r\n:1\r\n:1\r\n|0\r\n:2\r\n|1\r\n+t\r\n~1\r\n_\r\n*1\r\n"
+     "|1\r\n+t\r\n:1\r\n:3\r\n", "[1, 2, [3, ], ]"},
+    {"%2\r\n|1\r\n+t\r\n:1\r\n+a\r\n|1\r\n+t\r\n*1\r\n:1\r\n%1\r\n+b\r\n|0\r\n#t\r\n"
+     "#f\r\n|2\r\n_\r\n_\r\n_\r\n_\r\n|0\r\n*1\r\n:1\r\n",
+     "{a: {b: true, }, false: [1, ], }"},
+    /* messages before and behind it, that came unasked */
+    {">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nfoo\r\n:5\r\n", "5"},
+    {">2\r\n$10\r\ninvalidate\r\n_\r\n>0\r\n>1\r\n:1\r\n>1\r\n+subscribe\r\n"
+     ">1\r\n$10\r\nsubscribed\r\n|1\r\n+a\r\n+b\r\n+OK\r\n", "\"OK\""},
+    /* a subscription has no other reply */
+    {">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n",
+     "[\"subscribe\", \"news\", 1, ]"},
+    {">3\r\n$12\r\npunsubscribe\r\n_\r\n:0\r\n",
+     "[\"punsubscribe\", null, 0, ]"}};
+
 static void test_reply_plain(void **state) {
     (void)state;
-    static const struct { const char *reply, *want; } plain[] = {
-        {"+OK\r\n", "\"OK\""}, {"+\r\n", "\"\""}, {":-12\r\n", "-12"},
-        {"$-1\r\n", "null"}, {"*-1\r\n", "null"}, {"*0\r\n", "[]"},
-        {"$3\r\na\r\n\r\n", "\"a\r\n\""},
-        {"*4\r\n+OK\r\n-ERR no\r\n*2\r\n:1\r\n*1\r\n*0\r\n$-1\r\n",
-         "[\"OK\", error \"ERR no\", [1, [[], ], ], null, ]"}};
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
-        text t = {0}, want = {0};
-        text_put(&t, "%s", plain[i].reply);
+        text want = {0};
         text_put(&want, "%s\ncolumn reply\n%s", plain[i].want, no_summary);
-        for (size_t first = 1; first <= t.length; first++)
-            for (size_t portion = 0; portion < 3; portion++) {
-                feeder f = {.kind = FALKOR__REPLY_PLAIN, .first = first,
-                            .portion = portion};
-                char *got = feed_text(f, &t);
-                assert_string_equal(got, want.bytes);
-                free(got);
-            }
-        text_free(&t);
+        check_plain(plain[i].reply, want.bytes);
         text_free(&want);
     }
+}
+
+/* An error at the top is the server's error reply, of either form. */
+static void test_reply_plain_errors(void **state) {
+    (void)state;
+    text want = {0};
+    text_put(&want, "%serror \"ERR no\"", no_summary);
+    check_plain("-ERR no\r\n", want.bytes);
+    check_plain("!6\r\nERR no\r\n", want.bytes);
+    check_plain(">1\r\n+x\r\n|1\r\n+a\r\n+b\r\n!6\r\nERR no\r\n", want.bytes);
+    text_free(&want);
+}
+
+/* A query's reply between messages that came unasked, and with an attribute;
+   the confirmation of a subscription is none of its business either. */
+static void test_reply_query_among_messages(void **state) {
+    (void)state;
+    text t = {0}, cell = cell_reply(cells[3].cell), want = {0};
+    text_put(&t, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n"
+             ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n|1\r\n+a\r\n:1\r\n");
+    text_add(&t, cell.bytes, cell.length);
+    text_put(&t, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n>1\r\n:1\r\n");
+    text_put(&want, "%s\ncolumn c0\n%s", cells[3].want, no_summary);
+    size_t own = t.length - 32 - 8;     /* without the two behind it */
+    falkor__schema schema = schema_of(NAMES);
+    for (int kind = FALKOR__REPLY_QUERY; kind <= FALKOR__REPLY_ROWS; kind++)
+        for (size_t portion = 0; portion < t.length; portion++) {
+            feeder f = {(falkor__reply_kind)kind, &schema, NULL, NULL, portion,
+                        portion};
+            text out = {0};
+            size_t used;
+            assert_int_equal(feed(&f, t.bytes, t.length, &out, &used), 0);
+            assert_string_equal(out.bytes, want.bytes);
+            /* what has begun to arrive with it is read to its end */
+            assert_true(used == t.length || used == own || used == own + 32);
+            text_free(&out);
+        }
+    text_free(&t);
+    text_free(&cell);
+    text_free(&want);
+}
+
+/* Maps longer than a frame trusts, with long keys, and nested. */
+static void test_reply_plain_long_map(void **state) {
+    (void)state;
+    text t = {0}, want = {0};
+    text_put(&t, "%%1000\r\n");
+    text_put(&want, "{");
+    for (int i = 0; i < 1000; i++) {
+        char key[400];
+        snprintf(key, sizeof key, "key%0*d", i % 10 ? 3 : 1 + i % 380, i);
+        bulk(&t, key);
+        text_put(&want, "%s: ", key);
+        if (i % 3) {
+            text_put(&t, "%%2\r\n+a\r\n,%d.5\r\n|1\r\n+x\r\n+y\r\n+b\r\n|1\r\n"
+                     "+x\r\n+y\r\n", i);
+            bulk(&t, key);
+            text_put(&want, "{a: d%d.5, b: \"%s\", }, ", i, key);
+        } else {
+            text_put(&t, "#f\r\n");
+            text_put(&want, "false, ");
+        }
+    }
+    text_put(&want, "}\ncolumn reply\n%s", no_summary);
+    for (size_t portion = 0; portion < 3000; portion = portion * 2 + 1) {
+        feeder f = {.kind = FALKOR__REPLY_PLAIN, .portion = portion};
+        char *got = feed_text(f, &t);
+        assert_string_equal(got, want.bytes);
+        free(got);
+    }
+    text_free(&t);
+    text_free(&want);
+}
+
+static void test_reply_plain_malformed(void **state) {
+    (void)state;
+    static const struct { const char *reply, *message; } wrong[] = {
+        {"?\r\n", "expected one of + - : $ * _ , # ( = ! % ~ > |"},
+        {"_x\r\n", "expected null"}, {"#x\r\n", "expected true or false"},
+        {"#tt\r\n", "expected true or false"}, {",\r\n", "expected a number"},
+        {",1,5\r\n", "expected a number"}, {",+1\r\n", "expected a number"},
+        {"=3\r\ntxt\r\n", "a format of three letters"},
+        {"=6\r\nabcdef\r\n", "a format of three letters"},
+        {"=-1\r\n", "expected a string"}, {"!-1\r\n", "expected an error"},
+        {"~-1\r\n", "expected a list"}, {"%-1\r\n", "expected a list"},
+        {"*1\r\n:+1\r\n", "expected an integer"},
+        {"$?\r\n", "expected a length: replies that are streamed without one "
+                   "are not supported at byte 1"},
+        {"*?\r\n", "streamed"}, {"%?\r\n", "streamed"}, {"~?\r\n", "streamed"},
+        {"|?\r\n", "streamed"}, {"*1\r\n=?\r\n", "streamed"},
+        {"%1\r\n*0\r\n", "expected a key that is a scalar"},
+        {"%1\r\n%0\r\n", "expected a key that is a scalar"},
+        {"%1\r\n-no\r\n", "expected a key that is a scalar"},
+        {"%1\r\n$-1\r\n", "expected a string"},
+        {">2\r\n$?\r\n", "expected the kind of a message"},
+        {">2\r\n:1\r\n?\r\n", "expected one of + -"},
+        {"+OK\r\n>1\r\n?", "expected one of + -"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        text t = {0};
+        text_put(&t, "%s", wrong[i].reply);
+        for (size_t portion = 0; portion < 2; portion++) {
+            feeder f = {.kind = FALKOR__REPLY_PLAIN, .portion = portion};
+            char *got = feed_text(f, &t);
+            /* byte by byte the reply is complete before what is behind it */
+            if (portion == 0 || t.bytes[0] != '+') {
+                if (!strstr(got, wrong[i].message))
+                    print_error("%s: %s\n", wrong[i].reply, got);
+                assert_non_null(strstr(got, "ERR_PROTOCOL: malformed reply: "));
+                assert_non_null(strstr(got, wrong[i].message));
+            }
+            free(got);
+        }
+        text_free(&t);
+    }
+}
+
+/* Any byte of the plain replies changed to any of some others: no crash. */
+static void test_reply_plain_damaged(void **state) {
+    (void)state;
+    static const char bytes[] = "\r\n*$:+-_,#(=!%~>|?0129tx\0";
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        text t = {0};
+        text_put(&t, "%s", plain[i].reply);
+        for (size_t at = 0; at < t.length; at++)
+            for (size_t b = 0; b < sizeof bytes; b++) {
+                char good = t.bytes[at];
+                t.bytes[at] = bytes[b];
+                for (int kind = 0; kind < 3; kind++)
+                    free(feed_text((feeder){.portion = b & 1,
+                        .kind = (falkor__reply_kind)kind}, &t));
+                t.bytes[at] = good;
+            }
+        text_free(&t);
+    }
+}
+
+static void test_reply_plain_limits(void **state) {
+    (void)state;
+    static const struct { const char *reply, *message; } over[] = {
+        {"%1\r\n+a\r\n%1\r\n+a\r\n%1\r\n+a\r\n~1\r\n%1\r\n", "a nesting of 5"},
+        {"%4294967296\r\n", "an array of 4294967296"},
+        {"~1\r\n>4294967296\r\n", "an array of 4294967296"},
+        {"|4294967296\r\n", "an array of 4294967296"},
+        {"=1000001\r\n", "the limit is 1000000"},
+        {"!1000001\r\n", "the limit is 1000000"}};
+    for (size_t i = 0; i < sizeof over / sizeof *over; i++) {
+        falkor__limits limits = {.depth = 4, .bytes = 1000000};
+        text t = {0};
+        text_put(&t, "%s", over[i].reply);
+        char *got = feed_text((feeder){.kind = FALKOR__REPLY_PLAIN,
+                                       .limits = &limits}, &t);
+        assert_non_null(strstr(got, "ERR_LIMIT"));
+        assert_non_null(strstr(got, over[i].message));
+        free(got);
+        text_free(&t);
+    }
+}
+
+/* Messages before the reply take no memory, however many they are, and end at
+   the limit of bytes. */
+static void test_reply_messages_take_no_memory(void **state) {
+    (void)state;
     text t = {0};
-    text_put(&t, "-ERR no\r\n");
-    char *got = feed_text((feeder){.kind = FALKOR__REPLY_PLAIN}, &t);
-    assert_non_null(strstr(got, "error \"ERR no\""));
-    assert_null(strstr(got, "column"));
+    for (int i = 0; i < 100000; i++)
+        text_put(&t, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$5\r\n%05d\r\n",
+                 i % 99999);
+    text_put(&t, ":7\r\n");
+    heap_begin(0);
+    char *got = feed_text((feeder){.kind = FALKOR__REPLY_PLAIN,
+                                   .portion = 9000}, &t);
+    assert_true(heap.most_bytes < 160 << 10);
+    assert_int_equal(strncmp(got, "7\n", 2), 0);
+    free(got);
+    falkor__limits limits = {.bytes = 1000000};
+    got = feed_text((feeder){.kind = FALKOR__REPLY_PLAIN, .limits = &limits,
+                             .portion = 9000}, &t);
+    assert_non_null(strstr(got, "ERR_LIMIT: reply with bytes of "));
     free(got);
     text_free(&t);
+    heap_end();
 }
 
 /* What lies behind a reply is left alone. */
@@ -1085,7 +1314,11 @@ static const struct { const char *reply, *message; } malformed[] = {
     {CELL "*2\r\n:11\r\n*3\r\n", "a point of two numbers"},
     {CELL "*2\r\n:12\r\n*1\r\n:1\r\n", "a number as a string"},
     {CELL "*2\r\n:13\r\n$1\r\n1\r\n", "expected an integer"},
-    {CELL "*2\r\n:77\r\n!3\r\n", "expected one of + - : $ *"},
+    {CELL "*2\r\n:77\r\n?3\r\n", "expected one of + - : $ * _ , # ( = ! %"},
+    {CELL "*2\r\n:77\r\n$?\r\n", "expected a length: replies that are str"},
+    {CELL "*2\r\n:77\r\n*2\r\n%?\r\n", "expected a length: replies"},
+    {CELL "*2\r\n:1\r\n_1\r\n", "expected null"},
+    {CELL "*2\r\n:12\r\n*1\r\n,x\r\n", "expected a number"},
     {CELL "*2\r\n:77\r\n+a\rb\r\n", "expected the end of a line"},
     {CELL "*2\r\n:1\r\n$-1\r\n:1\r\n", "expected the list of statistics"},
     {"*1\r\n*1\r\n:1\r\n", "expected a line of statistics"},
@@ -1564,6 +1797,13 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_reply_error),
         cmocka_unit_test(test_reply_mismatch),
         cmocka_unit_test(test_reply_plain),
+        cmocka_unit_test(test_reply_plain_errors),
+        cmocka_unit_test(test_reply_query_among_messages),
+        cmocka_unit_test(test_reply_plain_long_map),
+        cmocka_unit_test(test_reply_plain_malformed),
+        cmocka_unit_test(test_reply_plain_damaged),
+        cmocka_unit_test(test_reply_plain_limits),
+        cmocka_unit_test(test_reply_messages_take_no_memory),
         cmocka_unit_test(test_reply_surplus),
         cmocka_unit_test(test_reply_surplus_of_large),
         cmocka_unit_test(test_reply_random),
