@@ -30,7 +30,8 @@ falkor__client *falkor__client_of(falkor_pool *pool);
 enum {
     FALKOR__SESSION_MULTI = 1, FALKOR__SESSION_WATCH = 2,
     FALKOR__SESSION_OTHER = 4,
-    FALKOR__SESSION_PUSHED = 8,         /* messages may come unasked */
+    FALKOR__SESSION_PUSHED = 8,         /* messages may come unasked, or
+                                           several replies */
     FALKOR__SESSION_TRANSACTION = FALKOR__SESSION_MULTI | FALKOR__SESSION_WATCH
 };
 typedef struct falkor__trait {
@@ -39,6 +40,12 @@ typedef struct falkor__trait {
     bool scripted, replaces;
 } falkor__trait;
 const falkor__trait *falkor__trait_of(const char *command, size_t length);
+
+/* Refuses CLIENT REPLY OFF and SKIP: there would be no reply to wait for, and
+   the next to come would be taken for it. */
+falkor_status falkor__check_silence(size_t argc, const char *const *argv,
+                                    const size_t *lengths,
+                                    falkor_error *error);
 
 #define FALKOR__VERSION_SIZE 24
 typedef struct falkor__call falkor__call;

@@ -27,7 +27,7 @@ static const falkor__trait falkor__traits[] = {
     {"MONITOR", FALKOR__SESSION_PUSHED, 0, false, false},
     {"PSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
     {"PSYNC", FALKOR__SESSION_PUSHED, 0, false, false},
-    {"PUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false, false},
+    {"PUNSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
     {"QUIT", FALKOR__SESSION_OTHER, 0, false, false},
     {"READONLY", FALKOR__SESSION_OTHER, 0, false, false},
     {"READWRITE", FALKOR__SESSION_OTHER, 0, false, false},
@@ -37,9 +37,9 @@ static const falkor__trait falkor__traits[] = {
     {"SELECT", FALKOR__SESSION_OTHER, 0, false, false},
     {"SSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
     {"SUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
-    {"SUNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false, false},
+    {"SUNSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
     {"SYNC", FALKOR__SESSION_PUSHED, 0, false, false},
-    {"UNSUBSCRIBE", FALKOR__SESSION_OTHER, 0, false, false},
+    {"UNSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
     {"COPY", 0, 0, false, true},
     {"DEL", 0, 0, false, true},
     {"FLUSHALL", 0, 0, false, true},
@@ -55,11 +55,15 @@ static const falkor__trait falkor__traits[] = {
 };
 static const falkor__trait falkor__no_trait;
 
+static bool falkor__is_word(const char *text, size_t length,
+                            const char *word) {
+    return strlen(word) == length && strncasecmp(word, text, length) == 0;
+}
+
 const falkor__trait *falkor__trait_of(const char *command, size_t length) {
     size_t rows = sizeof falkor__traits / sizeof *falkor__traits;
     for (size_t i = 0; i < rows; i++)
-        if (strlen(falkor__traits[i].command) == length &&
-            strncasecmp(falkor__traits[i].command, command, length) == 0)
+        if (falkor__is_word(command, length, falkor__traits[i].command))
             return &falkor__traits[i];
     return &falkor__no_trait;
 }
@@ -193,11 +197,13 @@ void falkor__trait_apply(const falkor__trait *trait, falkor__link *link,
                          const falkor_result *reply, unsigned before) {
     size_t length;
     const char *text = falkor__reply_error(reply, &length);
+    bool ends = trait->clears & FALKOR__SESSION_MULTI;
     if (!text)
+        falkor__link_mark(link, trait->sets, trait->clears);
+    else if (ends && strncmp(text, "EXECABORT", 9) == 0)
         falkor__link_mark(link, 0, trait->clears);
-    else if (strncmp(text, "EXECABORT", 9) == 0 ||
-             strstr(text, " without MULTI"))
-        falkor__link_mark(link, 0, FALKOR__SESSION_TRANSACTION);
+    else if (ends && strstr(text, " without MULTI"))
+        falkor__link_mark(link, 0, FALKOR__SESSION_MULTI);
     else if (trait->sets == FALKOR__SESSION_MULTI)
         falkor__link_mark(link, 0, trait->sets & ~before);
 }
@@ -595,6 +601,20 @@ falkor_status falkor__write_command(falkor__call *call, size_t argc,
     return FALKOR_OK;
 }
 
+falkor_status falkor__check_silence(size_t argc, const char *const *argv,
+                                    const size_t *lengths,
+                                    falkor_error *error) {
+    static const char *const words[] = {"CLIENT", "REPLY", "ON"};
+    size_t same = 0;
+    while (same < 3 && same < argc &&
+           falkor__is_word(argv[same], lengths ? lengths[same]
+                           : strlen(argv[same]), words[same]))
+        same++;
+    return same != 2 || argc == 2 ? FALKOR_OK
+        : falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "CLIENT REPLY OFF and "
+            "SKIP are refused: every call here waits for its reply");
+}
+
 falkor_status falkor_command(falkor_pool *pool,
     const falkor_call_options *options, size_t argc, const char *const *argv,
     const size_t *lengths, falkor_result **result, falkor_error *error) {
@@ -611,6 +631,8 @@ falkor_status falkor_command(falkor_pool *pool,
     status = falkor__call_check(&call, error);
     if (!status)
         status = falkor__write_command(&call, argc, argv, lengths, error);
+    if (!status)
+        status = falkor__check_silence(argc, argv, lengths, error);
     if (!status)
         status = falkor__call_run(&call, error);
     return falkor__call_finish(&call, status, result);

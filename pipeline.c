@@ -91,7 +91,8 @@ static falkor_status falkor__prepare_command(falkor__pipeline *p, size_t i,
             p->slots[i].trait->command);
     falkor__buffer_command(&p->prepared, request->argc, request->argv,
                            request->lengths);
-    return FALKOR_OK;
+    return falkor__check_silence(request->argc, request->argv,
+                                 request->lengths, error);
 }
 
 /* Writes all requests; refuses the whole when one is no good. */

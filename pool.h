@@ -404,15 +404,23 @@ falkor_status falkor_cursor_next(falkor_cursor *cursor,
 const falkor_result *falkor_cursor_result(const falkor_cursor *cursor);
 void falkor_cursor_close(falkor_cursor *cursor);
 
-/* falkor_command sends any Redis command; lengths NULL: the arguments end with
-   NUL. The reply is one row of one column, "reply": strings, integers, arrays,
-   null; an error inside an array (EXEC) is a FALKOR_ERROR_REPLY, an error reply
-   is the call's status. Without read_only it counts as a write, and after an
-   error reply it is not repeated, not even for FALKOR_ERR_BUSY, unless marked
-   idempotent; a script's error reply sets maybe_executed. A command that
-   changes its session (SELECT, CLIENT, ...) costs its connection on release;
-   MULTI is undone by EXEC or DISCARD; after SUBSCRIBE or MONITOR a held
-   connection can only be released. */
+/* falkor_command sends any Redis command but CLIENT REPLY OFF or SKIP; lengths
+   NULL: the arguments end with NUL. The reply is one row of one column,
+   "reply": strings, integers, arrays, null; an error inside an array (EXEC) is
+   a FALKOR_ERROR_REPLY, an error reply is the call's status. Without read_only
+   it counts as a write, and after an error reply it is not repeated, not even
+   for FALKOR_ERR_BUSY, unless marked idempotent; a script's error reply sets
+   maybe_executed. A command that changes its session (SELECT, CLIENT, ...)
+   costs its connection on release; MULTI is undone by EXEC or DISCARD; after
+   SUBSCRIBE or MONITOR a held connection can only be released.
+
+   A held connection may be switched to RESP3 (HELLO 3). Then doubles, booleans
+   and maps come as what they are; a set is an array; a big number an integer,
+   or past 64 bits a string of its digits; a verbatim string a string without
+   its format; a map's key that is a number, boolean or null is its text, and
+   one that is an array, map or error ends the call with FALKOR_ERR_PROTOCOL.
+   Attributes, and messages between replies (CLIENT TRACKING), are passed
+   over. Queries work as before. */
 falkor_status falkor_command(falkor_pool *pool,
     const falkor_call_options *options, size_t argc, const char *const *argv,
     const size_t *lengths, falkor_result **result, falkor_error *error);
