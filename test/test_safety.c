@@ -29,7 +29,8 @@ static falkor_pool *pool_of(int max_size) {
     return serving_pool(&options);
 }
 
-/* A command of words split at spaces, on conn if that is not NULL. */
+/* A command of words split at spaces, on conn if that is not NULL; ~ is a space
+   in a word. */
 static falkor_status say(falkor_pool *pool, falkor_conn *conn,
                          const char *words, falkor_result **result,
                          falkor_error *error) {
@@ -38,8 +39,11 @@ static falkor_status say(falkor_pool *pool, falkor_conn *conn,
     size_t argc = 0;
     snprintf(text, sizeof text, "%s", words);
     for (char *word = strtok_r(text, " ", &rest); word;
-         word = strtok_r(NULL, " ", &rest))
+         word = strtok_r(NULL, " ", &rest)) {
+        for (char *at = word; (at = strchr(at, '~'));)
+            *at = ' ';
         argv[argc++] = word;
+    }
     return falkor_command(pool, &(falkor_call_options){.conn = conn}, argc,
                           argv, NULL, result, error);
 }
@@ -242,6 +246,214 @@ static void test_safety_pushed_messages_are_no_reply(void **state) {
         falkor_result_free(result);
         falkor_pool_free(pool);
     }
+}
+
+/* The reply of a command that must succeed. */
+static falkor_result *said(falkor_pool *pool, falkor_conn *conn,
+                           const char *words) {
+    falkor_error error;
+    falkor_result *result;
+    say(pool, conn, words, &result, &error);
+    serving_ok(&error);
+    return result;
+}
+
+static falkor_conn *held(falkor_pool *pool) {
+    falkor_conn *conn;
+    falkor_error error;
+    falkor_acquire(pool, &conn, &error);
+    serving_ok(&error);
+    return conn;
+}
+
+static falkor_status graph_query(falkor_pool *pool, falkor_conn *conn,
+                                 const char *cypher, falkor_result **result,
+                                 falkor_error *error) {
+    const char *argv[] = {"GRAPH.QUERY", "exec", cypher, "--compact"};
+    return falkor_command(pool, &(falkor_call_options){.conn = conn}, 4, argv,
+                          NULL, result, error);
+}
+
+/* Queries inside MULTI have their replies in EXEC's, an error among them; and
+   those after the error have run. DISCARD runs none. */
+static void test_safety_queries_inside_multi(void **state) {
+    (void)state;
+    static const char *const writes[] = {"CREATE (:T {n: 1})", "RETURN 1 / 0",
+                                         "CREATE (:T {n: 2}) RETURN 7"};
+    falkor_pool *pool = pool_of(1);
+    falkor_graph *graph = falkor_select_graph(pool, "exec");
+    falkor_conn *conn = held(pool);
+    falkor_error error;
+    falkor_result *result;
+    for (int commit = 0; commit < 2; commit++) {
+        falkor_result_free(said(pool, conn, "MULTI"));
+        for (int i = 0; i < 3; i++) {
+            graph_query(pool, conn, writes[i], &result, &error);
+            serving_ok(&error);
+            assert_string_equal(falkor_result_value(result, 0, 0)->as.string,
+                                "QUEUED");
+            falkor_result_free(result);
+        }
+        result = said(pool, conn, commit ? "EXEC" : "DISCARD");
+        const falkor_value *all = falkor_result_value(result, 0, 0);
+        if (commit) {
+            assert_int_equal(all->type, FALKOR_ARRAY);
+            assert_int_equal(all->length, 3);
+            assert_int_equal(all->as.items[0].type, FALKOR_ARRAY);
+            assert_int_equal(all->as.items[1].type, FALKOR_ERROR_REPLY);
+            assert_string_equal(all->as.items[1].as.string,
+                                "Division by zero");
+            const falkor_value *rows = &all->as.items[2].as.items[1];
+            assert_int_equal(
+                rows->as.items[0].as.items[0].as.items[1].as.integer, 7);
+        }
+        falkor_result_free(result);
+        falkor_query_with(graph, &(falkor_call_options){.conn = conn},
+            "MATCH (t:T) RETURN count(t)", NULL, &result, &error);
+        serving_ok(&error);
+        assert_int_equal(falkor_result_value(result, 0, 0)->as.integer,
+                         commit ? 2 : 0);
+        falkor_result_free(result);
+    }
+    falkor_release(conn);
+    falkor_stats now;
+    falkor_pool_stats(pool, &now);
+    assert_int_equal(now.connections_recycled, 0);
+    serving_drop(pool, graph, "exec");
+    falkor_pool_free(pool);
+}
+
+/* EXEC says with null that a watched key has changed: nothing ran. */
+static void test_safety_watch_makes_exec_null(void **state) {
+    (void)state;
+    falkor_pool *pool = pool_of(1);
+    falkor_conn *conn = held(pool);
+    falkor_error error;
+    for (int changed = 0; changed < 2; changed++) {
+        falkor_result_free(said(pool, conn, "WATCH watched"));
+        if (changed)
+            free(serving_ask(server.port, "SET watched 1"));
+        falkor_result_free(said(pool, conn, "MULTI"));
+        falkor_result *result;
+        graph_query(pool, conn, "RETURN 1", &result, &error);
+        serving_ok(&error);
+        falkor_result_free(result);
+        result = said(pool, conn, "EXEC");
+        assert_int_equal(falkor_result_value(result, 0, 0)->type,
+                         changed ? FALKOR_NULL : FALKOR_ARRAY);
+        falkor_result_free(result);
+    }
+    falkor_release(conn);
+    falkor_stats now;
+    falkor_pool_stats(pool, &now);
+    assert_int_equal(now.connections_recycled, 0);
+    free(serving_ask(server.port, "DEL watched"));
+    falkor_pool_free(pool);
+}
+
+/* No error reply ends a WATCH or a MULTI that it does not end on the server,
+   whatever its words: the next user's transaction is his own. */
+static void test_safety_no_error_ends_a_session_by_its_words(void **state) {
+    (void)state;
+    static const char *const sessions[][2] = {
+        {"WATCH seen", "EXEC"}, {"WATCH seen", "DISCARD"},
+        {"WATCH seen", "EVAL return~redis.error_reply('EXECABORT~it') 0"},
+        {"WATCH seen", "EVAL return~redis.error_reply('A~without~MULTI') 0"},
+        {"MULTI", "NOSUCH it~without~MULTI"},
+        {"MULTI", "EXECABORT"}, {"MULTI", "EXEC now"}};
+    for (size_t i = 0; i < sizeof sessions / sizeof *sessions; i++) {
+        falkor_pool *pool = pool_of(1);
+        falkor_conn *conn = held(pool);
+        falkor_error error;
+        falkor_result_free(said(pool, conn, sessions[i][0]));
+        assert_true(say(pool, conn, sessions[i][1], NULL, &error) != 0);
+        assert_int_equal(falkor_release(conn), FALKOR_OK);
+        conn = held(pool);
+        free(serving_ask(server.port, "SET seen 1"));
+        falkor_result_free(said(pool, conn, "MULTI"));
+        falkor_result *result = said(pool, conn, "EXEC");
+        if (falkor_result_value(result, 0, 0)->type != FALKOR_ARRAY)
+            fail_msg("%s, %s: inherited", sessions[i][0], sessions[i][1]);
+        falkor_result_free(result);
+        falkor_release(conn);
+        falkor_pool_free(pool);
+    }
+    free(serving_ask(server.port, "DEL seen"));
+}
+
+/* A reply that will not come is not waited for: the command is refused, and
+   the connection as good as before. */
+static void test_safety_silence_is_refused(void **state) {
+    (void)state;
+    static const char *const silent[] = {"CLIENT REPLY OFF",
+        "client reply skip", "Client Reply Off"};
+    falkor_pool *pool = pool_of(1);
+    falkor_conn *conn = held(pool);
+    falkor_error error;
+    int64_t begun = test_now_ms();
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(say(pool, i < 3 ? conn : NULL, silent[i % 3], NULL,
+                             &error), FALKOR_ERR_ARGUMENT);
+        test_assert_has(error.message, "waits for its reply");
+        if (i == 2) {
+            falkor_result_free(said(pool, conn, "CLIENT REPLY ON"));
+            falkor_result_free(said(pool, conn, "PING"));
+            falkor_release(conn);
+        }
+    }
+    assert_int_equal(falkor_command(pool, NULL, 3, (const char *[]){
+        "CLIENTx", "REPLYx", "OFF"}, (const size_t[]){6, 5, 3}, NULL, &error),
+        FALKOR_ERR_ARGUMENT);
+    assert_true(test_now_ms() - begun < 5000);
+    falkor_result_free(said(pool, NULL, "PING"));
+    falkor_pool_free(pool);
+}
+
+/* Whatever was done to a session, the next user finds a fresh one: database 0,
+   RESP2, no name, no transaction, his own replies. */
+static void test_safety_sessions_end_with_release(void **state) {
+    (void)state;
+    static const char *const changes[] = {"SELECT 3", "HELLO 3", "RESET",
+        "QUIT", "MONITOR", "CLIENT TRACKING on", "CLIENT REPLY ON",
+        "CLIENT NO-EVICT on", "SUBSCRIBE a b c", "PSUBSCRIBE a*", "MULTI",
+        "WATCH k", "READONLY", "ASKING", "AUTH default any"};
+    free(serving_ask(server.port, "SET home 1"));
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        falkor_pool *pool = pool_of(1);
+        falkor_conn *conn = held(pool);
+        falkor_stats before, after;
+        falkor_error error;
+        falkor_pool_stats(pool, &before);
+        say(pool, conn, changes[i], NULL, &error);
+        assert_true(error.status != FALKOR_ERR_TIMEOUT);
+        free(serving_ask(server.port, "PUBLISH a hello"));
+        assert_int_equal(falkor_release(conn), FALKOR_OK);
+        falkor_result *result = said(pool, NULL, "GET home");
+        assert_string_equal(falkor_result_value(result, 0, 0)->as.string, "1");
+        falkor_result_free(result);
+        result = said(pool, NULL, "CONFIG GET appendonly");
+        assert_int_equal(falkor_result_value(result, 0, 0)->type,
+                         FALKOR_ARRAY);
+        falkor_result_free(result);
+        falkor_pool_stats(pool, &after);
+        if (after.connections_created != before.connections_created + 1)
+            fail_msg("after %s the connection was used again", changes[i]);
+        falkor_pool_free(pool);
+    }
+    free(serving_ask(server.port, "DEL home"));
+}
+
+/* On a connection where messages come, none is taken for a later reply. */
+static void test_safety_after_quit_nothing_is_read(void **state) {
+    (void)state;
+    falkor_pool *pool = pool_of(1);
+    falkor_conn *conn = held(pool);
+    falkor_error error;
+    falkor_result_free(said(pool, conn, "QUIT"));
+    assert_int_equal(say(pool, conn, "PING", NULL, &error), FALKOR_ERR_IO);
+    falkor_release(conn);
+    falkor_result_free(said(pool, NULL, "PING"));
+    falkor_pool_free(pool);
 }
 
 /* ---- secrets ---------------------------------------------------------- */
@@ -511,6 +723,12 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_safety_query_inside_multi_is_refused),
         cmocka_unit_test(test_safety_aborted_exec_is_over),
         cmocka_unit_test(test_safety_pushed_messages_are_no_reply),
+        cmocka_unit_test(test_safety_queries_inside_multi),
+        cmocka_unit_test(test_safety_watch_makes_exec_null),
+        cmocka_unit_test(test_safety_no_error_ends_a_session_by_its_words),
+        cmocka_unit_test(test_safety_silence_is_refused),
+        cmocka_unit_test(test_safety_sessions_end_with_release),
+        cmocka_unit_test(test_safety_after_quit_nothing_is_read),
         cmocka_unit_test(test_safety_password_in_a_refusal),
         cmocka_unit_test(test_safety_bytes_behind_rows),
         cmocka_unit_test(test_safety_rows_have_the_newest_names),
