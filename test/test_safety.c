@@ -443,7 +443,43 @@ static void test_safety_sessions_end_with_release(void **state) {
     free(serving_ask(server.port, "DEL home"));
 }
 
-/* On a connection where messages come, none is taken for a later reply. */
+/* A pipeline that ends in a session ends it for the connection too, though one
+   before was ended in the same round trip; and silence is refused there too. */
+static void test_safety_pipelines_end_their_sessions(void **state) {
+    (void)state;
+    static const char *const words[][2][3] = {
+        {{"EXEC"}, {"MULTI"}}, {{"DISCARD"}, {"WATCH", "seen"}},
+        {{"UNWATCH"}, {"WATCH", "seen"}}, {{"UNWATCH"}, {"SELECT", "1"}}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        falkor_pool *pool = pool_of(1);
+        falkor_error error;
+        falkor_request requests[] = {{.argc = 1, .argv = words[i][0]},
+            {.argc = i ? 2 : 1, .argv = words[i][1]}};
+        falkor_pipeline(pool, NULL, requests, 2, &error);
+        assert_int_equal(requests[1].error.status, FALKOR_OK);
+        falkor_result_free(requests[0].result);
+        falkor_result_free(requests[1].result);
+        falkor_conn *conn = held(pool);
+        free(serving_ask(server.port, "SET seen 1"));
+        falkor_result_free(said(pool, conn, "MULTI"));
+        falkor_result_free(said(pool, conn, "GET seen"));
+        falkor_result *result = said(pool, conn, "EXEC");
+        const falkor_value *all = falkor_result_value(result, 0, 0);
+        if (all->type != FALKOR_ARRAY || all->length != 1 ||
+            all->as.items[0].type != FALKOR_STRING)
+            fail_msg("%s is inherited", words[i][1][0]);
+        falkor_result_free(result);
+        falkor_release(conn);
+        static const char *const silent[] = {"CLIENT", "REPLY", "SKIP"};
+        falkor_request no = {.argc = 3, .argv = silent};
+        assert_int_equal(falkor_pipeline(pool, NULL, &no, 1, &error),
+                         FALKOR_ERR_ARGUMENT);
+        test_assert_has(error.message, "waits for its reply");
+        falkor_pool_free(pool);
+    }
+    free(serving_ask(server.port, "DEL seen"));
+}
+
 static void test_safety_after_quit_nothing_is_read(void **state) {
     (void)state;
     falkor_pool *pool = pool_of(1);
@@ -728,6 +764,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_safety_no_error_ends_a_session_by_its_words),
         cmocka_unit_test(test_safety_silence_is_refused),
         cmocka_unit_test(test_safety_sessions_end_with_release),
+        cmocka_unit_test(test_safety_pipelines_end_their_sessions),
         cmocka_unit_test(test_safety_after_quit_nothing_is_read),
         cmocka_unit_test(test_safety_password_in_a_refusal),
         cmocka_unit_test(test_safety_bytes_behind_rows),
