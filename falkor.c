@@ -55,15 +55,14 @@ static const falkor__trait falkor__traits[] = {
 };
 static const falkor__trait falkor__no_trait;
 
-static bool falkor__is_word(const char *text, size_t length,
-                            const char *word) {
+static bool falkor__says(const char *text, size_t length, const char *word) {
     return strlen(word) == length && strncasecmp(word, text, length) == 0;
 }
 
 const falkor__trait *falkor__trait_of(const char *command, size_t length) {
     size_t rows = sizeof falkor__traits / sizeof *falkor__traits;
     for (size_t i = 0; i < rows; i++)
-        if (falkor__is_word(command, length, falkor__traits[i].command))
+        if (falkor__says(command, length, falkor__traits[i].command))
             return &falkor__traits[i];
     return &falkor__no_trait;
 }
@@ -607,8 +606,8 @@ falkor_status falkor__check_silence(size_t argc, const char *const *argv,
     static const char *const words[] = {"CLIENT", "REPLY", "ON"};
     size_t same = 0;
     while (same < 3 && same < argc &&
-           falkor__is_word(argv[same], lengths ? lengths[same]
-                           : strlen(argv[same]), words[same]))
+           falkor__says(argv[same], lengths ? lengths[same]
+                        : strlen(argv[same]), words[same]))
         same++;
     return same != 2 || argc == 2 ? FALKOR_OK
         : falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "CLIENT REPLY OFF and "
