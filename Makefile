@@ -1,7 +1,7 @@
 # falkorpool: all the ways to build, test, measure and install it. GNU make; `make help` lists them.
 #
 # Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, DESTDIR, BUILD (the folder for everything made or fetched),
-# VARIANT (asan, tsan, clang, hiredis1, werror), THREADS=c11, WERROR=1, TEST and ONLY (see test).
+# VARIANT (asan, tsan, clang, hiredis1, werror, tls), THREADS=c11, TLS=1, WERROR=1, TEST and ONLY (see test).
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
@@ -23,8 +23,15 @@ else ifeq ($(VARIANT),hiredis1)
 VARIANT_CPPFLAGS = -isystem $(HIREDIS1)/include
 VARIANT_LDFLAGS = -L$(HIREDIS1)/lib -Wl,-rpath,$(abspath $(HIREDIS1))/lib
 VARIANT_NEEDS = $(HIREDIS1)
+else ifeq ($(VARIANT),tls)
+TLS = 1
 else ifneq ($(filter-out werror size,$(VARIANT)),)
-$(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror and size are known)
+$(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror, size and tls are known)
+endif
+# TLS=1 goes with every variant, in the same folder: VARIANT=tls has one of its own.
+ifneq ($(TLS),)
+VARIANT_CPPFLAGS += -DFALKOR_TLS
+TLS_LIBS = -lssl -lcrypto
 endif
 ifeq ($(THREADS),c11)
 VARIANT_CPPFLAGS += -DFALKOR_C11_THREADS
@@ -36,9 +43,9 @@ $(error THREADS=$(THREADS): only c11 is known beside the default)
 endif
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
-ALL_CPPFLAGS = -I. -I$(BUILD) $(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS) $(CPPFLAGS)
+ALL_CPPFLAGS = -I. -I$(BUILD) $(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS) $(TLS_CPPFLAGS) $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 $(WARNINGS) -pthread -MMD -MP $(CFLAGS) $(VARIANT_FLAGS)
-ALL_LDFLAGS = -pthread $(VARIANT_FLAGS) $(VARIANT_LDFLAGS) $(DEPS_LDFLAGS) $(LDFLAGS)
+ALL_LDFLAGS = -pthread $(VARIANT_FLAGS) $(VARIANT_LDFLAGS) $(DEPS_LDFLAGS) $(TLS_LDFLAGS) $(LDFLAGS)
 
 # ---- what there is --------------------------------------------------------------------------------------------------
 
@@ -52,7 +59,7 @@ LIB      := $(OUT)/libfalkorpool.a
 HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
 EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
 TOOLS    := $(if $(CLI_SRC),$(OUT)/falkor-cli) $(if $(wildcard examples/health_server.c),$(OUT)/health_server)
-TESTS    := $(if $(TEST),$(OUT)/test/test_$(TEST:test_%=%),$(call programs,test/test_*.c) test/differential.sh)
+TESTS    := $(if $(TEST),$(patsubst %,$(OUT)/test/test_%,$(TEST:test_%=%)),$(call programs,test/test_*.c) test/differential.sh)
 TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TESTS))
 CHECKS   := $(call programs,test/check_*.c)
 BENCHES  := $(call programs,test/bench_*.c)
@@ -69,9 +76,14 @@ all: $(LIB) $(TOOLS) $(EXAMPLES) $(HEADER)  ## the library, falkor-cli, the exam
 # Libraries that the system lacks are fetched before anything is built: make reads its own flags from what deps.sh wrote.
 ifneq ($(filter-out clean distclean format help,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/deps.mk
+ifneq ($(TLS),)
+include $(BUILD)/deps-tls.mk
+endif
 endif
 $(BUILD)/deps.mk: test/deps.sh test/versions.lock
 	@test/deps.sh get
+$(BUILD)/deps-tls.mk: test/deps.sh test/versions.lock
+	@test/deps.sh tls
 
 $(HIREDIS1):
 	test/deps.sh hiredis1
@@ -94,13 +106,13 @@ $(OUT)/libtest.a: $(call obj,$(HELP_SRC))
 
 LINK = @mkdir -p $(@D); set -x; $(CC) $(filter %.o,$^) $(filter %.a,$^) $(ALL_LDFLAGS) -o $@
 $(OUT)/falkor-cli: $(call obj,$(CLI_SRC)) $(LIB)
-	$(LINK) -lhiredis -lcjson -ledit -lm
+	$(LINK) -lhiredis $(TLS_LIBS) -lcjson -ledit -lm
 $(OUT)/health_server: $(call obj,examples/health_server.c) $(LIB)
-	$(LINK) -lhiredis -lm
+	$(LINK) -lhiredis $(TLS_LIBS) -lm
 $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB)
-	$(LINK) -lhiredis -lm
+	$(LINK) -lhiredis $(TLS_LIBS) -lm
 $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
-	$(LINK) -lhiredis -lcmocka -lcjson -lm
+	$(LINK) -lhiredis $(TLS_LIBS) -lcmocka -lcjson -lm
 
 $(BUILD)/falkorpool.h: test/amalgamate.sh LICENSE $(LIB_SRC) $(wildcard *.h)
 	test/amalgamate.sh $(LIB_SRC) >$@
@@ -110,11 +122,20 @@ $(BUILD)/falkorpool.h: test/amalgamate.sh LICENSE $(LIB_SRC) $(wildcard *.h)
 # ---- testing --------------------------------------------------------------------------------------------------------
 
 RUN = test/server.sh run env OUT=$(OUT) VARIANT=$(VARIANT) \
-    API_CPPFLAGS='$(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS)' test/run.sh
+    API_CPPFLAGS='$(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS) $(TLS_CPPFLAGS)' test/run.sh
 
-test: all tests  ## all tests against a private server; TEST=pool runs test/test_pool.c, ONLY='test_pool_*' some of it
+# Where OpenSSL's headers are, the default build's test of TLS runs on a build with TLS too.
+ifeq ($(filter test,$(MAKECMDGOALS))$(VARIANT)$(THREADS)$(TLS)$(filter-out tls test_tls,$(TEST)),test)
+TLS_TEST := $(shell { test -d $(BUILD)/deps-tls || echo '\#include <openssl/ssl.h>' | $(CC) $(CPPFLAGS) -E -x c -; } \
+    >/dev/null 2>&1 && echo $(BUILD)/tls/test/test_tls)
+endif
+.PHONY: $(TLS_TEST)
+$(TLS_TEST):
+	@$(MAKE) VARIANT=tls TEST=tls tests $(BUILD)/tls/examples/tls
+
+test: all tests $(TLS_TEST)  ## all tests, with a private server; TEST=pool runs test/test_pool.c, ONLY='test_pool_*' some of it
 	-@$(if $(filter %differential.sh,$(TESTS)),test/deps.sh node)
-	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract) $(TESTS)
+	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract) $(TESTS) $(TLS_TEST)
 tests: $(TESTS)
 
 check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/check_*.c
@@ -147,7 +168,7 @@ install: all  ## into $(DESTDIR)$(PREFIX): library, headers, falkor-cli, falkorp
 	$(if $(CLI_SRC),install -m 755 $(OUT)/falkor-cli $(DESTDIR)$(PREFIX)/bin/)
 	printf '%s\n' 'prefix=$(PREFIX)' 'Name: falkorpool' 'Description: FalkorDB client with a connection pool' \
 	    'Version: $(or $(VERSION),0)' 'Cflags: -I$${prefix}/include -I$${prefix}/include/falkorpool' \
-	    'Libs: -L$${prefix}/lib -lfalkorpool -lhiredis -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
+	    'Libs: -L$${prefix}/lib -lfalkorpool $(strip -lhiredis $(TLS_LIBS) -pthread)' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
 
 clean:  ## what was built; what was fetched stays
 	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name 'deps*' ! -name data ! -name node ! -name apt \

@@ -6,7 +6,8 @@
    comes within the tick costs one system call; for anything longer, or for a
    deadline nearer than that, the link polls. hiredis' own blocking calls are
    not used: they restart their time-out after every signal and write without
-   MSG_NOSIGNAL. */
+   MSG_NOSIGNAL. Where the link has TLS, the bytes go through tls.c, and the
+   waits are the same. */
 #include "internal.h"
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
@@ -32,6 +33,7 @@ struct falkor__link {
     redisContext *context;
     int fd;
     int64_t since_ns;           /* connected since then */
+    falkor__tls *tls;           /* NULL: plain */
     size_t awaiting;            /* replies that are due, or half read */
     unsigned dirty;             /* how the session was changed */
 
@@ -43,9 +45,17 @@ struct falkor__link {
 
 /* ---- socket ----------------------------------------------------------- */
 
-static falkor_status falkor__link_broken(falkor_error *error, int sys_errno) {
+/* Why the socket failed: in TLS' words where it has any. */
+static const char *falkor__link_reason(const falkor__link *link,
+                                       int sys_errno) {
+    const char *reason = link->tls ? falkor__tls_reason(link->tls) : "";
+    return *reason ? reason : strerror(sys_errno);
+}
+
+static falkor_status falkor__link_broken(const falkor__link *link,
+                                         falkor_error *error, int sys_errno) {
     return falkor__fail(error, FALKOR_ERR_IO, sys_errno,
-        "connection lost: %s", strerror(sys_errno));
+        "connection lost: %s", falkor__link_reason(link, sys_errno));
 }
 
 /* poll for one socket, whatever signals come: 1 ready, 0 when the deadline has
@@ -72,36 +82,53 @@ static bool falkor__link_wait(int fd, short events, int64_t deadline_ns) {
 /* Our deadline, not the system's own ETIMEDOUT (which keepalive may give). */
 #define FALKOR__LATE ((ssize_t)-2)
 
+static bool falkor__is_late(int64_t deadline_ns) {
+    return deadline_ns != FALKOR__NEVER && falkor_now_ns() >= deadline_ns;
+}
+
+/* After an operation that could not go on: waits until it may. */
+static ssize_t falkor__link_again(const falkor__link *link, short events,
+                                  int64_t deadline_ns) {
+    if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)
+        return -1;
+    if (link->tls && falkor__is_late(deadline_ns))
+        return FALKOR__LATE;            /* its bytes need not be ours */
+    if (!falkor__link_wait(link->fd, events, deadline_ns))
+        return errno == ETIMEDOUT ? FALKOR__LATE : -1;
+    return 0;
+}
+
 /* recv once bytes are there: FALKOR__LATE when the deadline passes first. */
-static ssize_t falkor__receive(int fd, char *room, size_t size,
+static ssize_t falkor__receive(falkor__link *link, char *room, size_t size,
                                int64_t deadline_ns) {
     bool far = deadline_ns == FALKOR__NEVER || deadline_ns - falkor_now_ns() >
         2 * FALKOR__TICK_MS * FALKOR__NS_PER_MS;
-    ssize_t received = recv(fd, room, size, far ? 0 : MSG_DONTWAIT);
-    while (received < 0 &&
-           (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) {
-        if (!falkor__link_wait(fd, POLLIN, deadline_ns))
-            return errno == ETIMEDOUT ? FALKOR__LATE : -1;
-        received = recv(fd, room, size, MSG_DONTWAIT);
+    for (;; far = false) {
+        short events = POLLIN;
+        ssize_t received = link->tls
+            ? falkor__tls_receive(link->tls, room, size, far, &events)
+            : recv(link->fd, room, size, far ? 0 : MSG_DONTWAIT);
+        if (received >= 0)
+            return received;
+        received = falkor__link_again(link, events, deadline_ns);
+        if (received < 0)
+            return received;
     }
-    return received;
 }
 
 /* sendmsg as much as goes at once; 0: none does. */
-static ssize_t falkor__send(int fd, const struct iovec *pieces,
+static ssize_t falkor__send(falkor__link *link, const struct iovec *pieces,
                             size_t count) {
     struct msghdr message = {0};
     message.msg_iov = (struct iovec *)(uintptr_t)pieces; /* not written to */
     message.msg_iovlen = count;
+    short events;                       /* POLLOUT: nothing renegotiates */
     ssize_t sent;
     do
-        sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = link->tls ? falkor__tls_send(link->tls, pieces, count, &events)
+            : sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
     return sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : sent;
-}
-
-static bool falkor__is_late(int64_t deadline_ns) {
-    return deadline_ns != FALKOR__NEVER && falkor_now_ns() >= deadline_ns;
 }
 
 /* ---- send and read ---------------------------------------------------- */
@@ -122,7 +149,7 @@ static ssize_t falkor__inbox_fill(falkor__link *link, int64_t deadline_ns) {
         link->inbox = inbox;
         link->inbox_size = size;
     }
-    ssize_t bytes = falkor__receive(link->fd, link->inbox + link->inbox_end,
+    ssize_t bytes = falkor__receive(link, link->inbox + link->inbox_end,
         link->inbox_size - link->inbox_end, deadline_ns);
     if (bytes > 0)
         link->inbox_end += (size_t)bytes;
@@ -145,7 +172,9 @@ static ssize_t falkor__await_room(falkor__link *link, int64_t deadline_ns) {
             return ready < 0 ? -1 : FALKOR__LATE;
         if (one.revents & (POLLOUT | POLLERR | POLLHUP))
             return 1;
-        ssize_t bytes = falkor__inbox_fill(link, deadline_ns);
+        ssize_t bytes = falkor__inbox_fill(link, 0);    /* what is there */
+        if (bytes == FALKOR__LATE && !falkor__is_late(deadline_ns))
+            continue;                   /* TLS' own, or half a record */
         if (bytes <= 0) {
             errno = bytes == 0 ? ECONNRESET : errno;
             return bytes == 0 ? -1 : bytes;
@@ -180,7 +209,7 @@ falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
     link->awaiting = replies;
     for (size_t at = 0; at < count;) {
         ssize_t bytes = *sent && falkor__is_late(deadline_ns) ? FALKOR__LATE
-            : falkor__send(link->fd, rest + at, count - at);
+            : falkor__send(link, rest + at, count - at);
         if (bytes == 0) {
             bytes = falkor__await_room(link, deadline_ns);
             if (bytes > 0)
@@ -190,7 +219,7 @@ falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
             return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
                 "the server did not take the whole request in time");
         if (bytes < 0)
-            return falkor__link_broken(error, errno);
+            return falkor__link_broken(link, error, errno);
         *sent += (size_t)bytes;
         at += falkor__advance(rest + at, count - at, (size_t)bytes);
     }
@@ -209,7 +238,7 @@ static ssize_t falkor__link_fetch(falkor__link *link, char *room, size_t size,
         left = (size_t)bytes;
     }
     if (!left)
-        return falkor__receive(link->fd, room, size, deadline_ns);
+        return falkor__receive(link, room, size, deadline_ns);
     if (size > left)
         size = left;
     memcpy(room, link->inbox + link->inbox_at, size);
@@ -233,7 +262,7 @@ static falkor_status falkor__link_receive(falkor__link *link,
         return falkor__fail(error, FALKOR_ERR_IO, ECONNRESET,
             "connection lost: the server closed it");
     if (bytes < 0 && bytes != FALKOR__LATE)
-        return falkor__link_broken(error, errno);
+        return falkor__link_broken(link, error, errno);
     falkor_status status = bytes == FALKOR__LATE ? FALKOR_OK
         : falkor__reply_feed(reply, (size_t)bytes, error);
     if (bytes == FALKOR__LATE ||
@@ -331,6 +360,27 @@ static falkor_status falkor__greet_line(const char *line, size_t length,
         "the server refused the connection: %.*s", size, line + 1);
 }
 
+/* The answers to a greeting do not come: late, closed, or broken. A server
+   that expects TLS takes the greeting for a bad handshake, and closes. */
+static falkor_status falkor__greet_broken(const falkor__link *link,
+                                          ssize_t bytes, int sys_errno,
+                                          falkor_error *error) {
+    bool plain = !link->tls && !link->config->unix_path;
+    if (bytes == FALKOR__LATE)
+        return falkor__fail(error, FALKOR_ERR_CONNECT, ETIMEDOUT,
+            "the server did not answer: not in time");
+    if (bytes == 0)
+        sys_errno = ECONNRESET;
+    const char *hint = plain && sys_errno == ECONNRESET
+        ? "; if it wants TLS, use falkors:// or set tls" : "";
+    if (bytes == 0)
+        return falkor__fail(error, FALKOR_ERR_CONNECT, sys_errno,
+            "the server closed the new connection%s", hint);
+    return falkor__fail(error, FALKOR_ERR_CONNECT, sys_errno,
+        "the server did not answer: %s%s",
+        falkor__link_reason(link, sys_errno), hint);
+}
+
 /* Reads the answers to a greeting until one refuses: lines, the first of which
    answers AUTH when there is one. */
 static falkor_status falkor__greet_read(falkor__link *link, int lines,
@@ -356,14 +406,8 @@ static falkor_status falkor__greet_read(falkor__link *link, int lines,
                 "the server answered more than it was asked: is it FalkorDB?");
         ssize_t bytes = falkor__link_fetch(link, reply + have,
                                            sizeof reply - have, deadline_ns);
-        if (bytes < 0)
-            return falkor__fail(error, FALKOR_ERR_CONNECT,
-                bytes == FALKOR__LATE ? ETIMEDOUT : errno,
-                "the server did not answer: %s",
-                bytes == FALKOR__LATE ? "not in time" : strerror(errno));
-        if (bytes == 0)
-            return falkor__fail(error, FALKOR_ERR_CONNECT, ECONNRESET,
-                "the server closed the new connection");
+        if (bytes <= 0)
+            return falkor__greet_broken(link, bytes, errno, error);
         have += (size_t)bytes;
     }
     return status;
@@ -432,36 +476,6 @@ static falkor_status falkor__dial_failed(falkor_error *error, int sys_errno,
         nobody ? ": is a server running there?" : "");
 }
 
-/* Finishes a connection that hiredis has begun, and takes it over. */
-static falkor_status falkor__dial_finish(falkor__link *link,
-                                         redisContext *context,
-                                         const char *address,
-                                         int64_t deadline_ns,
-                                         falkor_error *error) {
-    if (!context)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
-    int code = 0;
-    socklen_t size = sizeof code;
-    if (context->err) {
-        code = context->err == REDIS_ERR_IO ? errno : 0;
-        falkor__dial_failed(error, code, address, context->errstr);
-    } else if (!falkor__link_wait(context->fd, POLLOUT, deadline_ns)) {
-        code = errno;
-        falkor__dial_failed(error, code, address, code == ETIMEDOUT
-            ? "no answer in time" : strerror(code));
-    } else if (getsockopt(context->fd, SOL_SOCKET, SO_ERROR, &code,
-                          &size) < 0 || code != 0) {
-        code = code ? code : errno;
-        falkor__dial_failed(error, code, address, strerror(code));
-    } else {
-        link->context = context;
-        link->fd = context->fd;
-        return FALKOR_OK;
-    }
-    redisFree(context);
-    return error->status;
-}
-
 /* Blocking with a tick, no delay, keepalive, closed by exec. Keepalive is a
    wish: a Unix socket refuses it. */
 static falkor_status falkor__dial_prepare(falkor__link *link,
@@ -490,6 +504,90 @@ static falkor_status falkor__dial_prepare(falkor__link *link,
     setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
 #endif
     return FALKOR_OK;
+}
+
+/* Begins TLS, within the dial's deadline. */
+static falkor_status falkor__dial_secure(falkor__link *link,
+                                         const char *address,
+                                         int64_t deadline_ns,
+                                         falkor_error *error) {
+    const falkor__config *config = link->config;
+    ssize_t done = 0;
+    link->tls = falkor__tls_begin(&config->tls, config->host, link->fd);
+    if (!link->tls)
+        return falkor__dial_failed(error, 0, address, "TLS cannot begin: no "
+            "memory, or a name of more than 255 bytes to look for");
+    while (done == 0) {
+        short events = POLLIN;
+        done = falkor__tls_handshake(link->tls, &events);
+        if (done == 0)
+            return falkor__dial_failed(error, ECONNRESET, address, "the "
+                "server closed during the TLS handshake: does it speak TLS on "
+                "this port?");
+        if (done < 0)
+            done = falkor__link_again(link, events, deadline_ns);
+    }
+    if (done == FALKOR__LATE)
+        return falkor__dial_failed(error, ETIMEDOUT, address,
+            "no TLS handshake in time: does the server speak TLS on this "
+            "port?");
+    if (done < 0) {
+        int code = errno;
+        return falkor__dial_failed(error, code, address,
+                                   falkor__link_reason(link, code));
+    }
+    return FALKOR_OK;
+}
+
+static void falkor__dial_undo(falkor__link *link) {
+    falkor__tls_end(link->tls);
+    if (link->context)
+        redisFree(link->context);
+    link->tls = NULL;
+    link->context = NULL;
+}
+
+/* Makes a connected socket fit for the greeting. */
+static falkor_status falkor__dial_ready(falkor__link *link,
+                                        const char *address,
+                                        int64_t deadline_ns,
+                                        falkor_error *error) {
+    falkor_status status = falkor__dial_prepare(link, error);
+    if (!status && link->config->tls.on)
+        status = falkor__dial_secure(link, address, deadline_ns, error);
+    if (status)
+        falkor__dial_undo(link);
+    return status;
+}
+
+/* Finishes a connection that hiredis has begun, and takes it over. */
+static falkor_status falkor__dial_finish(falkor__link *link,
+                                         redisContext *context,
+                                         const char *address,
+                                         int64_t deadline_ns,
+                                         falkor_error *error) {
+    if (!context)
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
+    int code = 0;
+    socklen_t size = sizeof code;
+    if (context->err) {
+        code = context->err == REDIS_ERR_IO ? errno : 0;
+        falkor__dial_failed(error, code, address, context->errstr);
+    } else if (!falkor__link_wait(context->fd, POLLOUT, deadline_ns)) {
+        code = errno;
+        falkor__dial_failed(error, code, address, code == ETIMEDOUT
+            ? "no answer in time" : strerror(code));
+    } else if (getsockopt(context->fd, SOL_SOCKET, SO_ERROR, &code,
+                          &size) < 0 || code != 0) {
+        code = code ? code : errno;
+        falkor__dial_failed(error, code, address, strerror(code));
+    } else {
+        link->context = context;
+        link->fd = context->fd;
+        return falkor__dial_ready(link, address, deadline_ns, error);
+    }
+    redisFree(context);
+    return error->status;
 }
 
 /* One address of several gets its share of the time that is left. */
@@ -553,8 +651,7 @@ static falkor_status falkor__dial(falkor__link *link, int64_t deadline_ns,
 static void falkor__link_close(void *ctx, void *handle) {
     falkor__link *link = handle;
     (void)ctx;
-    if (link->context)
-        redisFree(link->context);
+    falkor__dial_undo(link);
     falkor__inbox_free(link);
     free(link);
 }
@@ -565,9 +662,10 @@ static falkor_status falkor__link_open(void *ctx, int64_t deadline_ns,
     if (!link)
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
     link->config = ctx;
-    falkor_status status = falkor__dial(link, deadline_ns, error);
+    falkor_status status = link->config->tls.on
+        ? falkor__tls_load(&link->config->tls, error) : FALKOR_OK;
     if (!status)
-        status = falkor__dial_prepare(link, error);
+        status = falkor__dial(link, deadline_ns, error);
     if (!status)
         status = falkor__greet(link, deadline_ns, error);
     if (status) {
@@ -584,6 +682,8 @@ static falkor_status falkor__check_fast(const falkor__link *link) {
     char byte;
     if (link->awaiting || link->dirty)
         return FALKOR_ERR_PROTOCOL;
+    if (link->tls)
+        return falkor__tls_quiet(link->tls) ? FALKOR_OK : FALKOR_ERR_IO;
     ssize_t peeked = recv(link->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return peeked < 0 && (errno == EAGAIN || errno == EWOULDBLOCK ||
                           errno == EINTR) ? FALKOR_OK : FALKOR_ERR_IO;

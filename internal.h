@@ -63,6 +63,8 @@ typedef struct falkor__url {
     const char *host, *unix_path, *username, *password, *path;
     int port;
     bool path_is_database;              /* redis:// and digits */
+    bool tls;                           /* the scheme says so */
+    bool says_verify;                   /* options.c: tls_skip_verify is in */
     char *query;                        /* the pairs that are not read yet */
     char *text;
     size_t size;
@@ -77,6 +79,50 @@ falkor_status falkor__url_next(falkor__url *url, const char **key,
 void falkor__url_free(falkor__url *url);        /* wipes it */
 void falkor__wipe(void *memory, size_t size);
 bool falkor__same_word(const char *a, const char *b);   /* but for case */
+
+/* ---- tls.c: TLS ------------------------------------------------------- */
+
+/* What the options say about TLS; the strings are the config's. */
+typedef struct falkor__tls_shared falkor__tls_shared;
+typedef struct falkor__tls_settings {
+    bool on, skip_verify;
+    char *ca_file, *cert_file, *key_file, *server_name; /* NULL: not set */
+    falkor__tls_shared *shared;         /* among a pool's links */
+} falkor__tls_settings;
+
+/* Makes settings usable; FALKOR_ERR_ARGUMENT when they are on in a build
+   without TLS. No I/O. unsettle frees what it made, when no session is left. */
+falkor_status falkor__tls_settle(falkor__tls_settings *settings,
+                                 falkor_error *error);
+void falkor__tls_unsettle(falkor__tls_settings *settings);
+
+/* Reads the files, unless a thread has done so with success. */
+falkor_status falkor__tls_load(const falkor__tls_settings *settings,
+                               falkor_error *error);
+
+/* A session on a connected socket; host and settings must outlive it. NULL: no
+   memory, or no name that can be looked for. end says goodbye, which does not
+   block, and frees it; the socket is the caller's to close. */
+typedef struct falkor__tls falkor__tls;
+falkor__tls *falkor__tls_begin(const falkor__tls_settings *settings,
+                               const char *host, int fd);
+void falkor__tls_end(falkor__tls *tls);
+
+/* These do what can be done now and return the bytes moved (handshake: 1). 0:
+   the server has closed. -1 with errno EAGAIN: repeat when the socket is ready
+   for *events. -1 with any other errno: broken for good, and reason says why,
+   or is "" where errno does. may_wait: may take as long as the socket's own
+   receive time-out. send needs the same pieces again after EAGAIN. */
+ssize_t falkor__tls_handshake(falkor__tls *tls, short *events);
+ssize_t falkor__tls_receive(falkor__tls *tls, char *room, size_t size,
+                            bool may_wait, short *events);
+ssize_t falkor__tls_send(falkor__tls *tls, const struct iovec *pieces,
+                         size_t count, short *events);
+const char *falkor__tls_reason(const falkor__tls *tls);
+
+/* Whether the server is there, as far as the socket knows, and has sent
+   nothing that is not read but what belongs to TLS itself. */
+bool falkor__tls_quiet(falkor__tls *tls);
 
 /* ---- options.c: configuration ----------------------------------------- */
 
@@ -99,6 +145,7 @@ typedef struct falkor__config {
     void *driver_ctx;
     void (*on_event)(void *ctx, const falkor_event *event);
     void *event_ctx;
+    falkor__tls_settings tls;
 } falkor__config;
 
 /* Checks options (NULL: all defaults) and fills config, which is all zero on

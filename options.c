@@ -85,6 +85,7 @@ static const falkor__setting falkor__settings[] = {
     {FALKOR__SETTING(retry_jitter), .real = true, .open = true,
      .initial = 0.25, .least = 0, .most = 1, .none = FALKOR__NONE_ZERO},
 };
+#define FALKOR__NAME_BYTES 255          /* of a host, in the DNS and in TLS */
 #define FALKOR__SETTINGS_END \
     (falkor__settings + sizeof falkor__settings / sizeof *falkor__settings)
 
@@ -195,6 +196,14 @@ static bool falkor__parse_flag(const char *text, bool *flag) {
     return false;
 }
 
+static falkor_status falkor__flag_fail(const char *origin, const char *name,
+                                       const char *text, falkor_error *error) {
+    char shown[48];
+    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        "%s%s is %s: use true or false", origin, name,
+        falkor__quote(shown, sizeof shown, text));
+}
+
 static falkor_status falkor__text_fail(const falkor__setting *setting,
                                        const char *origin, const char *name,
                                        const char *text, falkor_error *error) {
@@ -203,8 +212,7 @@ static falkor_status falkor__text_fail(const falkor__setting *setting,
     bool zero = setting->none == FALKOR__NONE_OFF
              || setting->none == FALKOR__NONE_ZERO;
     if (setting->form == FALKOR__FORM_FLAG)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "%s%s is %s: use true or false", origin, name, shown);
+        return falkor__flag_fail(origin, name, text, error);
     if (setting->form == FALKOR__FORM_SECONDS)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
             "%s%s is %s: use seconds from 0.001 to 2147483.647%s", origin,
@@ -239,6 +247,80 @@ static falkor_status falkor__setting_read(const falkor__setting *setting,
         return falkor__text_fail(setting, origin, name, text, error);
     falkor__option_set(options, setting,
                        number == 0 ? -1 : (double)number);
+    return FALKOR_OK;
+}
+
+/* Whether all bytes are visible ASCII, or with high also above ASCII. */
+static bool falkor__is_word(const char *text, bool high) {
+    for (; *text; text++)
+        if ((unsigned char)*text <= ' ' || *text == 0x7f
+            || (!high && (unsigned char)*text > 0x7f))
+            return false;
+    return true;
+}
+
+/* ---- the settings of TLS ---------------------------------------------- */
+
+/* Texts, each with the URL key that is its name. */
+typedef struct falkor__tls_text {
+    const char *name, *variable;
+    size_t option, config;
+} falkor__tls_text;
+
+#define FALKOR__TLS_TEXT(field, shell) \
+    {"tls_" #field, shell, offsetof(falkor_options, tls_##field), \
+     offsetof(falkor__config, tls.field)}
+static const falkor__tls_text falkor__tls_texts[] = {
+    FALKOR__TLS_TEXT(ca_file, "DB_TLS_CA_FILE"),
+    FALKOR__TLS_TEXT(cert_file, "DB_TLS_CERT_FILE"),
+    FALKOR__TLS_TEXT(key_file, "DB_TLS_KEY_FILE"),
+    FALKOR__TLS_TEXT(server_name, "DB_TLS_SERVER_NAME")};
+#define FALKOR__TLS_TEXTS_END \
+    (falkor__tls_texts + sizeof falkor__tls_texts / sizeof *falkor__tls_texts)
+
+static const char **falkor__tls_option(falkor_options *options,
+                                       const falkor__tls_text *text) {
+    return (const char **)(void *)((char *)options + text->option);
+}
+
+/* Takes over what options leaves unset. */
+static void falkor__tls_merge(falkor_options *options, falkor_options *other) {
+    options->tls = options->tls || other->tls;
+    options->tls_skip_verify = options->tls_skip_verify ||
+                               other->tls_skip_verify;
+    for (const falkor__tls_text *t = falkor__tls_texts;
+         t < FALKOR__TLS_TEXTS_END; t++) {
+        const char **own = falkor__tls_option(options, t);
+        if (!*own || !**own)
+            *own = *falkor__tls_option(other, t);
+    }
+}
+
+/* Whatever is set wants TLS to be on. */
+static falkor_status falkor__tls_check(falkor_options *merged,
+                                       falkor_error *error) {
+    const char *stray = merged->tls_skip_verify ? "tls_skip_verify" : NULL;
+    for (const falkor__tls_text *t = falkor__tls_texts;
+         t < FALKOR__TLS_TEXTS_END; t++)
+        if (*falkor__tls_option(merged, t))
+            stray = t->name;
+    if (stray && !merged->tls)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s is set, but "
+            "TLS is off: set tls, or begin the url with falkors://", stray);
+    if (merged->tls && merged->unix_path)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "tls and unix_path "
+            "are both set: a Unix socket has no TLS, use one of them");
+    if (!merged->tls_cert_file != !merged->tls_key_file)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s: set both, or "
+            "none of them", merged->tls_cert_file
+                ? "tls_cert_file is set, but tls_key_file is not"
+                : "tls_key_file is set, but tls_cert_file is not");
+    if (merged->tls_server_name &&
+        (!falkor__is_word(merged->tls_server_name, true) ||
+         strlen(merged->tls_server_name) > FALKOR__NAME_BYTES))
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "tls_server_name "
+            "holds a space or a control character, or more than %d bytes: use "
+            "a name or an address", FALKOR__NAME_BYTES);
     return FALKOR_OK;
 }
 
@@ -284,23 +366,49 @@ static falkor_status falkor__key_unknown(const char *origin, const char *key,
         "on, the names of the environment variables without DB_", origin, key);
 }
 
-static falkor_status falkor__key_read(const char *origin, const char *key,
+/* tls_ca_file and the like, and graph. */
+static falkor_status falkor__key_text(const char *origin, const char *key,
+                                      const char *value, const char **field,
+                                      falkor_error *error) {
+    if (*field)
+        return falkor__key_repeated(origin, key, error);
+    if (!*value)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "%s%s is empty: name one, or leave %s out", origin, key, key);
+    *field = value;
+    return FALKOR_OK;
+}
+
+static falkor_status falkor__key_verify(falkor__url *url, const char *key,
+                                        const char *value,
+                                        falkor_options *set,
+                                        falkor_error *error) {
+    if (url->says_verify)
+        return falkor__key_repeated(url->origin, key, error);
+    url->says_verify = true;
+    return falkor__parse_flag(value, &set->tls_skip_verify) ? FALKOR_OK
+        : falkor__flag_fail(url->origin, key, value, error);
+}
+
+static falkor_status falkor__key_read(falkor__url *url, const char *key,
                                       const char *value, falkor_options *set,
                                       falkor_error *error) {
+    const char *origin = url->origin;
     const falkor__setting *setting = falkor__setting_of_key(key);
     if (setting)
         return falkor__option_get(set, setting) != 0
             ? falkor__key_repeated(origin, key, error)
             : falkor__setting_read(setting, origin, key, value, set, error);
-    if (strcmp(key, "graph") != 0)
-        return falkor__key_unknown(origin, key, error);
-    if (set->graph)
-        return falkor__key_repeated(origin, key, error);
-    if (!*value)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "%sgraph is empty: name one, or leave graph out", origin);
-    set->graph = value;
-    return FALKOR_OK;
+    for (const falkor__tls_text *t = falkor__tls_texts;
+         t < FALKOR__TLS_TEXTS_END; t++)
+        if (strcmp(key, t->name) == 0)
+            return falkor__key_text(origin, key, value,
+                                    falkor__tls_option(set, t), error);
+    if (strcmp(key, "tls_skip_verify") == 0)
+        return falkor__key_verify(url, key, value, set, error);
+    return strcmp(key, "graph") == 0
+        ? falkor__key_text(origin, key, value, &set->graph, error)
+        : falkor__key_unknown(origin, key, error);
 }
 
 /* Parses text and writes what it says to set, whose strings live until url is
@@ -314,15 +422,15 @@ static falkor_status falkor__url_options(const char *text, falkor__url *url,
         return status;
     *set = (falkor_options){.host = url->host, .port = url->port,
         .unix_path = url->unix_path, .username = url->username,
-        .password = url->password};
+        .password = url->password, .tls = url->tls};
     if (url->path)
-        status = falkor__key_read(url->origin, url->path_is_database ? "db"
+        status = falkor__key_read(url, url->path_is_database ? "db"
                                   : "graph", url->path, set, error);
     while (status == FALKOR_OK) {
         status = falkor__url_next(url, &key, &value, error);
         if (status != FALKOR_OK || !key)
             break;
-        status = falkor__key_read(url->origin, key, value, set, error);
+        status = falkor__key_read(url, key, value, set, error);
     }
     return status;
 }
@@ -363,15 +471,6 @@ static falkor_status falkor__copy_schema(char ***copy,
     for (size_t i = 0; i < count && status == FALKOR_OK; i++)
         status = falkor__copy_text(&(*copy)[i], schema[i], error);
     return status;
-}
-
-/* Whether all bytes are visible ASCII, or with high also above ASCII. */
-static bool falkor__is_word(const char *text, bool high) {
-    for (; *text; text++)
-        if ((unsigned char)*text <= ' ' || *text == 0x7f
-            || (!high && (unsigned char)*text > 0x7f))
-            return false;
-    return true;
 }
 
 static falkor_status falkor__check_texts(const falkor_options *merged,
@@ -450,8 +549,9 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
 /* options, where they are set, over the URL. A user without a password is one
    with an empty password, and not the default user. */
 static void falkor__options_merge(falkor_options *merged,
-                                  const falkor_options *url) {
+                                  falkor_options *url) {
     falkor__numbers_merge(merged, url);
+    falkor__tls_merge(merged, url);
     merged->host = falkor__either(merged->host, url->host);
     merged->unix_path = falkor__either(merged->unix_path, url->unix_path);
     merged->username = falkor__either(merged->username, url->username);
@@ -465,7 +565,23 @@ static void falkor__options_merge(falkor_options *merged,
         merged->password = "";
 }
 
-static falkor_status falkor__config_fill(const falkor_options *merged,
+/* Copies what the options say about TLS, and prepares for it. */
+static falkor_status falkor__config_tls(falkor_options *merged,
+                                        falkor__config *config,
+                                        falkor_error *error) {
+    falkor_status status = falkor__tls_check(merged, error);
+    config->tls.on = merged->tls;
+    config->tls.skip_verify = merged->tls_skip_verify;
+    for (const falkor__tls_text *t = falkor__tls_texts;
+         t < FALKOR__TLS_TEXTS_END && status == FALKOR_OK; t++)
+        status = falkor__copy_text(
+            (char **)(void *)((char *)config + t->config),
+            *falkor__tls_option(merged, t), error);
+    return status != FALKOR_OK ? status
+        : falkor__tls_settle(&config->tls, error);
+}
+
+static falkor_status falkor__config_fill(falkor_options *merged,
                                          falkor__config *config,
                                          falkor_error *error) {
     falkor_status status = falkor__check_texts(merged, error);
@@ -489,6 +605,8 @@ static falkor_status falkor__config_fill(const falkor_options *merged,
             status = falkor__copy_text(texts[i].copy, texts[i].text, error);
     if (status == FALKOR_OK)
         status = falkor__copy_schema(&config->schema, merged->schema, error);
+    if (status == FALKOR_OK)
+        status = falkor__config_tls(merged, config, error);
     if (merged->driver)
         config->driver = *merged->driver;
     config->driver_ctx = merged->driver_ctx;
@@ -530,6 +648,10 @@ void falkor__config_free(falkor__config *config) {
     for (size_t i = 0; config->schema && config->schema[i]; i++)
         free(config->schema[i]);
     free(config->schema);
+    falkor__tls_unsettle(&config->tls);
+    for (const falkor__tls_text *t = falkor__tls_texts;
+         t < FALKOR__TLS_TEXTS_END; t++)
+        free(*(char **)(void *)((char *)config + t->config));
     *config = (falkor__config){0};
 }
 
@@ -566,6 +688,27 @@ static falkor_status falkor__env_numbers(const falkor_options *options,
     return status;
 }
 
+/* Where TLS is on, or might be asked for by the same environment. */
+static falkor_status falkor__env_tls(const falkor__url *url,
+                                     falkor_options *set,
+                                     falkor_options *found,
+                                     falkor_error *error) {
+    const char *flag = falkor__variable("DB_TLS_SKIP_VERIFY");
+    bool skip;
+    for (const falkor__tls_text *t = falkor__tls_texts;
+         t < FALKOR__TLS_TEXTS_END; t++) {
+        const char **own = falkor__tls_option(found, t);
+        if (!*own && !*falkor__tls_option(set, t))
+            *own = falkor__variable(t->variable);
+    }
+    if (!flag || url->says_verify || found->tls_skip_verify)
+        return FALKOR_OK;
+    if (!falkor__parse_flag(flag, &skip))
+        return falkor__flag_fail("", "DB_TLS_SKIP_VERIFY", flag, error);
+    found->tls_skip_verify = skip;
+    return FALKOR_OK;
+}
+
 static void falkor__env_event(const falkor_options *options) {
     falkor__config config = {.on_event = options->on_event,
                              .event_ctx = options->event_ctx};
@@ -599,6 +742,8 @@ falkor_status falkor_options_from_env(falkor_options *options,
         status = falkor__env_numbers(options, &set,
                                      free_address && !found.url, &found,
                                      error);
+    if (status == FALKOR_OK && (free_address || found.tls || set.tls))
+        status = falkor__env_tls(&url, &set, &found, error);
     if (free_address && !found.url)
         found.host = falkor__variable("FALKORDB_HOST");
     if (free_address && !found.username && !set.username

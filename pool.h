@@ -23,9 +23,10 @@
  *         return error.status != FALKOR_OK;
  *     }
  *
- * Link with -lfalkorpool -lhiredis -lpthread. Read this file from the top:
- * statuses and errors, drivers, events, options, pool, queries, results and
- * values, statistics, and the macros for literal parameters.
+ * Link with -lfalkorpool -lhiredis -lpthread, where the library was built with
+ * TLS also with -lssl -lcrypto. Read this file from the top: statuses and
+ * errors, drivers, events, options, pool, queries, results and values,
+ * statistics, and the macros for literal parameters.
  *
  * Rules that hold everywhere below:
  * - A call that can fail returns a falkor_status, 0 being success, and fills
@@ -194,7 +195,8 @@ void falkor_log_event(void *ctx, const falkor_event *event);
    copied; driver_ctx and event_ctx must live as long as the pool.
 
    url: falkor://user:password@host:port/graph?pool_max_size=20&db=1 ,
-   redis:// (a path of digits is the database), or unix:///path?graph=name .
+   redis:// (a path of digits is the database), falkors:// and rediss:// which
+   are these two with TLS, or unix:///path?graph=name .
    Query keys are the environment variables' names without DB_, in lower
    case; times there are seconds and may have a fraction. */
 typedef struct falkor_options {
@@ -238,14 +240,27 @@ typedef struct falkor_options {
        It may call falkor_pool_stats, and no other function of this pool. */
     void (*on_event)(void *ctx, const falkor_event *event);
     void *event_ctx;
+    bool tls;                   /* TLS 1.2 or newer. A build without TLS
+                                   refuses it, and unix_path has none. The
+                                   files are PEM, and read by the first dial:
+                                   FALKOR_ERR_CONNECT where that fails */
+    const char *tls_ca_file;    /* who may vouch for the server; NULL: those
+                                   whom this system trusts */
+    const char *tls_cert_file;  /* our own certificate, the chain behind it,
+                                   for a server that wants one */
+    const char *tls_key_file;   /* its key, not protected by a password */
+    const char *tls_server_name; /* the name, or address, that the server's
+                                   certificate must bear; NULL: the host */
+    bool tls_skip_verify;       /* believe any server: for experiments only,
+                                   for then anybody can be in between */
 } falkor_options;               /* grows at its end only, with the SONAME */
 
 /* falkor_options_from_env fills the fields that are 0 from the environment
    (the variables stand in examples/env.example): address, user and password
-   only where url, host and unix_path all were 0, graph where url and graph
-   were. "0" in a variable is a real zero: -1 here, refused for the pool,
-   connect and socket timeout. The strings stay the environment's. On error,
-   which names the variable, options is unchanged. */
+   only where url, host and unix_path all were 0, tls_... there and where TLS
+   is on, graph where url and graph were. "0" in a variable is a real zero: -1
+   here, refused for the pool, connect and socket timeout. The strings stay the
+   environment's. On error, which names the variable, options is unchanged. */
 falkor_status falkor_options_from_env(falkor_options *options,
                                       falkor_error *error);
 

@@ -165,7 +165,8 @@ static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
     static const falkor__scheme known[] = {
         {.name = "falkor"}, {.name = "falkors", .tls = true},
         {.name = "redis", .digits_are_database = true},
-        {.name = "rediss", .tls = true}, {.name = "unix", .unix_socket = true},
+        {.name = "rediss", .tls = true, .digits_are_database = true},
+        {.name = "unix", .unix_socket = true},
     };
     size_t plain = strspn(url->text, "abcdefghijklmnopqrstuvwxyz0123456789+-."
                                      "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
@@ -176,13 +177,11 @@ static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (falkor__same_word(url->text, known[i].name)) {
             *scheme = known[i];
-            return !scheme->tls ? FALKOR_OK : falkor__fail(error,
-                FALKOR_ERR_ARGUMENT, 0, "%s%s:// needs TLS, and this library "
-                "was built without TLS", url->origin, scheme->name);
+            return FALKOR_OK;
         }
     return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-        "%sunknown scheme \"%s\": use falkor://, redis:// or unix://",
-        url->origin, url->text);
+        "%sunknown scheme \"%s\": use falkor://, redis:// or unix://, with "
+        "TLS falkors:// or rediss://", url->origin, url->text);
 }
 
 /* Whoever forgets to encode a password gets told so, and sees no piece of it
@@ -233,6 +232,7 @@ falkor_status falkor__url_parse(const char *text, falkor__url *url,
     memcpy(url->text, text, url->size);
     char *colon = strstr(url->text, "://");
     falkor_status status = falkor__url_scheme(url, colon, &scheme, error);
+    url->tls = scheme.tls;
     if (status == FALKOR_OK)
         status = falkor__url_unencoded(url, colon + 3, error);
     return status == FALKOR_OK

@@ -34,7 +34,8 @@ cat <<'END'
        #define FALKORPOOL_IMPLEMENTATION
        #include "falkorpool.h"
 
-   and link with -lhiredis -lpthread.
+   and link with -lhiredis -lpthread. For TLS define FALKOR_TLS there too, and
+   link with -lssl -lcrypto besides.
 
 END
 sed 's/^/   /; s/ *$//' LICENSE

@@ -26,10 +26,12 @@ step() {
 trap 'exit 130' INT
 test/deps.sh check || { echo '0 passed, 1 failed'; exit 1; }
 export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
-step asan 10 test VARIANT=asan
-step tsan 10 test VARIANT=tsan
+step asan 10 test VARIANT=asan TLS=1
+step tsan 10 test VARIANT=tsan TLS=1
 step clang 6 test VARIANT=clang WERROR=1
 step hiredis1 6 test VARIANT=hiredis1 WERROR=1
+step tls 6 test VARIANT=tls WERROR=1 TEST='tls options connect safety cli'
+step tls-hiredis1 6 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='tls options connect safety'
 step threads 6 test THREADS=c11 WERROR=1
 step long 15 checks VARIANT=werror WERROR=1
 step fuzz 5 fuzz

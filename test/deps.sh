@@ -8,6 +8,7 @@ set -euo pipefail
 usage() {
     cat <<'END'
 usage: test/deps.sh get        headers and libraries to build with; writes $BUILD/deps.mk with the flags they need
+       test/deps.sh tls        the same for TLS=1: OpenSSL; writes $BUILD/deps-tls.mk
        test/deps.sh check      the compilers that `make check` needs besides
        test/deps.sh hiredis1   hiredis 1.x, built into $BUILD/deps-hiredis1
        test/deps.sh data       the demo's CSV files, into $BUILD/data
@@ -50,26 +51,36 @@ apt_install() {
         --no-install-recommends "$@"
 }
 
-# flags FOLDER: make variables for packages unpacked there. The old kind of run path also serves the libraries that those
-# libraries need.
+# flags FOLDER WORD: make variables, named after WORD, for packages unpacked there. The old kind of run path also serves
+# the libraries that those libraries need.
 flags() {
-    local folder
-    echo "DEPS_CPPFLAGS = $(find "$1" -path '*/usr/include' -printf '-isystem %p ')"
-    printf 'DEPS_LDFLAGS = -Wl,--disable-new-dtags'
+    local folder headers
+    headers=$(find "$1" -type d '(' -path '*/usr/include' -o -path '*/usr/include/*-linux-gnu' ')' -printf '-isystem %p ')
+    echo "$2_CPPFLAGS = $headers"
+    printf '%s_LDFLAGS = -Wl,--disable-new-dtags' "$2"
     find "$1" -name 'lib*.so*' -printf '%h\n' | sort -u | while read -r folder; do
         printf ' -L%s -Wl,-rpath,%s' "$folder" "$folder"
     done
     echo
 }
 
-unpack_deps() {
-    local folder=$BUILD/deps tmp name
+# unpack FOLDER KIND PACKAGE...: the lock file's packages of that kind; the others are what must be there already where
+# the lock file is for another release.
+unpack() {
+    local folder=$1 kind=$2 tmp name
     [ ! -d "$folder" ] || return 0
-    [ "$(codename)" = bookworm ] || install "${DEV[@]}"
+    [ "$(codename)" = bookworm ] || install "${@:3}"
     tmp=$(scratch files)
-    private_apt deps
-    for name in $(locked_names dev); do fetch_deb dev "$name" "$tmp"; done
+    private_apt "${folder##*/}"
+    for name in $(locked_names "$kind"); do fetch_deb "$kind" "$name" "$tmp"; done
     publish "$tmp" "$folder"
+}
+
+# write_flags FILE TEXT: in one step.
+write_flags() {
+    mkdir -p "$BUILD"
+    echo "$2" >"$1.$$"
+    mv "$1.$$" "$1"
 }
 
 get() {
@@ -77,12 +88,21 @@ get() {
     if ! have_headers && [ "$(id -u)" = 0 ]; then
         install "${DEV[@]}"
     elif ! have_headers; then
-        with_lock deps unpack_deps
-        text=$(flags "$BUILD/deps")
+        with_lock deps unpack "$BUILD/deps" dev "${DEV[@]}"
+        text=$(flags "$BUILD/deps" DEPS)
     fi
-    mkdir -p "$BUILD"
-    echo "$text" >"$BUILD/deps.mk.$$"
-    mv "$BUILD/deps.mk.$$" "$BUILD/deps.mk"
+    write_flags "$BUILD/deps.mk" "$text"
+}
+
+tls() {
+    local text='# Found in the system.'
+    if ! have_header openssl/ssl.h && [ "$(id -u)" = 0 ]; then
+        install libssl-dev
+    elif ! have_header openssl/ssl.h; then
+        with_lock deps-tls unpack "$BUILD/deps-tls" tls libssl-dev
+        text=$(flags "$BUILD/deps-tls" TLS)
+    fi
+    write_flags "$BUILD/deps-tls.mk" "$text"
 }
 
 check() {
@@ -161,7 +181,7 @@ lock() {
         read -r kind name version sum rest <<<"$line"
         case $kind in
             backport) line=$(deb_line "$kind" "$name" "$(codename)-backports" "$rest") ;;
-            lib | dev) line=$(deb_line "$kind" "$name" '' "$rest") ;;
+            lib | dev | tls) line=$(deb_line "$kind" "$name" '' "$rest") ;;
         esac
         printf '%s\n' "$line"
     done <"$LOCK"
@@ -175,7 +195,7 @@ deb_line() {
 }
 
 case ${1:-} in
-    get | check | lock) "$1" ;;
+    get | tls | check | lock) "$1" ;;
     hiredis1) with_lock hiredis1 build_hiredis1 ;;
     data) with_lock data fetch_data ;;
     node) with_lock node fetch_node ;;

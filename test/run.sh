@@ -45,6 +45,10 @@ limited() {
 
 program() {
     local name=${1##*/} log status=0 passed failed begun skipped start=$SECONDS
+    case $1 in                          # one of another variant than the others
+        "$OUT"/test/* | test/*) ;;
+        */test/*) log=${1%/test/*} name=$name-${log##*/} ;;
+    esac
     log=$LOGS/$name.log
     limited "$log" ${WRAP[@]+"${WRAP[@]}"} "$1" ${ONLY:+"$ONLY"} || status=$?
     passed=$(count '^\[       OK \] ' "$log")

@@ -356,8 +356,23 @@ static void test_options_url_refused(void **state) {
         {"SECRET@h", "begins with falkor://"},
         {"u:SECRET@h://", "begins with falkor://"},
         {"http://h", "unknown scheme \"http\""},
-        {"falkors://h", "built without TLS"},
-        {"rediss://u:SECRET@h", "built without TLS"},
+#ifndef FALKOR_TLS
+        {"falkors://h", "this build has no TLS"},
+        {"rediss://u:SECRET@h", "this build has no TLS"},
+#endif
+        {"falkor://h?tls_ca_file=c", "tls_ca_file is set, but TLS is off"},
+        {"redis://h?tls_skip_verify=1", "tls_skip_verify is set, but TLS is"},
+        {"unix:///s?tls_server_name=n", "tls_server_name is set, but TLS is"},
+        {"falkors://h?tls_ca_file=", "tls_ca_file is empty"},
+        {"falkors://h?tls_ca_file=a&tls_ca_file=b", "tls_ca_file is given"},
+        {"falkors://h?tls_skip_verify=0&tls_skip_verify=1",
+         "tls_skip_verify is given twice"},
+        {"falkors://h?tls_skip_verify=maybe", "true or false"},
+        {"falkors://h?tls_skip_verify=", "true or false"},
+        {"falkors://h?tls_cert_file=c", "tls_key_file is not"},
+        {"falkors://h?tls_key_file=k", "tls_cert_file is not"},
+        {"falkors://h?tls=1", "\"tls\""},
+        {"falkors://h?TLS_CA_FILE=a", "\"TLS_CA_FILE\""},
         {"falkor://h:0", "port"}, {"falkor://h:65536", "port"},
         {"falkor://h:-1", "port"}, {"falkor://h:6379x", "port"},
         {"falkor://h:99999999999999999999", "port"},
@@ -493,6 +508,77 @@ static void test_options_url_damaged(void **state) {
         }
 }
 
+/* ---- TLS -------------------------------------------------------------- */
+
+static void test_options_tls_contradictions(void **state) {
+    (void)state;
+    char name[300];
+    memset(name, 'n', sizeof name);
+    name[256] = '\0';
+    refuse((falkor_options){.tls_ca_file = "c"}, "tls_ca_file is set",
+           "set tls, or begin the url with falkors://");
+    refuse((falkor_options){.tls_cert_file = "c", .tls_key_file = "k"},
+           "_file is set", "TLS is off");
+    refuse((falkor_options){.tls_server_name = "n"}, "tls_server_name is set",
+           "TLS is off");
+    refuse((falkor_options){.tls_skip_verify = true}, "tls_skip_verify is set",
+           "TLS is off");
+    refuse((falkor_options){.tls = true, .unix_path = "/s"},
+           "tls and unix_path", "one of them");
+    refuse((falkor_options){.tls = true, .url = "unix:///s"},
+           "tls and unix_path", "one of them");
+    refuse((falkor_options){.tls = true, .tls_cert_file = "c"},
+           "tls_cert_file is set, but tls_key_file is not", "set both");
+    refuse((falkor_options){.tls = true, .tls_key_file = "k",
+           .tls_cert_file = ""}, "tls_key_file is set, but tls_cert_file",
+           "set both");
+    refuse((falkor_options){.tls = true, .tls_server_name = "a b"},
+           "tls_server_name", "use a name");
+    refuse((falkor_options){.tls = true, .tls_server_name = name},
+           "tls_server_name", "255 bytes");
+    assert_true(make((falkor_options){.tls_ca_file = "", .tls_cert_file = "",
+        .tls_key_file = "", .tls_server_name = ""}));
+    assert_null(config.tls.ca_file);
+    assert_false(config.tls.on);
+    falkor__config_free(&config);
+}
+
+#ifdef FALKOR_TLS
+static void test_options_tls(void **state) {
+    (void)state;
+    char ca[] = "c1", name[] = "n1";
+    assert_true(make((falkor_options){.tls = true, .tls_ca_file = ca,
+        .tls_cert_file = "c2", .tls_key_file = "k", .tls_server_name = name}));
+    ca[0] = name[0] = 'X';
+    assert_true(config.tls.on);
+    assert_false(config.tls.skip_verify);
+    assert_string_equal(config.tls.ca_file, "c1");
+    assert_string_equal(config.tls.cert_file, "c2");
+    assert_string_equal(config.tls.key_file, "k");
+    assert_string_equal(config.tls.server_name, "n1");
+    falkor__config_free(&config);
+    assert_true(make_url("FALKORS://u:SECRET@h:7/g?tls_ca_file=%2Fa%20b&"
+        "tls_cert_file=c&tls_key_file=k&tls_server_name=n&"
+        "tls_skip_verify=true"));
+    assert_true(config.tls.on && config.tls.skip_verify);
+    assert_string_equal(config.tls.ca_file, "/a b");
+    assert_string_equal(config.tls.cert_file, "c");
+    assert_string_equal(config.tls.key_file, "k");
+    assert_string_equal(config.tls.server_name, "n");
+    assert_int_equal(config.port, 7);
+    falkor__config_free(&config);
+    assert_true(make_url("rediss://h/4"));
+    assert_true(config.tls.on);
+    assert_int_equal(config.database, 4);
+    falkor__config_free(&config);
+    assert_true(make((falkor_options){.tls_ca_file = "own", .tls = true,
+        .url = "falkor://h?tls_ca_file=url&tls_server_name=url"}));
+    assert_string_equal(config.tls.ca_file, "own");
+    assert_string_equal(config.tls.server_name, "url");
+    falkor__config_free(&config);
+}
+#endif
+
 /* ---- environment ------------------------------------------------------ */
 
 static const char *const variables[] = {"FALKORDB_URL", "FALKORDB_HOST",
@@ -501,7 +587,9 @@ static const char *const variables[] = {"FALKORDB_URL", "FALKORDB_HOST",
     "DB_SOCKET_TIMEOUT", "DB_CONNECT_TIMEOUT", "DB_HEALTH_CHECK_INTERVAL",
     "DB_POOL_RECYCLE", "DB_IDLE_TIMEOUT", "DB_POOL_RESERVE",
     "DB_POOL_PRE_PING", "DB_MAX_RETRIES", "DB_RETRY_INITIAL_DELAY",
-    "DB_RETRY_MAX_DELAY", "FALKORDB_POOL_SIZE"};
+    "DB_RETRY_MAX_DELAY", "FALKORDB_POOL_SIZE", "DB_TLS_CA_FILE",
+    "DB_TLS_CERT_FILE", "DB_TLS_KEY_FILE", "DB_TLS_SERVER_NAME",
+    "DB_TLS_SKIP_VERIFY"};
 enum { VARIABLES = sizeof variables / sizeof *variables };
 
 static char *saved[VARIABLES];
@@ -658,13 +746,54 @@ static void test_options_url_wins_over_env(void **state) {
     falkor__config_free(&config);
 }
 
+/* For the environment's own address, and where TLS is on. */
+static void test_options_env_tls(void **state) {
+    (void)state;
+    setenv("DB_TLS_CA_FILE", "ca", 1);
+    setenv("DB_TLS_CERT_FILE", "cert", 1);
+    setenv("DB_TLS_KEY_FILE", "key", 1);
+    setenv("DB_TLS_SERVER_NAME", "name", 1);
+    setenv("DB_TLS_SKIP_VERIFY", "true", 1);
+    falkor_options wanted[] = {{.tls = true}, {.tls = true, .host = "h"},
+        {.url = "falkors://h"}, {.url = "rediss://h"}, {0}};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        falkor_options options = from_env(wanted[i]);
+        assert_ptr_equal(options.tls_ca_file, getenv("DB_TLS_CA_FILE"));
+        assert_string_equal(options.tls_cert_file, "cert");
+        assert_string_equal(options.tls_key_file, "key");
+        assert_string_equal(options.tls_server_name, "name");
+        assert_true(options.tls_skip_verify);
+        assert_int_equal(options.tls, wanted[i].tls);
+    }
+    refuse(from_env((falkor_options){0}), "is set, but TLS is off", "");
+    falkor_options others[] = {{.host = "h"}, {.url = "falkor://h"},
+                               {.unix_path = "/s"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        falkor_options options = from_env(others[i]);
+        assert_null(options.tls_ca_file);
+        assert_false(options.tls_skip_verify);
+        assert_true(make(options));
+        falkor__config_free(&config);
+    }
+    falkor_options options = from_env((falkor_options){.tls_ca_file = "own",
+        .url = "falkors://h?tls_skip_verify=false&tls_server_name=url"});
+    assert_string_equal(options.tls_ca_file, "own");
+    assert_null(options.tls_server_name);
+    assert_false(options.tls_skip_verify);
+    setenv("DB_TLS_SKIP_VERIFY", "no", 1);
+    assert_false(from_env((falkor_options){.tls = true}).tls_skip_verify);
+    assert_true(from_env((falkor_options){.tls = true,
+                .tls_skip_verify = true}).tls_skip_verify);
+}
+
 static void test_options_env_malformed(void **state) {
     (void)state;
     static const char *const bad[] = {"x", "-1", " 1", "1x", "1e1",
                                       "99999999999999999999", "nan"};
     for (size_t i = 0; i < VARIABLES; i++) {
         if (strstr("FALKORDB_HOST FALKORDB_USERNAME FALKORDB_PASSWORD "
-                   "GRAPH_NAME", variables[i]))
+                   "GRAPH_NAME DB_TLS_CA_FILE DB_TLS_CERT_FILE "
+                   "DB_TLS_KEY_FILE DB_TLS_SERVER_NAME", variables[i]))
             continue;
         for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
             setenv(variables[i], bad[k], 1);
@@ -777,6 +906,21 @@ static void test_options_no_memory(void **state) {
     }
     assert_int_equal(failures, 9);      /* the URL, 5 texts, 3 of the schema */
     falkor__config_free(&config);
+#ifdef FALKOR_TLS
+    options = (falkor_options){.tls = true, .tls_ca_file = "c",
+                               .tls_server_name = "n"};
+    for (failures = 0;; failures++) {
+        until_failure = failures;
+        falkor_status status = falkor__config_make(&options, &config, &error);
+        until_failure = -1;
+        if (status == FALKOR_OK)
+            break;
+        assert_int_equal(status, FALKOR_ERR_NOMEM);
+        assert_null(config.tls.ca_file);
+    }
+    assert_int_equal(failures, 4);      /* the host, 2 texts, what is shared */
+    falkor__config_free(&config);
+#endif
 }
 #endif
 
@@ -802,10 +946,15 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_options_fields_win_over_url),
         cmocka_unit_test(test_options_numbers_in_any_locale),
         cmocka_unit_test(test_options_url_damaged),
+        cmocka_unit_test(test_options_tls_contradictions),
+#ifdef FALKOR_TLS
+        cmocka_unit_test(test_options_tls),
+#endif
         ENV(test_options_env_empty),
         ENV(test_options_env_all),
         ENV(test_options_env_address_as_a_whole),
         ENV(test_options_url_wins_over_env),
+        ENV(test_options_env_tls),
         ENV(test_options_env_malformed),
         ENV(test_options_env_zero),
         ENV(test_options_env_older_name),
