@@ -339,6 +339,13 @@ static void test_tls_is_used(void **state) {
     falkor_pool_free(pool);
 }
 
+/* A test that failed may have left the server stopped. */
+static int go_on(void **state) {
+    (void)state;
+    serving_signal(&server, SIGCONT);
+    return 0;
+}
+
 /* ---- refused ---------------------------------------------------------- */
 
 static void test_tls_wrong_ca(void **state) {
@@ -600,6 +607,44 @@ static void test_tls_large(void **state) {
     falkor_pool_free(pool);
 }
 
+#define REQUESTS 40
+
+/* Replies come while requests are still being sent, more of both than the
+   sockets hold. */
+static void test_tls_pipeline(void **state) {
+    falkor_request requests[REQUESTS];
+    falkor_param params[REQUESTS][3];
+    size_t size = 300 << 10;
+    char *text = malloc(size);
+    (void)state;
+    assert_non_null(text);
+    memset(text, 'p', size);
+    falkor_options options = tls_options();
+    falkor_pool *pool = serving_pool(&options);
+    falkor_graph *graph = falkor_select_graph(pool, "tls");
+    memset(requests, 0, sizeof requests);
+    memset(params, 0, sizeof params);
+    for (int i = 0; i < REQUESTS; i++) {
+        params[i][0] = (falkor_param){"t", falkor_string_n(text, size -
+                                                           (size_t)i)};
+        params[i][1] = (falkor_param){"i", falkor_int(i)};
+        requests[i] = (falkor_request){.graph = graph, .params = params[i],
+                                       .cypher = "RETURN $i, $t"};
+    }
+    falkor_pipeline(pool, NULL, requests, REQUESTS, &error);
+    serving_ok(&error);
+    for (int i = 0; i < REQUESTS; i++) {
+        falkor_result *result = requests[i].result;
+        const falkor_value *value = falkor_result_value(result, 0, 1);
+        assert_int_equal(falkor_result_value(result, 0, 0)->as.integer, i);
+        assert_int_equal(value->length, size - (size_t)i);
+        assert_memory_equal(value->as.string, text, value->length);
+        falkor_result_free(result);
+    }
+    free(text);
+    falkor_pool_free(pool);
+}
+
 /* One byte a step, both ways, handshake included. */
 static void test_tls_dripping(void **state) {
     proxy between;
@@ -737,6 +782,8 @@ static void test_tls_call_in_time(void **state) {
     falkor_options options = tls_options();
     falkor_pool *pool = serving_pool(&options);
     falkor_graph *graph = falkor_select_graph(pool, "tls");
+    serving_run(graph, "RETURN 1");     /* reads the names: what times out is
+                                           the query itself */
     serving_signal(&server, SIGSTOP);
     serving_await_state(&server, 'T');
     falkor_call_options call = {.timeout_ms = 300};
@@ -758,6 +805,7 @@ static void test_tls_call_in_time(void **state) {
    record, f only its head, d drips into such a record until the next letter, n
    goodbye, c the end of the socket. */
 typedef struct teller {
+    SSL_CTX *context;
     int listener, port, wake[2];
     pthread_t thread;
     atomic_int done;            /* letters obeyed */
@@ -815,12 +863,8 @@ static void *teller_run(void *argument) {
     sigemptyset(&pipes);
     sigaddset(&pipes, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipes, NULL);
-    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-    SSL_CTX_use_certificate_chain_file(context, file("server.crt"));
-    SSL_CTX_use_PrivateKey_file(context, file("server.key"),
-                                SSL_FILETYPE_PEM);
     int fd = accept(self->listener, NULL, NULL);
-    SSL *ssl = SSL_new(context);
+    SSL *ssl = SSL_new(self->context);
     SSL_set_fd(ssl, fd);
     TEST_CHECK(SSL_accept(ssl) == 1);
     for (;;) {
@@ -838,7 +882,6 @@ static void *teller_run(void *argument) {
         teller_obey(self, ssl, fd, letter);
     }
     SSL_free(ssl);
-    SSL_CTX_free(context);
     close(fd);
     return NULL;
 }
@@ -856,7 +899,10 @@ static falkor__config config;
 
 static void *teller_start(teller *self, int64_t deadline) {
     void *handle = NULL;
-    *self = (teller){.done = 0};
+    *self = (teller){.context = SSL_CTX_new(TLS_server_method())};
+    SSL_CTX_use_certificate_chain_file(self->context, file("server.crt"));
+    SSL_CTX_use_PrivateKey_file(self->context, file("server.key"),
+                                SSL_FILETYPE_PEM);
     self->listener = listener(&self->port);
     assert_int_equal(pipe(self->wake), 0);
     assert_int_equal(pthread_create(&self->thread, NULL, teller_run, self),
@@ -877,6 +923,7 @@ static void teller_stop(teller *self, void *handle) {
     pthread_join(self->thread, NULL);
     driver->close(&config, handle);
     falkor__config_free(&config);
+    SSL_CTX_free(self->context);
     close(self->listener);
     close(self->wake[0]);
     close(self->wake[1]);
@@ -1019,14 +1066,15 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_tls_refusal_is_retried),
     cmocka_unit_test(test_tls_plain_server),
     cmocka_unit_test(test_tls_plain_client),
-    cmocka_unit_test(test_tls_handshake_in_time),
+    cmocka_unit_test_teardown(test_tls_handshake_in_time, go_on),
     cmocka_unit_test(test_tls_large),
+    cmocka_unit_test(test_tls_pipeline),
     cmocka_unit_test(test_tls_dripping),
     cmocka_unit_test(test_tls_threads),
     cmocka_unit_test(test_tls_killed),
     cmocka_unit_test(test_tls_idle),
-    cmocka_unit_test(test_tls_close_cuts),
-    cmocka_unit_test(test_tls_call_in_time),
+    cmocka_unit_test_teardown(test_tls_close_cuts, go_on),
+    cmocka_unit_test_teardown(test_tls_call_in_time, go_on),
     cmocka_unit_test(test_tls_fast_check),
     cmocka_unit_test(test_tls_drip_in_time),
     cmocka_unit_test(test_tls_child_closes),
