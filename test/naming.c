@@ -8,7 +8,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- results that prove themselves ------------------------------------ */
@@ -131,7 +133,7 @@ void naming_layout(char text[NAMING_TEXT], uint64_t number, bool unique) {
 static void naming_reply(redisContext *client, redisReply *reply,
                          const char *what) {
     if (!reply) {
-        TEST_COMPLAIN("second client: %s: %s", what, client->errstr);
+        TEST_COMPLAIN("second client: %.200s: %s", what, client->errstr);
         return;
     }
     if (reply->type == REDIS_REPLY_ERROR && !strstr(reply->str, "empty key") &&
@@ -395,7 +397,11 @@ static void judge(asker *self, falkor_status status, bool may_write,
     else if (replaced && status == FALKOR_ERR_STALE && may_write &&
              error->maybe_executed)
         count(&tally->stale_writes, 1);
-    else if (status == FALKOR_ERR_STALE && !may_write && self->rows > 0)
+    else if (status == FALKOR_ERR_IO || status == FALKOR_ERR_CONNECT) {
+        count(&tally->lost, 1);
+        atomic_store(self->stop, true);
+        TEST_COMPLAIN("%s", error->message);
+    } else if (status == FALKOR_ERR_STALE && !may_write && self->rows > 0)
         count(&tally->stale_rows, 1);
     else
         TEST_COMPLAIN("%s%s: %s: %.100s", falkor_status_name(status),
@@ -534,11 +540,13 @@ static void *asker_run(void *argument) {
     return NULL;
 }
 
-static void put_graphs(const naming_stress *stress, falkor_pool *pool) {
-    redisContext *client = serving_client(stress->port);
+static void put_graphs(const naming_stress *stress, falkor_pool *pool,
+                       const atomic_bool *stop) {
+    redisContext *client = serving_client(stress->server->port);
     uint64_t random = stress->seed + 17;
     char text[NAMING_TEXT];
-    for (int round = 0; round < stress->rounds; round++) {
+    for (int round = 0; round < stress->rounds && !atomic_load(stop);
+         round++) {
         naming_way way = (naming_way)test_below(&random, NAMING_WAYS);
         naming_layout(text, stress->seed * 4096 + (uint64_t)round,
                       way == NAMING_COPY);
@@ -560,8 +568,8 @@ void naming_stress_run(const naming_stress *stress, naming_tally *tally) {
     char text[NAMING_TEXT];
     atomic_bool stop = false;
     int64_t begun = test_now_ms();
-    falkor_options options = serving_options(stress->port);
-    redisContext *client = serving_client(stress->port);
+    falkor_options options = serving_options(stress->server->port);
+    redisContext *client = serving_client(stress->server->port);
     options.max_size = stress->connections;
     naming_layout(text, stress->seed, true);
     naming_replace(client, stress->graph, NAMING_DELETE, text);
@@ -579,7 +587,7 @@ void naming_stress_run(const naming_stress *stress, naming_tally *tally) {
     }
     test_threads threads = test_start(asker_run, each, sizeof *each,
                                       stress->threads);
-    put_graphs(stress, pools[0]);
+    put_graphs(stress, pools[0], &stop);
     if (stress->rounds)
         atomic_store(&stop, true);
     test_join_within(&threads, 300000);
@@ -593,4 +601,32 @@ void naming_stress_run(const naming_stress *stress, naming_tally *tally) {
         serving_drop(pools[i], graphs[i], stress->graph);
         falkor_pool_free(pools[i]);
     }
+}
+
+/* ---- a server of its own ---------------------------------------------- */
+
+/* The script goes with its server. */
+bool naming_is_alive(const serving *server) {
+    return waitpid(server->script, NULL, WNOHANG) == 0 &&
+           kill(server->pid, 0) == 0;
+}
+
+void naming_on_own_server(naming_test test, void *ctx) {
+    for (int turn = 1; turn <= 5; turn++) {
+        serving server;
+        serving_start(&server, NULL);
+        test(&server, ctx);
+        test_pause_ms(200);             /* a crash takes its time to write */
+        bool alive = naming_is_alive(&server);
+        if (!alive)
+            server.script = 0;          /* waited for */
+        serving_stop(&server);
+        if (alive) {
+            test_no_complaints();
+            return;
+        }
+        printf("note: the server crashed, %d complaints do not count\n",
+               test_forget_complaints());
+    }
+    fail_msg("the server crashed five times");
 }
