@@ -3,7 +3,7 @@
 #include "naming.h"
 #include <inttypes.h>
 
-enum { ROUNDS = SERVING_SANITIZED ? 200 : 1000, PART = 100 };
+enum { ROUNDS = SERVING_SANITIZED ? 200 : 1000, PART = 50 };
 
 static void run_stress(const serving *server, void *ctx) {
     naming_stress *stress = ctx;
@@ -21,7 +21,7 @@ static void test_names_thousand_graphs(void **state) {
         for (int part = 0; part < ROUNDS / PART; part++)
             naming_on_own_server(run_stress, &(naming_stress){.threads = 16,
                 .connections = sizes[size], .rounds = PART,
-                .seed = test_seed() + (uint64_t)(100 * size + part),
+                .seed = test_seed() + (uint64_t)(1000 * size + part),
                 .graph = "stress"});
 }
 

@@ -621,7 +621,7 @@ static void all_steps(const char *before, const char *cypher, bool read_only,
             moves m = {.client = client, .at = at, .first = all[a]};
             most = stepped_query(&m, before, cypher, read_only, warm, fill);
             /* And a second move, in a share of the places. */
-            for (int then = at; then <= most && then <= at + 5; then++) {
+            for (int then = at; then <= most && then <= at + 1; then++) {
                 m.then = then;
                 m.second = all[(a + then + at) % MOVES];
                 stepped_query(&m, before, cypher, read_only, warm, fill);
