@@ -52,7 +52,6 @@ typedef struct falkor__call falkor__call;
 struct falkor__call {
     falkor_pool *pool;
     falkor_graph *graph;                /* NULL: a plain command */
-    const char *text;                   /* the query's, the caller's */
     falkor_call_options options;
     falkor__reply_kind kind;
     struct iovec pieces[FALKOR__PIECES];    /* the request */
@@ -116,12 +115,13 @@ size_t falkor__version_text(char text[FALKOR__VERSION_SIZE],
                             uint32_t version);
 void falkor__trait_apply(const falkor__trait *trait, falkor__link *link,
                          const falkor_result *reply, unsigned before);
+/* Whether the server says of a query that it has changed nothing. */
+bool falkor__changed_nothing(const falkor_result *reply);
 void falkor__note_replaced(falkor__call *call, const falkor__trait *trait);
 falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error);
 falkor_status falkor__use_deadline(falkor__call *call, falkor_error *error);
 falkor__question falkor__question_of(const falkor__call *call,
                                      const falkor_graph *graph,
-                                     const char *text,
                                      const falkor__link *link);
 falkor_status falkor__check_session(bool query, const falkor__link *link,
                                     falkor_error *error);

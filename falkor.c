@@ -7,7 +7,12 @@
 #include <string.h>
 #include <strings.h>
 
-#define FALKOR__NAME_ROUNDS 8           /* of one attempt, with newer names */
+/* Rounds of one attempt, with newer names; the first of them, of a query that
+   may only read and of others, with names of one version. */
+#define FALKOR__NAME_ROUNDS 10
+#define FALKOR__CHECKED_READS 2
+#define FALKOR__CHECKED_WRITES 6
+#define FALKOR__READ_ROUNDS 4
 
 /* ---- one attempt ------------------------------------------------------ */
 
@@ -115,52 +120,67 @@ static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
 
 falkor__question falkor__question_of(const falkor__call *call,
                                      const falkor_graph *graph,
-                                     const char *text,
                                      const falkor__link *link) {
     falkor__client *client = falkor__client_of(call->pool);
-    return (falkor__question){.graph = graph->name, .text = text,
+    return (falkor__question){.graph = graph->name,
         .read_only = call->options.read_only,
         .shared = !(falkor__link_marks(link) & FALKOR__SESSION_OTHER),
         .epoch = atomic_load_explicit(&client->epoch, memory_order_acquire),
+        .rounds = FALKOR__READ_ROUNDS,
         .deadline_ns = call->use_until_ns};
 }
 
-/* Names that a read has and our snapshot had not: someone else added them
-   after the version was compared. Reading again, with newer names, is certain
-   to be right; a write's own names are read behind it. */
+bool falkor__changed_nothing(const falkor_result *reply) {
+    const falkor_summary *s = &reply->summary;
+    return !(s->nodes_created || s->nodes_deleted || s->edges_created ||
+             s->edges_deleted || s->labels_added || s->labels_removed ||
+             s->properties_set || s->properties_removed ||
+             s->indices_created || s->indices_deleted ||
+             s->constraints_created || s->constraints_deleted);
+}
+
+/* Names that the reply has and our snapshot had not, or a snapshot of no
+   version. A read's were added by someone else after the version was compared:
+   reading again, with newer names, is certain to be right. A write's own names
+   are read behind it; it is only done again when it has done nothing. */
 static falkor_status falkor__complete_names(falkor__call *call,
                                             falkor__link *link,
                                             falkor_error *error) {
     falkor__names *names = &call->graph->names;
-    falkor__schema *schema;
+    bool checked = call->schema->version != FALKOR__ANY_VERSION;
+    if (checked && !falkor__reply_unresolved(call->reply))
+        return FALKOR_OK;
+    falkor__names_drop(names, call->schema, NULL);
+    falkor_status status = FALKOR_ERR_STALE;
+    if (!checked || !call->options.read_only) {
+        falkor__question question = falkor__question_of(call, call->graph,
+                                                        link);
+        status = falkor__names_after(names, link, &question, call->schema,
+            call->reply, call->pieces, call->piece_count, error);
+    }
+    if (status != FALKOR_ERR_STALE)
+        return status;
+    call->again = call->options.read_only ||
+                  falkor__changed_nothing(call->reply);
+    return !call->again ? status
+        : falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph \"%s\" "
+            "change faster than they can be read", call->graph->name);
+}
+
+/* The first of the rows that arrive: behind it nothing could be asked again. */
+static falkor_status falkor__check_first(falkor__call *call,
+                                         falkor_error *error) {
     if (!falkor__reply_unresolved(call->reply))
         return FALKOR_OK;
-    if (call->options.read_only) {
-        call->again = true;
-        falkor__names_drop(names, call->schema, NULL);
-        return falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph "
-            "\"%s\" change faster than they can be read", call->graph->name);
-    }
-    falkor__question question = falkor__question_of(call, call->graph,
-                                                    call->text, link);
-    falkor_status status = falkor__names_after(names, link, &question,
-                                               call->schema, &schema, error);
-    if (status)
-        return status;
-    size_t missing = falkor__reply_resolve(call->reply, schema);
-    falkor__schema_release(schema);
-    if (missing == SIZE_MAX)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "out of memory for names");
-    return !missing ? FALKOR_OK : falkor__fail(error, FALKOR_ERR_STALE, 0,
-        "the query was done, but graph \"%s\" was changed before the names "
-        "in its result were read", call->graph->name);
+    falkor__names_drop(&call->graph->names, call->schema, NULL);
+    return falkor__fail(error, FALKOR_ERR_STALE, 0, "graph \"%s\" was changed "
+        "before its first row was read", call->graph->name);
 }
 
 /* A place for the reply; the names that it is read with, and their version
    into the request. */
 static falkor_status falkor__expect_reply(falkor__call *call,
-                                          falkor__link *link,
+                                          falkor__link *link, bool checked,
                                           falkor_error *error) {
     bool refused = false;
     falkor_status status = FALKOR_OK;
@@ -171,9 +191,13 @@ static falkor_status falkor__expect_reply(falkor__call *call,
     call->phase = FALKOR__PHASE_UNSENT;
     if (call->graph) {
         falkor__question question = falkor__question_of(call, call->graph,
-                                                        call->text, link);
-        status = falkor__names_get(&call->graph->names, link, &question,
-                                   &call->schema, &refused, error);
+                                                        link);
+        status = checked
+            ? falkor__names_get(&call->graph->names, link, &question,
+                                &call->schema, &refused, error)
+            : falkor__names_unchecked(link, &question, &call->schema, &refused,
+                                      error);
+        call->again = status == FALKOR_ERR_STALE;
     }
     if (refused)
         call->phase = FALKOR__PHASE_REPLIED;
@@ -262,12 +286,17 @@ static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
     if (status)
         return status;
     for (int round = 0; round < FALKOR__NAME_ROUNDS; round++) {
+        bool checked = call->kind != FALKOR__REPLY_QUERY || round <
+            (call->options.read_only ? FALKOR__CHECKED_READS
+                                     : FALKOR__CHECKED_WRITES);
         call->again = false;
-        status = falkor__expect_reply(call, link, error);
+        status = falkor__expect_reply(call, link, checked, error);
         if (!status)
             status = falkor__converse(call, link, error);
-        if (!status && call->graph && falkor__reply_done(call->reply))
-            status = falkor__complete_names(call, link, error);
+        if (!status && call->graph)
+            status = falkor__reply_done(call->reply)
+                ? falkor__complete_names(call, link, error)
+                : falkor__check_first(call, error);
         if (!call->again)
             break;
     }
@@ -515,7 +544,6 @@ falkor_status falkor__query_begin(falkor__call *call,
                                          falkor_error *error) {
     falkor__call_begin(call, graph->pool, options);
     call->graph = graph;
-    call->text = cypher;
     falkor_status status = falkor__call_check(call, error);
     return status ? status
         : falkor__write_query(call, cypher, params, error);

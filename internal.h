@@ -393,11 +393,14 @@ const char *falkor__reply_error(const falkor_result *reply, size_t *length);
    and which version does. */
 bool falkor__reply_mismatch(const falkor_result *reply, uint32_t *version);
 
-/* How many names the schema did not hold; resolve looks them up in a newer
+/* How many names the schema did not hold, and the number-th of them (false:
+   there are no more); resolve looks them up in a newer
    schema, which the result retains too, and returns how many are still
    missing (SIZE_MAX: no memory). Those stay "" until they are found. Names found in an older
    schema still point there: the result retains each schema it was given. */
 size_t falkor__reply_unresolved(const falkor_result *reply);
+bool falkor__reply_lacks(const falkor_result *reply, size_t number,
+                         falkor__name_kind *kind, uint64_t *id);
 size_t falkor__reply_resolve(falkor_result *reply, falkor__schema *schema);
 
 /* ---- json.c: values as text ------------------------------------------- */
@@ -458,24 +461,20 @@ typedef struct falkor__names {
     falkor__schema *newest;             /* NULL: none */
     uint32_t version;                   /* that the server named last */
     bool reading;                       /* one thread reads: others wait */
+    bool proving;                       /* one thread asks for a mark */
 } falkor__names;
 bool falkor__names_begin(falkor__names *names);
 void falkor__names_end(falkor__names *names);
 
-/* For whom names are asked. text: of the query, which may add names of its own
-   unless it is read_only. shared false: the link does not see the graph that
+/* For whom names are asked. shared false: the link does not see the graph that
    the others see (SELECT); epoch: a snapshot of another one is not used. */
 typedef struct falkor__question {
-    const char *graph, *text;
+    const char *graph;
     bool read_only, shared;
     unsigned epoch;
+    int rounds;                         /* of reading, in which names change */
     int64_t deadline_ns;
 } falkor__question;
-
-/* Whether the answer to the query may have names that the snapshot has not, and
-   that cannot be told from another graph's without a mark of this moment. */
-bool falkor__needs_mark(const falkor__question *question,
-                        const falkor__schema *schema);
 
 /* The newest snapshot that may be used on a link that is between two replies;
    read on it, by one thread at a time, where there is none. *schema is
@@ -486,12 +485,21 @@ falkor_status falkor__names_get(falkor__names *names, falkor__link *link,
                                 falkor__schema **schema, bool *refused,
                                 falkor_error *error);
 
-/* The snapshot behind a query on this link which added names, before being the
-   one that the query went with. FALKOR_ERR_STALE: it may be another graph's. */
+/* Names that are of no version, to send a query with FALKOR__ANY_VERSION: what
+   it answers counts only after names_after. Not shared. */
+#define FALKOR__ANY_VERSION UINT32_MAX
+falkor_status falkor__names_unchecked(falkor__link *link,
+                                      const falkor__question *question,
+                                      falkor__schema **schema, bool *refused,
+                                      falkor_error *error);
+
+/* Reads the names behind a query on this link and gives its reply those that
+   before lacked, the snapshot that it went with. texts are the query's.
+   FALKOR_ERR_STALE: they may be another graph's. */
 falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
                                   const falkor__question *question,
-                                  const falkor__schema *before,
-                                  falkor__schema **schema,
+                                  falkor__schema *before, falkor_result *reply,
+                                  const struct iovec *texts, size_t count,
                                   falkor_error *error);
 
 /* Forgets a snapshot that has proved old. version, if not NULL, is the graph's

@@ -190,19 +190,15 @@ static falkor_status falkor__answer_names(falkor__pipeline *p, size_t i,
     falkor__pending *slot = &p->slots[i];
     falkor_graph *graph = p->requests[i].graph;
     falkor_error own;
-    falkor__schema *schema;
-    falkor__question question = falkor__question_of(&p->call, graph,
-        p->requests[i].cypher, link);
-    question.read_only = false;
+    struct iovec text = {p->prepared.text + slot->begin,
+                         slot->end - slot->begin};
+    falkor__question question = falkor__question_of(&p->call, graph, link);
     falkor__error_clear(&own);
     falkor_status status = falkor__names_after(&graph->names, link, &question,
-                                               slot->schema, &schema, &own);
-    size_t missing = status ? 0 : falkor__reply_resolve(slot->reply, schema);
-    falkor__schema_release(schema);
-    if (missing)
-        status = falkor__fail(&own, missing == SIZE_MAX ? FALKOR_ERR_NOMEM
-            : FALKOR_ERR_STALE, 0, "the query was done, but the names in its "
-            "result could not be read");
+        slot->schema, slot->reply, &text, 1, &own);
+    falkor__names_drop(&graph->names, slot->schema, NULL);
+    if (status == FALKOR_ERR_STALE && falkor__changed_nothing(slot->reply))
+        return FALKOR_OK;               /* open: it is asked again */
     slot->maybe = slot->maybe || status;
     falkor__settle(p, i, status ? &own : NULL);
     return status;
@@ -228,8 +224,7 @@ static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t i,
     falkor__forget_round(slot);
     if (graph) {
         bool refused;
-        falkor__question question = falkor__question_of(&p->call, graph,
-        p->requests[i].cypher, link);
+        falkor__question question = falkor__question_of(&p->call, graph, link);
         question.read_only = falkor__reads(p, i);
         falkor_status status = falkor__names_get(&graph->names, link,
             &question, &slot->schema, &refused, error);

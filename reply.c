@@ -682,6 +682,16 @@ size_t falkor__reply_unresolved(const falkor_result *reply) {
     return falkor__reply_of(reply)->missing_count;
 }
 
+bool falkor__reply_lacks(const falkor_result *reply, size_t number,
+                         falkor__name_kind *kind, uint64_t *id) {
+    const falkor__reply *r = falkor__reply_of(reply);
+    if (number >= r->missing_count)
+        return false;
+    *kind = r->missing[number].kind;
+    *id = r->missing[number].id;
+    return true;
+}
+
 /* Names found in the schema before still point there: it stays held. */
 static bool falkor__hold_schema(falkor__reply *r, falkor__schema *schema) {
     if (schema == r->schema)

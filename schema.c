@@ -16,25 +16,25 @@
    - A name that the query itself adds is not in the snapshot it went with. The
      names are read again behind it, and must begin with the old ones. Between
      the two another client may have put a new graph in the old one's place. A
-     mark tells: a query of unique text, which reading the names runs first.
-     While the server has its plan, it is still the same graph. The server keeps
-     few plans (CACHE_SIZE), so that a plan which is gone proves nothing: then a
-     snapshot that had names is believed. One that had none would believe any
-     graph: for a query that may add the first names it is read anew, with its
-     mark, just before.
+     mark tells: a query of unique text, which reading the names runs. When the
+     server still has its plan, it is still the same graph. Asking puts the
+     plan there, so that a mark which was once gone proves nothing any more,
+     and one thread at a time asks. Without it a name is believed when it
+     stands in the query's own text: who adds a name wrote it.
+
+   Where names change all the time, no reading of them may be of one version.
+   Then a query goes unchecked: names and mark are read before it, and behind
+   it again. A graph only adds names: with the mark still there all is of one
+   graph, whatever its version was.
 
    What the protocol leaves: the hash does not tell a label from a type or a
    key, and a copy put in the place of a copy may have the same keys and other
-   labels; then names are old until anything changes the version. And a graph
-   put in the place of another one, with the same first names in the same order,
-   between a write that adds a name and the reading behind it, when 25 other
-   queries have run since the last reading. */
+   labels; then names are old until anything changes the version. */
 #include "internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FALKOR__READ_ROUNDS 8           /* in which names change meanwhile */
 #define FALKOR__MARK_SIZE 64
 
 /* What a fetched snapshot owns beside its head: the replies that the names
@@ -44,6 +44,8 @@ typedef struct falkor__fetched {
     falkor_result *replies[FALKOR__NAME_KINDS];
     const char **lists[FALKOR__NAME_KINDS];
     char mark[FALKOR__MARK_SIZE];
+    bool lost;                          /* the names' mutex: the mark proves
+                                           nothing any more */
 } falkor__fetched;
 
 static const char *const falkor__name_queries[FALKOR__NAME_KINDS] = {
@@ -117,36 +119,35 @@ static bool falkor__continues(const falkor__schema *older,
 
 /* ---- reading ---------------------------------------------------------- */
 
-/* One reading of the names, in one round trip: the mark of the new snapshot,
-   the three lists, and the mark of an older one. */
-enum { FALKOR__MARK, FALKOR__LISTS, FALKOR__OLD_MARK =
-       FALKOR__LISTS + FALKOR__NAME_KINDS, FALKOR__MOST_QUERIES };
+/* One reading of the names, in one round trip: the three lists, and the mark of
+   the new snapshot or of an older one. The mark is last: with one version from
+   the first list to it, no name was added in between. */
+enum { FALKOR__MARK = FALKOR__NAME_KINDS, FALKOR__READ_QUERIES };
 typedef struct falkor__reading {
     falkor__link *link;
     const falkor__question *question;
     falkor__fetched *fetched;
-    const falkor__fetched *old;         /* NULL: no older one */
+    const falkor__fetched *old;         /* whose mark it is; NULL: our own */
     uint32_t version;                   /* that we believe in */
     bool mismatch;                      /* and should not have */
-    bool same_graph;                    /* as the older one's, for certain */
+    bool marked;                        /* the server had the mark */
     bool refused;                       /* the server's error reply */
 } falkor__reading;
 
 static const char *falkor__reading_text(const falkor__reading *reading,
                                         int number) {
-    return number == FALKOR__MARK ? reading->fetched->mark
-        : number == FALKOR__OLD_MARK ? reading->old->mark
-        : falkor__name_queries[number - FALKOR__LISTS];
+    return number != FALKOR__MARK ? falkor__name_queries[number]
+        : reading->old ? reading->old->mark : reading->fetched->mark;
 }
 
-static falkor_status falkor__reading_send(falkor__reading *reading, int count,
+static falkor_status falkor__reading_send(falkor__reading *reading,
                                           falkor_error *error) {
     falkor__buffer text;
     char version[16];
     size_t sent;
     snprintf(version, sizeof version, "%lu", (unsigned long)reading->version);
     falkor__buffer_begin(&text);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < FALKOR__READ_QUERIES; i++)
         falkor__buffer_command(&text, 6, (const char *[]){
             reading->question->read_only ? "GRAPH.RO_QUERY" : "GRAPH.QUERY",
             reading->question->graph, falkor__reading_text(reading, i),
@@ -154,7 +155,7 @@ static falkor_status falkor__reading_send(falkor__reading *reading, int count,
     struct iovec piece = {text.text, text.length};
     falkor_status status = text.failed
         ? falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory for names")
-        : falkor__link_send(reading->link, &piece, 1, (size_t)count,
+        : falkor__link_send(reading->link, &piece, 1, FALKOR__READ_QUERIES,
                             reading->question->deadline_ns, &sent, error);
     falkor__buffer_end(&text);
     return status;
@@ -175,14 +176,13 @@ static falkor_status falkor__reading_take(falkor__reading *reading, int number,
         reading->refused = true;
         falkor__fail(error, falkor__classify(refusal, length), 0, "%s",
                      refusal);
-    } else if (!refusal && number == FALKOR__OLD_MARK) {
-        reading->same_graph = reply->summary.cached;
-    } else if (!refusal && number != FALKOR__MARK) {
-        int kind = number - FALKOR__LISTS;
-        falkor_result_free(reading->fetched->replies[kind]);
-        free(reading->fetched->lists[kind]);
-        reading->fetched->replies[kind] = reply;
-        return falkor__list_names(reading->fetched, kind) ? FALKOR_OK
+    } else if (!refusal && number == FALKOR__MARK) {
+        reading->marked = reply->summary.cached;
+    } else if (!refusal) {
+        falkor_result_free(reading->fetched->replies[number]);
+        free(reading->fetched->lists[number]);
+        reading->fetched->replies[number] = reply;
+        return falkor__list_names(reading->fetched, number) ? FALKOR_OK
             : falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                            "out of memory for names");
     }
@@ -194,13 +194,12 @@ static falkor_status falkor__reading_take(falkor__reading *reading, int number,
    server's own are in reading. */
 static falkor_status falkor__reading_round(falkor__reading *reading,
                                            falkor_error *error) {
-    int count = reading->old ? FALKOR__MOST_QUERIES : FALKOR__OLD_MARK;
-    reading->mismatch = reading->refused = reading->same_graph = false;
+    reading->mismatch = reading->refused = reading->marked = false;
     reading->fetched->schema.epoch = reading->question->epoch;
     reading->fetched->schema.read_ns = falkor_now_ns();
     reading->fetched->schema.version = reading->version;
-    falkor_status status = falkor__reading_send(reading, count, error);
-    for (int i = 0; !status && i < count; i++) {
+    falkor_status status = falkor__reading_send(reading, error);
+    for (int i = 0; !status && i < FALKOR__READ_QUERIES; i++) {
         falkor_result *reply = falkor__reply_new(FALKOR__REPLY_QUERY, NULL,
                                                  &falkor__default_limits);
         if (!reply)
@@ -224,7 +223,7 @@ static falkor_status falkor__read_names(falkor__reading *reading,
         : falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory for names");
     reading->mismatch = true;
     for (int round = 0; !status && reading->mismatch; round++) {
-        if (round == FALKOR__READ_ROUNDS)
+        if (round == reading->question->rounds)
             status = falkor__fail(error, FALKOR_ERR_STALE, 0, "the names of "
                 "graph \"%s\" change faster than they can be read",
                 reading->question->graph);
@@ -244,7 +243,7 @@ static falkor_status falkor__read_names(falkor__reading *reading,
 
 bool falkor__names_begin(falkor__names *names) {
     names->newest = NULL;
-    names->reading = false;
+    names->reading = names->proving = false;
     names->version = 0;
     if (!falkor__mutex_init(&names->mutex))
         return false;
@@ -269,23 +268,13 @@ static falkor__schema *falkor__names_put_locked(falkor__names *names,
     return old;
 }
 
-/* Only these clauses add names, whatever else stands in the text. */
-bool falkor__needs_mark(const falkor__question *question,
-                        const falkor__schema *schema) {
-    return !question->read_only && !falkor__has_names(schema) &&
-           (strcasestr(question->text, "create") ||
-            strcasestr(question->text, "merge") ||
-            strcasestr(question->text, "set"));
-}
-
 /* Whether a link may use the newest, retained for it. */
 static falkor__schema *falkor__names_usable_locked(
     falkor__names *names, const falkor__link *link,
     const falkor__question *question) {
     const falkor__schema *newest = names->newest;
     return newest && newest->epoch == question->epoch &&
-           newest->read_ns >= falkor__link_since(link) &&
-           !falkor__needs_mark(question, newest)
+           newest->read_ns >= falkor__link_since(link)
         ? falkor__schema_retain(names->newest) : NULL;
 }
 
@@ -321,9 +310,9 @@ static falkor__schema *falkor__names_turn(falkor__names *names,
     return schema;
 }
 
-/* What was read becomes the newest, where it may be kept; and a turn ends. */
-static void falkor__names_keep(falkor__names *names, falkor__schema *schema,
-                               bool ends_turn) {
+/* What was read becomes the newest, where it may be kept; and the turn ends. */
+static void falkor__names_keep(falkor__names *names,
+                               falkor__schema *schema) {
     falkor__schema *old = NULL;
     falkor__mutex_lock(&names->mutex);
     if (schema) {
@@ -331,10 +320,8 @@ static void falkor__names_keep(falkor__names *names, falkor__schema *schema,
         old = falkor__names_put_locked(names, schema->version == 0 &&
             falkor__has_names(schema) ? NULL : schema);
     }
-    if (ends_turn) {
-        names->reading = false;
-        falkor__cond_broadcast(&names->changed);
-    }
+    names->reading = false;
+    falkor__cond_broadcast(&names->changed);
     falkor__mutex_unlock(&names->mutex);
     falkor__schema_release(old);
 }
@@ -361,30 +348,129 @@ falkor_status falkor__names_get(falkor__names *names, falkor__link *link,
     if (!status)
         *schema = &reading.fetched->schema;
     if (question->shared)
-        falkor__names_keep(names, *schema, true);
+        falkor__names_keep(names, *schema);
     return status;
+}
+
+falkor_status falkor__names_unchecked(falkor__link *link,
+                                      const falkor__question *question,
+                                      falkor__schema **schema, bool *refused,
+                                      falkor_error *error) {
+    falkor__reading reading = {.link = link, .question = question,
+                               .version = FALKOR__ANY_VERSION};
+    falkor_status status = falkor__read_names(&reading, error);
+    *refused = reading.refused;
+    *schema = status ? NULL : &reading.fetched->schema;
+    return status;
+}
+
+/* ---- behind a query --------------------------------------------------- */
+
+/* The turn to ask for a mark: false when time has ended. *lost: it is of no use
+   to ask, and no turn is taken. Until the answer is there the mark counts as
+   lost. */
+static bool falkor__proof_begin(falkor__names *names, falkor__fetched *old,
+                                int64_t deadline_ns, bool *lost) {
+    bool late = false;
+    falkor__mutex_lock(&names->mutex);
+    while (names->proving && !late)
+        late = !falkor__cond_wait(&names->changed, &names->mutex, deadline_ns);
+    *lost = old->lost;
+    if (!late && !*lost)
+        names->proving = old->lost = true;
+    falkor__mutex_unlock(&names->mutex);
+    return !late;
+}
+
+static void falkor__proof_end(falkor__names *names, falkor__fetched *old,
+                              bool marked) {
+    falkor__mutex_lock(&names->mutex);
+    old->lost = !marked;
+    names->proving = false;
+    falkor__cond_broadcast(&names->changed);
+    falkor__mutex_unlock(&names->mutex);
+}
+
+static bool falkor__is_name_byte(char byte) {
+    return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= 'a' && byte <= 'z') || byte == '_' || (byte & 0x80);
+}
+
+/* Whether a name stands in a text as a whole word. */
+static bool falkor__is_written(const char *name, const struct iovec *text) {
+    const char *begin = text->iov_base, *end = begin + text->iov_len;
+    size_t length = strlen(name);
+    for (const char *at = begin; length && (size_t)(end - at) >= length;
+         at++) {
+        at = memchr(at, name[0], (size_t)(end - at) - length + 1);
+        if (!at)
+            return false;
+        if (memcmp(at, name, length) == 0 &&
+            (at == begin || !falkor__is_name_byte(at[-1])) &&
+            (at + length == end || !falkor__is_name_byte(at[length])))
+            return true;
+    }
+    return false;
+}
+
+/* Whether all names that the reply lacks are in the schema, and in the texts of
+   its query. */
+static bool falkor__all_written(const falkor_result *reply,
+                                const falkor__schema *schema,
+                                const struct iovec *texts, size_t count) {
+    falkor__name_kind kind;
+    uint64_t id;
+    for (size_t i = 0; falkor__reply_lacks(reply, i, &kind, &id); i++) {
+        bool written = false;
+        for (size_t k = 0; id < schema->counts[kind] && k < count; k++)
+            written = written ||
+                falkor__is_written(schema->names[kind][id], &texts[k]);
+        if (!written)
+            return false;
+    }
+    return true;
 }
 
 falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
                                   const falkor__question *question,
-                                  const falkor__schema *before,
-                                  falkor__schema **schema,
+                                  falkor__schema *before, falkor_result *reply,
+                                  const struct iovec *texts, size_t count,
                                   falkor_error *error) {
-    falkor__reading reading = {.link = link, .question = question,
-        .old = (const falkor__fetched *)before, .version = before->version};
+    falkor__fetched *old = (falkor__fetched *)before;
+    falkor__question asked = *question;
+    falkor__reading reading = {.link = link, .question = &asked,
+                               .version = FALKOR__ANY_VERSION};
+    bool lost;
+    asked.read_only = true;             /* makes no graph that is gone */
+    if (!falkor__proof_begin(names, old, asked.deadline_ns, &lost))
+        return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT, "time ended "
+            "before the names that the query added were read");
+    reading.old = lost ? NULL : old;
     falkor_status status = falkor__read_names(&reading, error);
-    *schema = NULL;
+    bool marked = !status && reading.old && reading.marked;
+    if (!lost)
+        falkor__proof_end(names, old, marked);
+    if (reading.refused) {
+        char *said = strdup(error->message);
+        status = falkor__fail(error, FALKOR_ERR_STALE, 0, "the query was done, "
+            "but names in its result could not be read: %s", said ? said : "");
+        free(said);
+    }
     if (status)
         return status;
     if (!falkor__continues(before, &reading.fetched->schema) ||
-        (!reading.same_graph && !falkor__has_names(before))) {
-        falkor__fetched_destroy(&reading.fetched->schema);
-        return falkor__fail(error, FALKOR_ERR_STALE, 0, "graph \"%s\" was "
-            "replaced before the names that the query added were read",
-            question->graph);
-    }
-    *schema = &reading.fetched->schema;
-    if (question->shared)
-        falkor__names_keep(names, *schema, false);
-    return FALKOR_OK;
+        !(marked || falkor__all_written(reply, &reading.fetched->schema, texts,
+                                        count)))
+        status = falkor__fail(error, FALKOR_ERR_STALE, 0, "the query was done, "
+            "but graph \"%s\" was replaced before the names that it added "
+            "were read", asked.graph);
+    size_t missing = status ? 0
+        : falkor__reply_resolve(reply, &reading.fetched->schema);
+    if (missing)
+        status = falkor__fail(error, missing == SIZE_MAX ? FALKOR_ERR_NOMEM
+            : FALKOR_ERR_STALE, 0, "graph \"%s\" lacks names that it gave",
+            asked.graph);
+    if (reading.fetched)
+        falkor__schema_release(&reading.fetched->schema);
+    return status;
 }

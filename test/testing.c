@@ -76,6 +76,14 @@ void test_no_complaints(void) {
         fail_msg("%s (%d complaints)", text, count);
 }
 
+int test_forget_complaints(void) {
+    pthread_mutex_lock(&complaints_mutex);
+    int count = complaints;
+    complaints = 0;
+    pthread_mutex_unlock(&complaints_mutex);
+    return count;
+}
+
 /* ---- threads ---------------------------------------------------------- */
 
 test_threads test_start(void *(*run)(void *), void *array, size_t size,

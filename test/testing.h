@@ -47,6 +47,9 @@ void test_complain(const char *file, int line, const char *format, ...)
    one, and forgets them all. */
 void test_no_complaints(void);
 
+/* Forgets them, and returns how many there were. */
+int test_forget_complaints(void);
+
 /* A thread for each of count elements of size bytes of array (NULL: each gets
    NULL), which run gets. join waits TEST_PATIENCE_MS at most and then ends the
    process with a message: a hang is a failure that names itself. */
