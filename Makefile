@@ -52,6 +52,7 @@ LIB      := $(OUT)/libfalkorpool.a
 HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
 EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
 TOOLS    := $(if $(CLI_SRC),$(OUT)/falkor-cli) $(if $(wildcard examples/health_server.c),$(OUT)/health_server)
+PAGES    := $(filter-out $(OUT)/examples/demo,$(EXAMPLES))
 TESTS    := $(if $(TEST),$(OUT)/test/test_$(TEST:test_%=%),$(call programs,test/test_*.c) test/differential.sh)
 TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TESTS))
 CHECKS   := $(call programs,test/check_*.c)
@@ -114,7 +115,7 @@ RUN = test/server.sh run env OUT=$(OUT) VARIANT=$(VARIANT) \
 
 test: all tests  ## all tests against a private server; TEST=pool runs test/test_pool.c, ONLY='test_pool_*' some of it
 	-@$(if $(filter %differential.sh,$(TESTS)),test/deps.sh node)
-	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract) $(TESTS)
+	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract $(PAGES)) $(TESTS)
 tests: $(TESTS)
 
 check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/check_*.c
