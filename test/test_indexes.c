@@ -494,6 +494,9 @@ static void test_constraints_wait_through_odd_states(void **state) {
     options.validate_after_ms = -1;
     falkor_pool *other = serving_pool(&options);
     falkor_graph *of = falkor_select_graph(other, falkor_graph_name(graph));
+    /* Names are known: no query but those for the state is sent. */
+    falkor_ro_query(of, "MATCH (a:A) RETURN a LIMIT 1", NULL, NULL, &error);
+    serving_ok(&error);
     atomic_store(&between.answer, building);
     atomic_store(&between.spared, 1);   /* the creation itself */
     atomic_store(&between.answers, 1000000);
