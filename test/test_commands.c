@@ -297,7 +297,7 @@ static int queries_in(const falkor_result *info, const char *section) {
 static void test_commands_info_shows_running_and_waiting_queries(
     void **state) {
     (void)state;
-    enum { QUERIES = 6 };
+    enum { QUERIES = 4 };
     slow_query queries[QUERIES];
     falkor_result *info;
     falkor_error error;
