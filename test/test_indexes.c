@@ -532,7 +532,7 @@ static void test_constraints_stop_waiting_when_the_pool_is_closed(
     void **state) {
     (void)state;
     falkor_error error;
-    serving_run(graph, "UNWIND range(1, 200000) AS x CREATE (:Big {x: x})");
+    fill();
     falkor_options options = serving_options(server.port);
     options.min_size = -1;
     falkor_pool *other = serving_pool(&options);
@@ -593,7 +593,8 @@ static void test_indexes_work_on_a_held_connection_but_not_in_multi(
     falkor_constraint unique = {.label = "A", .properties = LIST("x"),
                                 .wait = true};
     assert_int_equal(falkor_acquire(pool, &conn, &error), FALKOR_OK);
-    falkor_call_options held = {.conn = conn, .timeout_ms = 20000,
+    /* The server builds one thing after another, those of older tests too. */
+    falkor_call_options held = {.conn = conn, .timeout_ms = 100000,
                                 .read_only = true};
     falkor_index_create(graph, &held, &index, &error);
     serving_ok(&error);
