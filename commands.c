@@ -120,7 +120,7 @@ static size_t falkor__pairs(const falkor_value *list) {
         : list->type == FALKOR_ARRAY ? list->length / 2 : 0;
 }
 
-static falkor_entry falkor__pair(const falkor_value *list, size_t index) {
+static falkor_entry falkor__pair_at(const falkor_value *list, size_t index) {
     if (list->type == FALKOR_MAP)
         return list->as.entries[index];
     const falkor_value *key = &list->as.items[2 * index];
@@ -135,7 +135,7 @@ static bool falkor__make_map(falkor_result *reply, falkor_value *value) {
         return true;
     falkor_entry *entries = falkor__reply_take(reply, pairs * sizeof *entries);
     for (size_t i = 0; entries && i < pairs; i++)
-        entries[i] = falkor__pair(value, i);
+        entries[i] = falkor__pair_at(value, i);
     *value = falkor_map(entries, pairs);
     return entries != NULL;
 }
@@ -166,7 +166,7 @@ static falkor_status falkor__shape_memory(falkor_result *reply,
     if (!columns || !cells)
         return FALKOR_ERR_NOMEM;
     for (size_t i = 0; i < pairs; i++) {
-        falkor_entry pair = falkor__pair(value, i);
+        falkor_entry pair = falkor__pair_at(value, i);
         columns[i] = pair.key;
         cells[i] = pair.value;
         if (!falkor__make_map(reply, &cells[i]))
@@ -235,7 +235,7 @@ static falkor_status falkor__shape_libraries(falkor_result *reply,
     for (uint32_t i = 0; i < value->length; i++) {
         const falkor_value *library = &value->as.items[i];
         for (size_t at = 0; at < 3 * falkor__pairs(library); at++) {
-            falkor_entry pair = falkor__pair(library, at / 3);
+            falkor_entry pair = falkor__pair_at(library, at / 3);
             if (strcmp(pair.key, keys[at % 3]) == 0)
                 cells[(size_t)i * 3 + at % 3] = pair.value;
         }
@@ -279,7 +279,7 @@ static bool falkor__info_row(falkor_result *reply, const falkor_value *fields,
     size_t pairs = falkor__pairs(fields), more = 0;
     falkor_entry *entries = falkor__reply_take(reply, pairs * sizeof *entries);
     for (size_t i = 0; entries && i < pairs; i++) {
-        falkor_entry field = falkor__pair(fields, i);
+        falkor_entry field = falkor__pair_at(fields, i);
         int column = falkor__info_column(&field);
         if (column == FALKOR__INFO_MORE)
             entries[more++] = field;
@@ -305,7 +305,7 @@ static falkor_status falkor__shape_info(falkor_result *reply,
     if (!sections)
         return FALKOR_ERR_PROTOCOL;
     for (size_t i = 0; i < sections; i++) {
-        falkor_entry section = falkor__pair(value, i);
+        falkor_entry section = falkor__pair_at(value, i);
         if (section.value.type != FALKOR_ARRAY)
             return FALKOR_ERR_PROTOCOL;
         rows += section.value.length;
@@ -313,7 +313,7 @@ static falkor_status falkor__shape_info(falkor_result *reply,
     falkor_value *cells = falkor__cells(reply, FALKOR__INFO_COLUMNS, rows);
     falkor_value *row = cells;
     for (size_t i = 0; cells && i < sections; i++) {
-        falkor_entry section = falkor__pair(value, i);
+        falkor_entry section = falkor__pair_at(value, i);
         for (uint32_t at = 0; at < section.value.length; at++) {
             *row = falkor__info_title(section.key);
             if (!falkor__info_row(reply, &section.value.as.items[at], row))

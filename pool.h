@@ -531,7 +531,7 @@ falkor_status falkor_slowlog_reset(falkor_graph *graph,
     const falkor_call_options *options, falkor_error *error);
 
 /* falkor_config_get: columns name, value (integer or string; a yes or no is 1
-   or 0). name NULL or "*": all settings. falkor_config_set takes an integer, a
+   or 0, after HELLO 3 a boolean). name NULL or "*": all settings. falkor_config_set takes an integer, a
    boolean or a string; some settings hold until the server starts anew. */
 falkor_status falkor_config_get(falkor_pool *pool,
     const falkor_call_options *options, const char *name,

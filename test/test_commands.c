@@ -534,6 +534,44 @@ static void test_commands_work_on_a_held_connection_but_not_in_multi(
     falkor_graph_free(copy);
 }
 
+/* Switched to RESP3 the server sends maps, booleans and doubles instead of flat
+   lists and texts: the tables are the same. */
+static void test_commands_are_the_same_over_resp3(void **state) {
+    (void)state;
+    falkor_error error;
+    falkor_conn *conn;
+    falkor_result *table;
+    load("lib", true);
+    serving_run(graph, SLOW);
+    assert_int_equal(falkor_acquire(pool, &conn, &error), FALKOR_OK);
+    falkor_call_options held = {.conn = conn};
+    falkor_command(pool, &held, 2, (const char *[]){"HELLO", "3"}, NULL, NULL,
+                   &error);
+    serving_ok(&error);
+    for (int i = 0; i < READING; i++) {
+        falkor_result *before;
+        command(i, pool, graph, NULL, &before, &error);
+        serving_ok(&error);
+        command(i, pool, graph, &held, &table, &error);
+        serving_ok(&error);
+        assert_int_equal(falkor_result_rows(table),
+                         falkor_result_rows(before));
+        assert_int_equal(falkor_result_columns(table),
+                         falkor_result_columns(before));
+        for (size_t row = 0; row < falkor_result_rows(table); row++)
+            for (size_t c = 0; c < falkor_result_columns(table); c++) {
+                falkor_type type = falkor_result_value(table, row, c)->type;
+                if (type != FALKOR_BOOLEAN)     /* of a setting */
+                    assert_int_equal(type,
+                        falkor_result_value(before, row, c)->type);
+            }
+        falkor_result_free(before);
+        falkor_result_free(table);
+    }
+    assert_int_equal(falkor_release(conn), FALKOR_OK);
+    falkor_udf_flush(pool, NULL, NULL);
+}
+
 /* A stopped server: reads and writes end in time; writes say that they may
    have been done. The last test: nobody knows what it leaves. */
 static void test_commands_end_at_their_timeout(void **state) {
@@ -657,6 +695,7 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_commands_udf_libraries_with_odd_names),
     cmocka_unit_test(test_commands_refuse_null_and_need_no_error),
     cmocka_unit_test(test_commands_work_on_a_held_connection_but_not_in_multi),
+    cmocka_unit_test(test_commands_are_the_same_over_resp3),
     cmocka_unit_test(test_commands_report_replies_of_another_shape),
     cmocka_unit_test(test_commands_without_memory_fail_and_leak_nothing),
     cmocka_unit_test(test_commands_tables_are_written_as_json),
