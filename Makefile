@@ -59,6 +59,7 @@ LIB      := $(OUT)/libfalkorpool.a
 HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
 EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
 TOOLS    := $(if $(CLI_SRC),$(OUT)/falkor-cli) $(if $(wildcard examples/health_server.c),$(OUT)/health_server)
+PAGES    := $(filter-out $(OUT)/examples/demo,$(EXAMPLES))
 TESTS    := $(if $(TEST),$(patsubst %,$(OUT)/test/test_%,$(TEST:test_%=%)),$(call programs,test/test_*.c) test/differential.sh)
 TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TESTS))
 CHECKS   := $(call programs,test/check_*.c)
@@ -135,7 +136,7 @@ $(TLS_TEST):
 
 test: all tests $(TLS_TEST)  ## all tests, with a private server; TEST=pool runs test/test_pool.c, ONLY='test_pool_*' some of it
 	-@$(if $(filter %differential.sh,$(TESTS)),test/deps.sh node)
-	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract) $(TESTS) $(TLS_TEST)
+	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract $(PAGES)) $(TESTS) $(TLS_TEST)
 tests: $(TESTS)
 
 check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/check_*.c

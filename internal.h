@@ -279,6 +279,12 @@ static inline void *falkor__arena_take(falkor__arena *arena, size_t size) {
     return taken;
 }
 
+/* Gives a result other columns, and rows of cells that lie one behind the
+   other; all of them live as long as it. Fewer than 2^31 rows. */
+void falkor__result_table(falkor_result *result, const char *const *columns,
+                          size_t column_count, falkor_value *cells,
+                          size_t rows);
+
 /* The double or the float that length bytes of decimal text mean, correctly
    rounded in any locale; false: they are no number. */
 bool falkor__read_double(const char *text, size_t length, double *number);
@@ -375,6 +381,9 @@ falkor_status falkor__reply_feed(falkor_result *reply, size_t received,
 bool falkor__reply_done(const falkor_result *reply);
 bool falkor__reply_row_ready(const falkor_result *reply);
 falkor_status falkor__reply_next(falkor_result *reply, falkor_error *error);
+
+/* Memory that lives as long as the result; NULL: there is none. */
+void *falkor__reply_take(falkor_result *reply, size_t size);
 
 /* Bytes that arrived behind the end of the reply: the begin of the next one
    of a pipeline. They lie in the reply's memory, until they are dropped; drop

@@ -25,8 +25,8 @@
  *
  * Link with -lfalkorpool -lhiredis -lpthread, where the library was built with
  * TLS also with -lssl -lcrypto. Read this file from the top: statuses and
- * errors, drivers, events, options, pool, queries, results and values,
- * statistics, and the macros for literal parameters.
+ * errors, drivers, events, options, pool, queries, commands, results and
+ * values, statistics, and the macros for literal parameters.
  *
  * Rules that hold everywhere below:
  * - A call that can fail returns a falkor_status, 0 being success, and fills
@@ -474,6 +474,193 @@ typedef struct falkor_request {
 falkor_status falkor_pipeline(falkor_pool *pool,
     const falkor_call_options *options, falkor_request *requests,
     size_t count, falkor_error *error);
+
+/* ---- commands --------------------------------------------------------- */
+
+/* FalkorDB's other commands, typed. Each blocks as falkor_query does, takes
+   options (NULL: defaults; timeout_ms, max_retries and a held conn count;
+   read_only is the call's own matter) and is refused inside MULTI. Tables come
+   as a falkor_result, by the columns named here, to be freed with
+   falkor_result_free; result NULL: not wanted. Those that only read are
+   repeated after a broken connection as falkor_ro_query is, the others as
+   falkor_command is. On a graph that is not there: FALKOR_ERR_QUERY, "empty
+   key", unless said otherwise. */
+
+/* falkor_explain gives the plan of a query that is not run, falkor_profile
+   runs it, as a write unless options.idempotent, and tells what each part of
+   it produced; server_timeout_ms counts there. *plan is the caller's, free it
+   with falkor_plan_free. A schema statement has a plan of one operator, and
+   cannot be profiled. Replicas refuse both. */
+typedef struct falkor_operator falkor_operator;
+struct falkor_operator {
+    const char *name;           /* "Node By Label Scan" */
+    const char *arguments;      /* "(a:A)"; "" where there are none */
+    size_t depth;               /* 0: the root */
+    int64_t records;            /* it produced so many; -1 in an EXPLAIN */
+    double milliseconds;        /* spent in it alone; -1 in an EXPLAIN */
+    const falkor_operator *parent;  /* NULL: a root */
+    const falkor_operator *child;   /* the first; the others follow as its */
+    const falkor_operator *next;    /* next; NULL: none */
+};
+typedef struct falkor_plan {
+    size_t count;
+    const falkor_operator *operators;   /* the root first, children behind */
+} falkor_plan;
+falkor_status falkor_explain(falkor_graph *graph,
+    const falkor_call_options *options, const char *cypher,
+    const falkor_param *params, falkor_plan **plan, falkor_error *error);
+falkor_status falkor_profile(falkor_graph *graph,
+    const falkor_call_options *options, const char *cypher,
+    const falkor_param *params, falkor_plan **plan, falkor_error *error);
+void falkor_plan_free(falkor_plan *plan);
+
+/* falkor_graph_delete deletes the graph with all that is in it;
+   falkor_graph_copy makes a graph to, which must not exist, of it. The handle
+   stays usable. */
+falkor_status falkor_graph_delete(falkor_graph *graph,
+    const falkor_call_options *options, falkor_error *error);
+falkor_status falkor_graph_copy(falkor_graph *graph,
+    const falkor_call_options *options, const char *to, falkor_error *error);
+
+/* falkor_list_graphs: column graph. One that was deleted just now may still be
+   listed. */
+falkor_status falkor_list_graphs(falkor_pool *pool,
+    const falkor_call_options *options, falkor_result **result,
+    falkor_error *error);
+
+/* falkor_memory_usage: one row, its columns named by the server, in MB
+   (total_graph_sz_mb, indices_sz_mb, ...); what it tells by label or type is a
+   FALKOR_MAP. Sizes of attributes are estimated from samples of each label; 0:
+   the server's 100. */
+falkor_status falkor_memory_usage(falkor_graph *graph,
+    const falkor_call_options *options, int samples, falkor_result **result,
+    falkor_error *error);
+
+/* falkor_slowlog: columns time (FALKOR_DATETIME), command, query, milliseconds
+   (double), params ("CYPHER p=1 ", as it was sent; null: none). falkor_slowlog
+   _reset empties it. */
+falkor_status falkor_slowlog(falkor_graph *graph,
+    const falkor_call_options *options, falkor_result **result,
+    falkor_error *error);
+falkor_status falkor_slowlog_reset(falkor_graph *graph,
+    const falkor_call_options *options, falkor_error *error);
+
+/* falkor_config_get: columns name, value (integer or string; a yes or no is 1
+   or 0, after HELLO 3 a boolean). name NULL or "*": all settings. falkor_config_set takes an integer, a
+   boolean or a string; some settings hold until the server starts anew. */
+falkor_status falkor_config_get(falkor_pool *pool,
+    const falkor_call_options *options, const char *name,
+    falkor_result **result, falkor_error *error);
+falkor_status falkor_config_set(falkor_pool *pool,
+    const falkor_call_options *options, const char *name, falkor_value value,
+    falkor_error *error);
+
+/* falkor_info: what the server is doing. section: "RunningQueries",
+   "WaitingQueries", "ObjectPool", or NULL for all. A row is one query, or one
+   number of the object pool: columns section ("Running queries", ...),
+   received (FALKOR_DATETIME), graph, query, milliseconds (double, running or
+   waiting so far), and more, a FALKOR_MAP of what else the server says. */
+falkor_status falkor_info(falkor_pool *pool,
+    const falkor_call_options *options, const char *section,
+    falkor_result **result, falkor_error *error);
+
+/* Libraries of functions in JavaScript, for all graphs. falkor_udf_load
+   refuses a library that exists unless replace; falkor_udf_delete one that does
+   not. falkor_udf_list: columns library, functions (array of strings), code
+   (null unless with_code); library NULL: all. falkor_udf_flush deletes all. */
+falkor_status falkor_udf_load(falkor_pool *pool,
+    const falkor_call_options *options, const char *library,
+    const char *source, bool replace, falkor_error *error);
+falkor_status falkor_udf_list(falkor_pool *pool,
+    const falkor_call_options *options, const char *library, bool with_code,
+    falkor_result **result, falkor_error *error);
+falkor_status falkor_udf_delete(falkor_pool *pool,
+    const falkor_call_options *options, const char *library,
+    falkor_error *error);
+falkor_status falkor_udf_flush(falkor_pool *pool,
+    const falkor_call_options *options, falkor_error *error);
+
+/* falkor_call_procedure runs CALL procedure(arguments...) YIELD yield, with
+   options.read_only by GRAPH.RO_QUERY. Arguments travel as parameters and
+   arrive as the type they have: a vector, a point and a temporal value too.
+   yield: names with commas, "node, score"; NULL: all. */
+falkor_status falkor_call_procedure(falkor_graph *graph,
+    const falkor_call_options *options, const char *procedure,
+    const falkor_value *arguments, size_t count, const char *yield,
+    falkor_result **result, falkor_error *error);
+
+/* Indexes and constraints. What is to be made and exists already, or is to be
+   dropped and does not, is no error; so these calls may be marked idempotent.
+   They send several statements where needed: timeout_ms, or the default of 0,
+   covers them all, and after an error some may have been run. Labels and
+   properties may hold anything but a backtick. The graph is created with its
+   first index or constraint. A range index that a unique constraint stands on
+   is not dropped: do not send DROP INDEX for one yourself, FalkorDB 4.16
+   refuses it and crashes at the next write.
+
+   wait: return when the server has built it from the data that is there, not
+   only begun to. It asks for that in growing pauses; when time ends it is
+   FALKOR_ERR_TIMEOUT, and the server goes on. */
+typedef enum falkor_index_kind {
+    FALKOR_INDEX_RANGE, FALKOR_INDEX_FULLTEXT, FALKOR_INDEX_VECTOR
+} falkor_index_kind;
+typedef struct falkor_index {   /* grows at its end only, with the SONAME */
+    falkor_index_kind kind;
+    bool on_edges;              /* of relationships; else of nodes */
+    bool wait;                  /* of falkor_index_create */
+    const char *label;          /* or the relationships' type */
+    const char *const *properties;  /* the list ends with NULL */
+    /* FALKOR_INDEX_VECTOR */
+    int dimension;              /* how many floats; needed */
+    const char *similarity;     /* NULL: "euclidean"; or "cosine" */
+    int m, ef_construction, ef_runtime; /* 0: the server's */
+    /* FALKOR_INDEX_FULLTEXT. Language and stopwords are the label's: further
+       properties must agree with them, or leave them out */
+    const char *language;       /* NULL: "english" */
+    const char *const *stopwords;   /* ends with NULL; NULL: the server's */
+    double weight;              /* of these properties; 0: 1 */
+    bool no_stem;               /* words are not reduced to their stems */
+    const char *phonetic;       /* "dm:en" and so on; NULL: off */
+} falkor_index;
+falkor_status falkor_index_create(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_index *index,
+    falkor_error *error);
+falkor_status falkor_index_drop(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_index *index,
+    falkor_error *error);
+
+/* FALKOR_CONSTRAINT_UNIQUE: no two have the same values in these properties;
+   it needs a range index on each, which falkor_constraint_create makes where
+   it is missing, and falkor_constraint_drop leaves. MANDATORY: all have them.
+   With wait, data that violates the constraint is FALKOR_ERR_CONSTRAINT; the
+   server keeps it, as failed and without effect, until it is dropped or
+   created again. */
+typedef enum falkor_constraint_kind {
+    FALKOR_CONSTRAINT_UNIQUE, FALKOR_CONSTRAINT_MANDATORY
+} falkor_constraint_kind;
+typedef struct falkor_constraint {  /* grows as falkor_index does */
+    falkor_constraint_kind kind;
+    bool on_edges, wait;
+    const char *label;
+    const char *const *properties;
+} falkor_constraint;
+falkor_status falkor_constraint_create(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_constraint *constraint,
+    falkor_error *error);
+falkor_status falkor_constraint_drop(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_constraint *constraint,
+    falkor_error *error);
+
+/* falkor_indexes: columns label, properties, types, options, language,
+   stopwords, entitytype, status, info; falkor_constraints: type, label,
+   properties, entitytype, status. As the server answers CALL db.indexes() and
+   CALL db.constraints(). */
+falkor_status falkor_indexes(falkor_graph *graph,
+    const falkor_call_options *options, falkor_result **result,
+    falkor_error *error);
+falkor_status falkor_constraints(falkor_graph *graph,
+    const falkor_call_options *options, falkor_result **result,
+    falkor_error *error);
 
 /* ---- results ---------------------------------------------------------- */
 

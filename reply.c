@@ -515,6 +515,10 @@ void falkor_result_free(falkor_result *result) {
     free(r);
 }
 
+void *falkor__reply_take(falkor_result *reply, size_t size) {
+    return falkor__arena_take(&falkor__reply_of(reply)->arena, size);
+}
+
 /* The unparsed bytes move to a new chunk, or to the front of theirs. */
 static void falkor__move_input(falkor__reply *r, char *to, size_t room) {
     size_t tail = (size_t)(r->end - r->at);

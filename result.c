@@ -122,6 +122,19 @@ void falkor__schema_release(falkor__schema *schema) {
         schema->destroy(schema);
 }
 
+/* ---- shape ------------------------------------------------------------ */
+
+/* All rows are in the first segment. */
+void falkor__result_table(falkor_result *result, const char *const *columns,
+                          size_t column_count, falkor_value *cells,
+                          size_t rows) {
+    result->columns = columns;
+    result->column_count = column_count;
+    result->base_shift = 31;
+    result->segments[0] = cells;
+    result->rows = rows;
+}
+
 /* ---- reading ---------------------------------------------------------- */
 
 size_t falkor_result_rows(const falkor_result *result) {

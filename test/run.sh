@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs test programs one after another and counts: test/run.sh [--contract] PROGRAM... Each is a cmocka program, or prints
 # like one; its first argument is a pattern of test names ($ONLY). One that crashes, hangs, leaks or says nothing is a failure
-# too. Lines that begin with note: or count: are shown. The last line is `N passed, N failed`, and the exit status says
-# whether all is well.
+# too. Lines that begin with note: or count: are shown. A PROGRAM in a folder examples/ is one test: it must end well and print
+# something; with exit status 77 it says that it cannot run here. The last line is `N passed, N failed`, and the exit status
+# says whether all is well.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -68,6 +69,23 @@ program() {
     tail -n 120 "$log" | sed 's/^/    /'
 }
 
+# example PROGRAM: it counts as one test.
+example() {
+    local name=example-${1##*/} log status=0 start=$SECONDS verdict=ok
+    log=$LOGS/$name.log
+    limited "$log" "$1" || status=$?
+    if [ $status = 77 ]; then
+        verdict=skip
+    elif [ $status = 0 ] && [ -s "$log" ]; then
+        PASSED=$((PASSED + 1))
+    else
+        verdict=FAILED FAILED=$((FAILED + 1))
+        echo "$name: exit status $status" >>"$log"
+    fi
+    printf '%-6s %-28s %d s\n' $verdict "$name" $((SECONDS - start))
+    [ $verdict != FAILED ] || tail -n 30 "$log" | sed 's/^/    /'
+}
+
 # one CASE COMMAND...: a command that must succeed without a word, as a test.
 one() {
     local what=$1 log=$LOGS/contract.log status=0
@@ -113,6 +131,7 @@ contract() {
 for argument; do
     case $argument in
         --contract) contract ;;
+        */examples/*) example "$argument" ;;
         *) program "$argument" ;;
     esac
 done

@@ -567,6 +567,277 @@ static void test_contract_command(void **state) {
     assert_null(result);
 }
 
+/* ---- typed commands --------------------------------------------------- */
+
+typedef falkor_status (*commander)(falkor_pool *on, falkor_graph *of,
+    const falkor_call_options *with, falkor_error *e);
+
+#define COMMANDER(name, call)                                                  \
+    static falkor_status run_##name(falkor_pool *on, falkor_graph *of,         \
+        const falkor_call_options *with, falkor_error *e) {                    \
+        (void)on, (void)of;                                                    \
+        return call;                                                           \
+    }
+
+/* What every command must refuse: nobody, pools in the wrong state, options
+   out of range, a connection that is not held. */
+static void refuses_like_commands(commander run) {
+    falkor_conn *conn;
+    REFUSED(run(NULL, NULL, NULL, e));
+    FAILS(FALKOR_ERR_NOT_OPEN, run(unopened, graph_of(unopened), NULL, e));
+    FAILS(FALKOR_ERR_CLOSED, run(closed, graph_of(closed), NULL, e));
+    REFUSED(run(foreign, graph_of(foreign), NULL, e));
+    const falkor_call_options bad[] = {{.timeout_ms = -2},
+        {.max_retries = -2}, {.server_timeout_ms = -1}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        REFUSED(run(pool, graph, &bad[i], e));
+    assert_int_equal(falkor_acquire(pool, &conn, NULL), FALKOR_OK);
+    assert_int_equal(falkor_release(conn), FALKOR_OK);
+    falkor_call_options released = {.conn = conn};
+    REFUSED(run(pool, graph, &released, e));
+}
+
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+static const falkor_index on_k = {.label = "N",
+    .properties = (const char *const[]){"k", NULL}};
+static const falkor_constraint of_k = {.label = "N",
+    .properties = (const char *const[]){"k", NULL}};
+
+COMMANDER(graph_delete, falkor_graph_delete(of, with, e))
+static void test_contract_graph_delete(void **state) {
+    (void)state;
+    refuses_like_commands(run_graph_delete);
+    falkor_graph *none = falkor_select_graph(pool, "none");
+    FAILS(FALKOR_ERR_QUERY, falkor_graph_delete(none, NULL, e));
+    falkor_graph_free(none);
+}
+
+COMMANDER(graph_copy, falkor_graph_copy(of, with, "copy", e))
+static void test_contract_graph_copy(void **state) {
+    (void)state;
+    refuses_like_commands(run_graph_copy);
+    REFUSED(falkor_graph_copy(graph, NULL, NULL, e));
+    REFUSED(falkor_graph_copy(graph, NULL, "", e));
+}
+
+COMMANDER(list_graphs, falkor_list_graphs(on, with, NULL, e))
+static void test_contract_list_graphs(void **state) {
+    falkor_result *result = STALE(falkor_result);
+    (void)state;
+    refuses_like_commands(run_list_graphs);
+    REFUSED(falkor_list_graphs(NULL, NULL, &result, e));
+    assert_null(result);
+}
+
+COMMANDER(memory_usage, falkor_memory_usage(of, with, 0, NULL, e))
+static void test_contract_memory_usage(void **state) {
+    falkor_result *result = STALE(falkor_result);
+    (void)state;
+    refuses_like_commands(run_memory_usage);
+    REFUSED(falkor_memory_usage(graph, NULL, -1, &result, e));
+    assert_null(result);
+}
+
+COMMANDER(slowlog, falkor_slowlog(of, with, NULL, e))
+static void test_contract_slowlog(void **state) {
+    falkor_result *result = STALE(falkor_result);
+    (void)state;
+    refuses_like_commands(run_slowlog);
+    REFUSED(falkor_slowlog(NULL, NULL, &result, e));
+    assert_null(result);
+}
+
+COMMANDER(slowlog_reset, falkor_slowlog_reset(of, with, e))
+static void test_contract_slowlog_reset(void **state) {
+    (void)state;
+    refuses_like_commands(run_slowlog_reset);
+    falkor_graph *none = falkor_select_graph(pool, "none");
+    FAILS(FALKOR_ERR_QUERY, falkor_slowlog_reset(none, NULL, e));
+    falkor_graph_free(none);
+}
+
+COMMANDER(config_get, falkor_config_get(on, with, NULL, NULL, e))
+static void test_contract_config_get(void **state) {
+    falkor_result *result = STALE(falkor_result);
+    (void)state;
+    refuses_like_commands(run_config_get);
+    FAILS(FALKOR_ERR_QUERY, falkor_config_get(pool, NULL, "NONE", &result, e));
+    assert_null(result);
+}
+
+COMMANDER(config_set, falkor_config_set(on, with, "CMD_INFO",
+                                        falkor_bool(true), e))
+static void test_contract_config_set(void **state) {
+    (void)state;
+    refuses_like_commands(run_config_set);
+    REFUSED(falkor_config_set(pool, NULL, NULL, falkor_int(1), e));
+    REFUSED(falkor_config_set(pool, NULL, "", falkor_int(1), e));
+    REFUSED(falkor_config_set(pool, NULL, "CMD_INFO", falkor_null(), e));
+}
+
+COMMANDER(info, falkor_info(on, with, NULL, NULL, e))
+static void test_contract_info(void **state) {
+    falkor_result *result = STALE(falkor_result);
+    (void)state;
+    refuses_like_commands(run_info);
+    FAILS(FALKOR_ERR_QUERY, falkor_info(pool, NULL, "none", &result, e));
+    assert_null(result);
+}
+
+COMMANDER(udf_load, falkor_udf_load(on, with, "lib", "0", true, e))
+static void test_contract_udf_load(void **state) {
+    (void)state;
+    refuses_like_commands(run_udf_load);
+    REFUSED(falkor_udf_load(pool, NULL, NULL, "0", true, e));
+    REFUSED(falkor_udf_load(pool, NULL, "a\r\nb", "0", true, e));
+    REFUSED(falkor_udf_load(pool, NULL, "lib", NULL, true, e));
+    FAILS(FALKOR_ERR_QUERY, falkor_udf_load(pool, NULL, "lib", "(", true, e));
+}
+
+COMMANDER(udf_list, falkor_udf_list(on, with, NULL, true, NULL, e))
+static void test_contract_udf_list(void **state) {
+    falkor_result *result = STALE(falkor_result);
+    (void)state;
+    refuses_like_commands(run_udf_list);
+    REFUSED(falkor_udf_list(NULL, NULL, "lib", false, &result, e));
+    assert_null(result);
+}
+
+COMMANDER(udf_delete, falkor_udf_delete(on, with, "lib", e))
+static void test_contract_udf_delete(void **state) {
+    (void)state;
+    refuses_like_commands(run_udf_delete);
+    REFUSED(falkor_udf_delete(pool, NULL, NULL, e));
+    REFUSED(falkor_udf_delete(pool, NULL, "", e));
+    FAILS(FALKOR_ERR_QUERY, falkor_udf_delete(pool, NULL, "none", e));
+}
+
+COMMANDER(udf_flush, falkor_udf_flush(on, with, e))
+static void test_contract_udf_flush(void **state) {
+    (void)state;
+    refuses_like_commands(run_udf_flush);
+    REFUSED(falkor_udf_flush(NULL, NULL, e));
+}
+
+COMMANDER(call_procedure, falkor_call_procedure(of, with, "db.labels", NULL, 0,
+                                                NULL, NULL, e))
+static void test_contract_call_procedure(void **state) {
+    falkor_result *result = STALE(falkor_result);
+    const falkor_value node = {.type = FALKOR_NODE};
+    (void)state;
+    refuses_like_commands(run_call_procedure);
+    REFUSED(falkor_call_procedure(graph, NULL, NULL, NULL, 0, NULL, &result,
+                                  e));
+    assert_null(result);
+    REFUSED(falkor_call_procedure(graph, NULL, "a`b", NULL, 0, NULL, NULL, e));
+    REFUSED(falkor_call_procedure(graph, NULL, "a", NULL, 1, NULL, NULL, e));
+    REFUSED(falkor_call_procedure(graph, NULL, "a", &node, 1, NULL, NULL, e));
+    REFUSED(falkor_call_procedure(graph, NULL, "a", NULL, 0, "b,", NULL, e));
+}
+
+static falkor_status run_explain(falkor_pool *on, falkor_graph *of,
+    const falkor_call_options *with, falkor_error *e) {
+    falkor_plan *plan = STALE(falkor_plan);
+    (void)on;
+    falkor_status status = falkor_explain(of, with, "RETURN 1", NULL, &plan,
+                                          e);
+    if (status)
+        assert_null(plan);
+    falkor_plan_free(plan);
+    return status;
+}
+
+static void test_contract_explain(void **state) {
+    falkor_plan *plan = STALE(falkor_plan);
+    (void)state;
+    refuses_like_commands(run_explain);
+    REFUSED(falkor_explain(graph, NULL, NULL, NULL, &plan, e));
+    assert_null(plan);
+    REFUSED(falkor_explain(graph, NULL, "RETURN 1", NULL, NULL, e));
+}
+
+static falkor_status run_profile(falkor_pool *on, falkor_graph *of,
+    const falkor_call_options *with, falkor_error *e) {
+    falkor_plan *plan = STALE(falkor_plan);
+    (void)on;
+    falkor_status status = falkor_profile(of, with, "RETURN 1", NULL, &plan,
+                                          e);
+    if (status)
+        assert_null(plan);
+    falkor_plan_free(plan);
+    return status;
+}
+
+static void test_contract_profile(void **state) {
+    falkor_plan *plan = STALE(falkor_plan);
+    (void)state;
+    refuses_like_commands(run_profile);
+    REFUSED(falkor_profile(graph, NULL, NULL, NULL, &plan, e));
+    assert_null(plan);
+    REFUSED(falkor_profile(graph, NULL, "RETURN 1", NULL, NULL, e));
+}
+
+static void test_contract_plan_free(void **state) {
+    (void)state;
+    falkor_plan_free(NULL);
+}
+
+COMMANDER(index_create, falkor_index_create(of, with, &on_k, e))
+static void test_contract_index_create(void **state) {
+    (void)state;
+    refuses_like_commands(run_index_create);
+    REFUSED(falkor_index_create(graph, NULL, NULL, e));
+    REFUSED(falkor_index_create(graph, NULL, &(falkor_index){0}, e));
+    REFUSED(falkor_index_create(graph, NULL, &(falkor_index){.label = "`",
+        .properties = WORDS("k")}, e));
+}
+
+COMMANDER(index_drop, falkor_index_drop(of, with, &on_k, e))
+static void test_contract_index_drop(void **state) {
+    (void)state;
+    refuses_like_commands(run_index_drop);
+    REFUSED(falkor_index_drop(graph, NULL, NULL, e));
+    REFUSED(falkor_index_drop(graph, NULL, &(falkor_index){.label = "N"}, e));
+    REFUSED(falkor_index_drop(graph, NULL, &(falkor_index){.label = "N",
+        .properties = WORDS("k", "`")}, e));
+}
+
+COMMANDER(constraint_create, falkor_constraint_create(of, with, &of_k, e))
+static void test_contract_constraint_create(void **state) {
+    (void)state;
+    refuses_like_commands(run_constraint_create);
+    REFUSED(falkor_constraint_create(graph, NULL, NULL, e));
+    REFUSED(falkor_constraint_create(graph, NULL, &(falkor_constraint){
+        .label = "N", .properties = WORDS("")}, e));
+}
+
+COMMANDER(constraint_drop, falkor_constraint_drop(of, with, &of_k, e))
+static void test_contract_constraint_drop(void **state) {
+    (void)state;
+    refuses_like_commands(run_constraint_drop);
+    REFUSED(falkor_constraint_drop(graph, NULL, NULL, e));
+    REFUSED(falkor_constraint_drop(graph, NULL, &(falkor_constraint){
+        .label = "", .properties = WORDS("k")}, e));
+}
+
+COMMANDER(indexes, falkor_indexes(of, with, NULL, e))
+static void test_contract_indexes(void **state) {
+    falkor_result *result = STALE(falkor_result);
+    (void)state;
+    refuses_like_commands(run_indexes);
+    REFUSED(falkor_indexes(NULL, NULL, &result, e));
+    assert_null(result);
+}
+
+COMMANDER(constraints, falkor_constraints(of, with, NULL, e))
+static void test_contract_constraints(void **state) {
+    falkor_result *result = STALE(falkor_result);
+    (void)state;
+    refuses_like_commands(run_constraints);
+    REFUSED(falkor_constraints(NULL, NULL, &result, e));
+    assert_null(result);
+}
+
 /* ---- results ---------------------------------------------------------- */
 
 static falkor_result *two_by_two(void) {
@@ -801,6 +1072,29 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_contract_cursor_close),
     cmocka_unit_test(test_contract_pipeline),
     cmocka_unit_test(test_contract_command),
+    cmocka_unit_test(test_contract_graph_delete),
+    cmocka_unit_test(test_contract_graph_copy),
+    cmocka_unit_test(test_contract_list_graphs),
+    cmocka_unit_test(test_contract_memory_usage),
+    cmocka_unit_test(test_contract_slowlog),
+    cmocka_unit_test(test_contract_slowlog_reset),
+    cmocka_unit_test(test_contract_config_get),
+    cmocka_unit_test(test_contract_config_set),
+    cmocka_unit_test(test_contract_info),
+    cmocka_unit_test(test_contract_udf_load),
+    cmocka_unit_test(test_contract_udf_list),
+    cmocka_unit_test(test_contract_udf_delete),
+    cmocka_unit_test(test_contract_udf_flush),
+    cmocka_unit_test(test_contract_call_procedure),
+    cmocka_unit_test(test_contract_explain),
+    cmocka_unit_test(test_contract_profile),
+    cmocka_unit_test(test_contract_plan_free),
+    cmocka_unit_test(test_contract_index_create),
+    cmocka_unit_test(test_contract_index_drop),
+    cmocka_unit_test(test_contract_constraint_create),
+    cmocka_unit_test(test_contract_constraint_drop),
+    cmocka_unit_test(test_contract_indexes),
+    cmocka_unit_test(test_contract_constraints),
     cmocka_unit_test(test_contract_result_rows),
     cmocka_unit_test(test_contract_result_columns),
     cmocka_unit_test(test_contract_result_column),
