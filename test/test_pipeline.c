@@ -1152,6 +1152,7 @@ static void test_pipeline_stopped_server(void **state) {
     falkor_pool *pool = pool_at(own.port, 1);
     falkor_graph *graph = fresh(pool, "stopped");
     serving_run(graph, "CREATE (w:W) DELETE w");
+    serving_run(graph, "RETURN 1");     /* the names are known from here on */
     falkor_error error;
     falkor_request all[] = {
         {.graph = graph, .cypher = "CREATE (:W)"},
@@ -1423,7 +1424,8 @@ static void test_pipeline_refused_while_sending(void **state) {
         assert_int_equal(error.maybe_executed, status == FALKOR_ERR_IO);
         if (status == FALKOR_ERR_QUERY)
             test_assert_has(error.message, "invalid bulk length");
-        falkor_request all[] = {{WORDS("PING")}, {WORDS("SET", "enough-key", text)},
+        falkor_request all[] = {{WORDS("PING")},
+                                {WORDS("SET", "enough-key", text)},
                                 {WORDS("SET", "enough-key", "2")}};
         assert_true(falkor_pipeline(pool, NULL, all, 3, &error) != FALKOR_OK);
         assert_true(all[0].error.status == FALKOR_OK ||
