@@ -15,6 +15,7 @@
 
 #define FALKOR__IDLE_ROUNDS 8           /* in which nothing gets done */
 #define FALKOR__LEAST_WINDOW ((size_t)8)
+#define FALKOR__FIRST_WINDOW ((size_t)16)       /* before there are names */
 
 /* What belongs to a request during the call. */
 typedef struct falkor__pending {
@@ -257,6 +258,32 @@ static falkor__schema *falkor__round_schema(const falkor__pipeline *p,
     return NULL;
 }
 
+/* What is asked of the names speaks for all of the round: when a graph without
+   any may get its first ones, they are to be read just before. */
+static const char *falkor__round_text(const falkor__pipeline *p, size_t i) {
+    for (size_t k = i; k < p->count; k++)
+        if (p->slots[k].now && !falkor__reads(p, k) &&
+            p->requests[k].graph == p->requests[i].graph)
+            return "CREATE";
+    return p->requests[i].cypher;
+}
+
+/* Whether a round ends before this request, for its graph has no names yet: the
+   server remembers for some queries only that it is the same graph, and what a
+   read has asked is not enough for a write. */
+static bool falkor__is_full(const falkor__pipeline *p, size_t first, size_t i,
+                            size_t replies) {
+    const falkor__schema *schema = p->slots[i].schema;
+    if (!schema || schema->counts[FALKOR__LABELS] ||
+        schema->counts[FALKOR__TYPES] || schema->counts[FALKOR__KEYS])
+        return false;
+    while (first < i && (!p->slots[first].now ||
+                         p->requests[first].graph != p->requests[i].graph))
+        first++;
+    return replies >= FALKOR__FIRST_WINDOW ||
+           (falkor__reads(p, first) && !falkor__reads(p, i));
+}
+
 /* Names and a place for the reply. A server's refusal is the request's own
    answer. */
 static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t first,
@@ -269,7 +296,7 @@ static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t first,
     if (graph && !slot->schema) {
         bool refused;
         falkor__question question = falkor__question_of(&p->call, graph,
-            p->requests[i].cypher, link);
+            falkor__round_text(p, i), link);
         question.read_only = falkor__reads(p, i);
         falkor_status status = falkor__names_get(&graph->names, link,
             &question, &slot->schema, &refused, error);
@@ -291,14 +318,21 @@ static falkor_status falkor__ready(falkor__pipeline *p, size_t first,
                                    falkor_error *error) {
     falkor__buffer *text = &p->call.head;
     falkor_status status = FALKOR_OK;
+    bool full = false;
     text->length = *replies = 0;
     for (size_t i = first; i < p->count && !status; i++) {
         falkor__pending *slot = &p->slots[i];
         char version[FALKOR__VERSION_SIZE];
         if (!slot->open || !slot->now)
             continue;
+        if (full) {
+            slot->now = false;
+            continue;
+        }
         status = falkor__ready_slot(p, first, i, link, error);
-        if (status || !slot->open)
+        full = falkor__is_full(p, first, i, *replies);
+        slot->now = !full;
+        if (status || !slot->open || full)
             continue;
         falkor__buffer_add(text, p->prepared.text + slot->begin,
                            slot->end - slot->begin);

@@ -254,7 +254,7 @@ static void test_pipeline_in_drips(void **state) {
 static void test_pipeline_adds_names(void **state) {
     enum { COUNT = 64 };
     falkor_request all[COUNT] = {{0}};
-    char text[COUNT][80], label[16];
+    char text[COUNT][120], label[16];
     (void)state;
     falkor_pool *pool = pool_at(server.port, 1);
     for (int round = 0; round < 2; round++) {
@@ -281,6 +281,52 @@ static void test_pipeline_adds_names(void **state) {
         free_results(all, COUNT);
         falkor_graph_free(graph);
     }
+    falkor_pool_free(pool);
+}
+
+/* The first names of a graph, behind more queries than the server remembers. */
+static void test_pipeline_first_names(void **state) {
+    enum { COUNT = 64 };
+    falkor_request all[COUNT] = {{0}};
+    char text[COUNT][40];
+    (void)state;
+    falkor_pool *pool = pool_at(server.port, 1);
+    for (int at = 0; at < COUNT; at += 21) {
+        falkor_graph *graph = falkor_select_graph(pool, "firsts");
+        serving_run(graph, "RETURN 'there'");
+        for (int i = 0; i < COUNT; i++) {
+            snprintf(text[i], sizeof text[i], "RETURN %d", at * 100 + i);
+            all[i] = (falkor_request){.graph = graph, .cypher = i == at
+                ? "CREATE (n:First {first: 1}) RETURN n" : text[i],
+                .read_only = at > 30 && i < at};
+        }
+        run_all(pool, all, COUNT);
+        for (int i = 0; i < COUNT; i++)
+            if (i == at)
+                assert_string_equal(falkor_result_value(all[i].result, 0, 0)
+                                    ->as.node->labels[0], "First");
+            else
+                assert_int_equal(integer_of(&all[i]), at * 100 + i);
+        assert_int_equal(serving_integer(graph, "MATCH (n) RETURN count(n)",
+                                         NULL), 1);
+        free_results(all, COUNT);
+        serving_drop(pool, graph, "firsts");
+    }
+    /* A read of a graph that the next request makes: it is not there yet. */
+    falkor_graph *graph = falkor_select_graph(pool, "firsts");
+    falkor_request born[] = {
+        {.graph = graph, .cypher = "RETURN 1", .read_only = true},
+        {.graph = graph, .cypher = "CREATE (n:First) RETURN n"},
+        {.graph = graph, .cypher = "MATCH (n) RETURN 1", .read_only = true}};
+    falkor_error error;
+    assert_int_equal(falkor_pipeline(pool, NULL, born, 3, &error),
+                     FALKOR_ERR_QUERY);
+    test_assert_has(born[0].error.message, "empty key");
+    serving_ok(&born[1].error);
+    serving_ok(&born[2].error);
+    assert_int_equal(integer_of(&born[2]), 1);
+    free_results(born, 3);
+    serving_drop(pool, graph, "firsts");
     falkor_pool_free(pool);
 }
 
@@ -646,6 +692,7 @@ TEST_MAIN_WITH(start_server, stop_server,
     cmocka_unit_test(test_pipeline_large_in_drips),
     cmocka_unit_test(test_pipeline_in_drips),
     cmocka_unit_test(test_pipeline_adds_names),
+    cmocka_unit_test(test_pipeline_first_names),
     cmocka_unit_test(test_pipeline_names_change_meanwhile),
     cmocka_unit_test(test_pipeline_commands_do_not_overtake),
     cmocka_unit_test(test_pipeline_transaction),
