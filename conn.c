@@ -54,8 +54,11 @@ static const char *falkor__link_reason(const falkor__link *link,
 
 static falkor_status falkor__link_broken(const falkor__link *link,
                                          falkor_error *error, int sys_errno) {
-    return falkor__fail(error, FALKOR_ERR_IO, sys_errno,
-        "connection lost: %s", falkor__link_reason(link, sys_errno));
+    return sys_errno == ENOMEM
+        ? falkor__fail(error, FALKOR_ERR_NOMEM, sys_errno,
+                       "out of memory for replies")
+        : falkor__fail(error, FALKOR_ERR_IO, sys_errno, "connection lost: %s",
+                       falkor__link_reason(link, sys_errno));
 }
 
 /* poll for one socket, whatever signals come: 1 ready, 0 when the deadline has
@@ -215,11 +218,13 @@ falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
             if (bytes > 0)
                 continue;
         }
-        if (bytes == FALKOR__LATE)
-            return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
-                "the server did not take the whole request in time");
-        if (bytes < 0)
-            return falkor__link_broken(link, error, errno);
+        if (bytes < 0) {        /* broken, whatever replies may still come */
+            link->awaiting++;
+            return bytes != FALKOR__LATE
+                ? falkor__link_broken(link, error, errno)
+                : falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
+                    "the server did not take the whole request in time");
+        }
         *sent += (size_t)bytes;
         at += falkor__advance(rest + at, count - at, (size_t)bytes);
     }
@@ -247,7 +252,7 @@ static ssize_t falkor__link_fetch(falkor__link *link, char *room, size_t size,
 }
 
 /* The next bytes of the reply. They count against the deadline also when they
-   come without a pause. */
+   come without a pause, but not when they are here already. */
 static falkor_status falkor__link_receive(falkor__link *link,
                                           falkor_result *reply,
                                           int64_t deadline_ns,
@@ -267,7 +272,7 @@ static falkor_status falkor__link_receive(falkor__link *link,
         : falkor__reply_feed(reply, (size_t)bytes, error);
     if (bytes == FALKOR__LATE ||
         (!status && !falkor__reply_done(reply) &&
-         falkor__is_late(deadline_ns)))
+         link->inbox_at == link->inbox_end && falkor__is_late(deadline_ns)))
         return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT,
             "the whole reply did not come in time");
     return status;

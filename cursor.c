@@ -14,18 +14,37 @@
 struct falkor_cursor {
     falkor__call call;
     falkor_result view;         /* one row of a result that was read whole */
+    falkor_result head;         /* columns and summary, without rows */
     size_t row;                 /* rows given */
     falkor_status status;       /* the failure that ended it */
+    bool counted;               /* in the pool's statistics */
 };
 
 static bool falkor__is_streaming(const falkor_cursor *cursor) {
     return cursor->call.kind == FALKOR__REPLY_ROWS;
 }
 
+/* Counts the call, once, before its connection is given back: behind that the
+   pool may be gone. */
+static void falkor__cursor_count(falkor_cursor *cursor) {
+    if (cursor->counted)
+        return;
+    falkor__counters *counters = falkor__pool_counters(cursor->call.pool);
+    cursor->counted = true;
+    falkor__count(&counters->queries);
+    falkor__count(&counters->errors[cursor->status]);
+}
+
+static void falkor__cursor_head(falkor_cursor *cursor) {
+    cursor->head = *cursor->call.reply;
+    cursor->head.rows = 0;
+}
+
 static falkor_status falkor__cursor_begin(falkor_cursor *cursor,
     falkor_graph *graph, const falkor_call_options *options,
     const char *cypher, const falkor_param *params, falkor_error *error) {
     cursor->row = 0;
+    cursor->counted = false;
     falkor_status status = falkor__query_begin(&cursor->call, graph, options,
                                                cypher, params, error);
     if (cursor->call.options.read_only)
@@ -33,6 +52,8 @@ static falkor_status falkor__cursor_begin(falkor_cursor *cursor,
     if (!status)
         status = falkor__call_run(&cursor->call, error);
     cursor->status = status;
+    if (!status)
+        falkor__cursor_head(cursor);
     return status;
 }
 
@@ -72,8 +93,11 @@ static falkor_status falkor__next_arriving(falkor_cursor *cursor,
     }
     if (status == FALKOR_ERR_TIMEOUT)
         falkor__name_timeout(call, error);
-    if (!*row)
+    cursor->status = status;
+    if (!*row) {
+        falkor__cursor_count(cursor);
         falkor__give_back(call);
+    }
     return status;
 }
 
@@ -110,6 +134,8 @@ static falkor_status falkor__cursor_next(falkor_cursor *cursor,
         ? falkor__next_arriving(cursor, row, error)
         : falkor__next_stored(cursor, row, error);
     cursor->row += *row != NULL;
+    if (!*row && !cursor->status)
+        falkor__cursor_head(cursor);
     error->attempts = cursor->call.attempts;
     return cursor->status;
 }
@@ -142,7 +168,13 @@ static falkor_status falkor__cursor_end(falkor_cursor *cursor,
         falkor__cursor_leave(cursor);
         call->reply->rows = 0;
     }
-    return falkor__call_finish(call, cursor->status, result);
+    falkor__cursor_count(cursor);
+    if (!cursor->status && result) {
+        *result = call->reply;
+        call->reply = NULL;
+    }
+    falkor__call_end(call);
+    return cursor->status;
 }
 
 falkor_status falkor_query_each(falkor_graph *graph,
@@ -188,6 +220,8 @@ falkor_status falkor_cursor_open(falkor_graph *graph,
     status = falkor__cursor_begin(opened, graph, options, cypher, params,
                                   error);
     if (!status) {
+        if (!opened->call.conn)
+            falkor__cursor_count(opened);
         *cursor = opened;
         return FALKOR_OK;
     }
@@ -208,15 +242,17 @@ falkor_status falkor_cursor_next(falkor_cursor *cursor,
     if (!cursor || !row)
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s is NULL",
                             cursor ? "row" : "the cursor");
-    if (cursor->status)
+    if (cursor->status) {
+        error->attempts = cursor->call.attempts;
         return falkor__fail(error, cursor->status, 0,
             "this cursor has failed before, after %zu rows: close it",
             cursor->row);
+    }
     return falkor__cursor_next(cursor, row, error);
 }
 
 const falkor_result *falkor_cursor_result(const falkor_cursor *cursor) {
-    return cursor ? cursor->call.reply : NULL;
+    return cursor ? &cursor->head : NULL;
 }
 
 void falkor_cursor_close(falkor_cursor *cursor) {

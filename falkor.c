@@ -36,7 +36,7 @@ static const falkor__trait falkor__traits[] = {
     {"QUIT", FALKOR__SESSION_OTHER, 0, false, false},
     {"READONLY", FALKOR__SESSION_OTHER, 0, false, false},
     {"READWRITE", FALKOR__SESSION_OTHER, 0, false, false},
-    {"REPLCONF", FALKOR__SESSION_OTHER, 0, false, false},
+    {"REPLCONF", FALKOR__SESSION_PUSHED, 0, false, false},
     {"RESET", FALKOR__SESSION_OTHER, 0, false, false},
     {"SCRIPT", FALKOR__SESSION_OTHER, 0, false, false},        /* SCRIPT DEBUG */
     {"SELECT", FALKOR__SESSION_OTHER, 0, false, false},
@@ -237,7 +237,8 @@ void falkor__note_replaced(falkor__call *call, const falkor__trait *trait) {
                                   memory_order_release);
 }
 
-/* Sends the request and reads the reply, or its begin up to the first row. */
+/* Sends the request and reads the reply, or its begin up to the first row. A
+   server may refuse a request before it has taken all of it. */
 static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
                                       falkor_error *error) {
     size_t sent;
@@ -250,6 +251,10 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
     if (!status)
         status = falkor__link_read(link, call->reply, call->use_until_ns,
                                    error);
+    else if (sent && !falkor__link_read(link, call->reply, falkor_now_ns(),
+                                        NULL) &&
+             falkor__reply_error(call->reply, NULL))
+        status = FALKOR_OK;
     falkor__note_replaced(call, call->trait);
     if (!status)
         falkor__trait_apply(call->trait, link, call->reply, before);

@@ -1,14 +1,21 @@
-/* Pipelines: many requests over one connection in one round trip. All that is
-   not answered yet (open) is sent in one text, in its order, and read back one
-   by one. What only our old names have kept from running is sent again at
-   once; after a failure of the connection all or nothing is, so that no
-   request runs behind one that came after it. */
+/* Pipelines: many requests over one connection in one round trip. What is not
+   answered yet (open) is sent in one text, in its order, and read back one by
+   one; after a failure of the connection all or nothing is sent again.
+
+   A query that only our old names have kept from running is sent again at
+   once, and nothing that must come after it may have run meanwhile. So a round
+   is a run of queries, or a run of commands. Queries of one graph go with one
+   version: where it is not the graph's, none of them runs. A command behind
+   queries waits for the next round; queries behind commands do too, whose
+   names may be other ones then, or their graph be there only then. */
 #include "call.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FALKOR__IDLE_ROUNDS 8           /* in which nothing gets done */
+#define FALKOR__LEAST_WINDOW ((size_t)8)
+#define FALKOR__FIRST_WINDOW ((size_t)16)       /* before there are names */
 
 /* What belongs to a request during the call. */
 typedef struct falkor__pending {
@@ -19,6 +26,7 @@ typedef struct falkor__pending {
     falkor_result *reply;
     falkor__phase phase;
     bool open;                  /* not answered for good */
+    bool now;                   /* part of this round */
     bool maybe;                 /* a write that may have run */
 } falkor__pending;
 
@@ -28,14 +36,16 @@ typedef struct falkor__pipeline {
     falkor_request *requests;
     falkor__pending *slots;
     size_t count, open;
-    bool idempotent;            /* all of it: the caller says so */
+    size_t window;              /* the most queries of the next round */
+    bool read_only, idempotent; /* all of it: the caller says so */
+    unsigned session;           /* what answered commands have made of it */
     int attempt;
 } falkor__pipeline;
 
 /* ---- preparing -------------------------------------------------------- */
 
 static bool falkor__reads(const falkor__pipeline *p, size_t i) {
-    return p->requests[i].read_only || p->call.options.read_only;
+    return p->requests[i].read_only || p->read_only;
 }
 
 static bool falkor__repeatable(const falkor__pipeline *p, size_t i) {
@@ -136,6 +146,8 @@ static void falkor__settle(falkor__pipeline *p, size_t i,
     falkor_request *request = &p->requests[i];
     slot->open = false;
     p->open--;
+    if (slot->trait)
+        p->session = (p->session | slot->trait->sets) & ~slot->trait->clears;
     falkor__error_clear(&request->error);
     if (error) {
         request->error = *error;
@@ -148,17 +160,9 @@ static void falkor__settle(falkor__pipeline *p, size_t i,
     request->error.attempts = p->attempt;
 }
 
-/* Counts what a round's failure leaves in doubt. */
-static void falkor__note_sent(falkor__pipeline *p, size_t sent) {
-    for (size_t i = 0; i < p->count; i++)
-        if (p->slots[i].open && p->slots[i].sent_end <= sent) {
-            p->slots[i].phase = FALKOR__PHASE_SENT;
-            p->call.phase = FALKOR__PHASE_SENT;
-        }
-}
-
 /* A whole reply. Names that a read lacks, and a version that is not the
-   graph's, leave the request open. */
+   graph's, leave the request open, and so do names that a write has added: it
+   has run, and they are read behind the round. */
 static void falkor__answer(falkor__pipeline *p, size_t i) {
     falkor__pending *slot = &p->slots[i];
     falkor_error own;
@@ -166,27 +170,27 @@ static void falkor__answer(falkor__pipeline *p, size_t i) {
     uint32_t version;
     const char *text = falkor__reply_error(slot->reply, &length);
     bool mismatch = falkor__reply_mismatch(slot->reply, &version);
-    bool scripted = slot->trait && slot->trait->scripted;
+    bool unresolved = falkor__reply_unresolved(slot->reply) > 0;
     falkor__error_clear(&own);
-    if (!scripted || !text)
+    if (!slot->trait && (mismatch || (unresolved && falkor__reads(p, i)))) {
         slot->phase = FALKOR__PHASE_REPLIED;
-    if (!slot->trait && (mismatch || (falkor__reads(p, i) &&
-                         falkor__reply_unresolved(slot->reply)))) {
         falkor__names_drop(&p->requests[i].graph->names, slot->schema,
                            mismatch ? &version : NULL);
     } else if (text) {
-        slot->maybe = slot->maybe ||
-            (slot->phase == FALKOR__PHASE_SENT && !falkor__reads(p, i));
+        slot->maybe = slot->maybe || (slot->trait && slot->trait->scripted &&
+            !falkor__reads(p, i) && strncmp(text, "NOSCRIPT ", 9) != 0);
         falkor__fail(&own, falkor__classify(text, length), 0, "%s", text);
         falkor__settle(p, i, &own);
-    } else if (!falkor__reply_unresolved(slot->reply)) {
+    } else if (!unresolved) {
         falkor__settle(p, i, NULL);
     }
 }
 
-/* The names that a write has added, read behind the round. */
+/* The names that a write has added, read behind the round. That another client
+   has replaced the graph is its own misfortune; all else ends the round. */
 static falkor_status falkor__answer_names(falkor__pipeline *p, size_t i,
-                                          falkor__link *link) {
+                                          falkor__link *link,
+                                          falkor_error *error) {
     falkor__pending *slot = &p->slots[i];
     falkor_graph *graph = p->requests[i].graph;
     falkor_error own;
@@ -201,7 +205,9 @@ static falkor_status falkor__answer_names(falkor__pipeline *p, size_t i,
         return FALKOR_OK;               /* open: it is asked again */
     slot->maybe = slot->maybe || status;
     falkor__settle(p, i, status ? &own : NULL);
-    return status;
+    if (status && status != FALKOR_ERR_STALE)
+        *error = own;
+    return status != FALKOR_ERR_STALE ? status : FALKOR_OK;
 }
 
 /* ---- rounds ----------------------------------------------------------- */
@@ -212,17 +218,68 @@ static void falkor__forget_round(falkor__pending *slot) {
     falkor__schema_release(slot->schema);
     slot->schema = NULL;
     slot->phase = FALKOR__PHASE_UNSENT;
+    slot->now = false;
+}
+
+/* Chooses the next round's requests, the first of them at *first. Says whether
+   they are queries. */
+static bool falkor__choose(falkor__pipeline *p, size_t *first) {
+    size_t chosen = 0;
+    bool queries = false, full = false;
+    *first = 0;
+    for (size_t i = 0; i < p->count; i++) {
+        falkor__pending *slot = &p->slots[i];
+        if (!slot->open)
+            continue;
+        falkor__forget_round(slot);
+        if (chosen == 0) {
+            *first = i;
+            queries = !slot->trait;
+        }
+        full = full || !slot->trait != queries ||
+               (queries && chosen == p->window);
+        slot->now = !full;
+        chosen += !full;
+    }
+    return queries;
+}
+
+/* The names that a request of the same graph goes with in this round. */
+static falkor__schema *falkor__round_schema(const falkor__pipeline *p,
+                                            size_t first, size_t i) {
+    for (size_t k = i; k-- > first;)
+        if (p->slots[k].now && p->slots[k].schema &&
+            p->requests[k].graph == p->requests[i].graph)
+            return falkor__schema_retain(p->slots[k].schema);
+    return NULL;
+}
+
+/* Whether a round ends before this request, for its graph has no names yet: the
+   server remembers for some queries only that it is the same graph, and what a
+   read has asked is not enough for a write. */
+static bool falkor__is_full(const falkor__pipeline *p, size_t first, size_t i,
+                            size_t replies) {
+    const falkor__schema *schema = p->slots[i].schema;
+    if (!schema || schema->counts[FALKOR__LABELS] ||
+        schema->counts[FALKOR__TYPES] || schema->counts[FALKOR__KEYS])
+        return false;
+    while (first < i && (!p->slots[first].now ||
+                         p->requests[first].graph != p->requests[i].graph))
+        first++;
+    return replies >= FALKOR__FIRST_WINDOW ||
+           (falkor__reads(p, first) && !falkor__reads(p, i));
 }
 
 /* Names and a place for the reply. A server's refusal is the request's own
    answer. */
-static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t i,
-                                        falkor__link *link,
+static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t first,
+                                        size_t i, falkor__link *link,
                                         falkor_error *error) {
     falkor__pending *slot = &p->slots[i];
     falkor_graph *graph = p->requests[i].graph;
-    falkor__forget_round(slot);
-    if (graph) {
+    if (graph)
+        slot->schema = falkor__round_schema(p, first, i);
+    if (graph && !slot->schema) {
         bool refused;
         falkor__question question = falkor__question_of(&p->call, graph, link);
         question.read_only = falkor__reads(p, i);
@@ -240,41 +297,62 @@ static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t i,
                        "out of memory for a result");
 }
 
-/* Gets everything open ready, and the text of it. */
-static falkor_status falkor__ready(falkor__pipeline *p, falkor__link *link,
+/* Gets the round ready, and its text. Returns how many replies are due. */
+static falkor_status falkor__ready(falkor__pipeline *p, size_t first,
+                                   falkor__link *link, size_t *replies,
                                    falkor_error *error) {
     falkor__buffer *text = &p->call.head;
     falkor_status status = FALKOR_OK;
-    text->length = 0;
-    for (size_t i = 0; i < p->count && !status; i++) {
+    bool full = false;
+    text->length = *replies = 0;
+    for (size_t i = first; i < p->count && !status; i++) {
         falkor__pending *slot = &p->slots[i];
         char version[FALKOR__VERSION_SIZE];
-        if (!slot->open)
+        if (!slot->open || !slot->now)
             continue;
-        status = falkor__ready_slot(p, i, link, error);
-        if (status || !slot->open)
+        if (full) {
+            slot->now = false;
+            continue;
+        }
+        status = falkor__ready_slot(p, first, i, link, error);
+        full = falkor__is_full(p, first, i, *replies);
+        slot->now = !full;
+        if (status || !slot->open || full)
             continue;
         falkor__buffer_add(text, p->prepared.text + slot->begin,
                            slot->end - slot->begin);
         if (slot->schema)
             falkor__buffer_add(text, version, falkor__version_text(version,
                 slot->schema->version));
+        else
+            falkor__link_mark(link, slot->trait->sets, 0);
         slot->sent_end = text->length;
+        ++*replies;
     }
     return !status && text->failed ? falkor__fail(error, FALKOR_ERR_NOMEM, 0,
         "out of memory for the requests") : status;
 }
 
-/* Reads the replies in order. Those that came before a failure count. */
-static falkor_status falkor__read_round(falkor__pipeline *p,
+/* A request of which the last byte has not left has certainly not run. */
+static void falkor__note_sent(falkor__pipeline *p, size_t first, size_t sent) {
+    for (size_t i = first; i < p->count; i++)
+        if (p->slots[i].open && p->slots[i].now &&
+            p->slots[i].sent_end <= sent)
+            p->slots[i].phase = FALKOR__PHASE_SENT;
+}
+
+/* Reads the replies to what was sent, in order. Those that came before a
+   failure count; what commands behind it have done to graphs is not known. */
+static falkor_status falkor__read_round(falkor__pipeline *p, size_t first,
                                         falkor__link *link, int64_t until_ns,
                                         falkor_error *error) {
     falkor_status status = FALKOR_OK;
-    for (size_t i = 0; i < p->count && !status; i++) {
+    for (size_t i = first; i < p->count; i++) {
         falkor__pending *slot = &p->slots[i];
-        if (!slot->open)
+        if (!slot->open || slot->phase != FALKOR__PHASE_SENT)
             continue;
-        status = falkor__link_read(link, slot->reply, until_ns, error);
+        if (!status)
+            status = falkor__link_read(link, slot->reply, until_ns, error);
         if (slot->trait)
             falkor__note_replaced(&p->call, slot->trait);
         if (status)
@@ -287,38 +365,66 @@ static falkor_status falkor__read_round(falkor__pipeline *p,
     return status;
 }
 
-/* Sends all that is open, and reads the replies. */
+/* Sends a round, and reads the replies. */
 static falkor_status falkor__round(falkor__pipeline *p, falkor__link *link,
                                    falkor_error *error) {
     falkor_error late;
-    size_t sent;
+    size_t first, sent, replies;
     int64_t until_ns = p->call.use_until_ns;
-    falkor_status status = falkor__ready(p, link, error);
-    if (status || !p->open)
+    bool queries = falkor__choose(p, &first);
+    falkor_status status = falkor__check_session(queries, link, error);
+    if (!status)
+        status = falkor__ready(p, first, link, &replies, error);
+    if (status || !replies)
         return status;
-    for (size_t i = 0; i < p->count; i++)
-        if (p->slots[i].open && p->slots[i].trait)
-            falkor__link_mark(link, p->slots[i].trait->sets, 0);
     struct iovec piece = {p->call.head.text, p->call.head.length};
-    status = falkor__link_send(link, &piece, 1, p->open, until_ns, &sent,
+    status = falkor__link_send(link, &piece, 1, replies, until_ns, &sent,
                                error);
-    falkor__note_sent(p, sent);
+    falkor__note_sent(p, first, sent);
     if (status) {
-        falkor__read_round(p, link, falkor_now_ns(), &late);
+        falkor__read_round(p, first, link, falkor_now_ns(), &late);
         return status;
     }
-    status = falkor__read_round(p, link, until_ns, error);
-    for (size_t i = 0; i < p->count && !status; i++)
-        if (p->slots[i].open && !p->slots[i].trait &&
-            !falkor__reads(p, i) && falkor__reply_unresolved(p->slots[i].reply))
-            status = falkor__answer_names(p, i, link);
+    status = falkor__read_round(p, first, link, until_ns, error);
+    for (size_t i = first; i < p->count && !status; i++)
+        if (p->slots[i].open && p->slots[i].phase == FALKOR__PHASE_SENT)
+            status = falkor__answer_names(p, i, link, error);
     return status;
 }
 
-/* After a failed round: whether all that is open may be sent again. What is in
-   doubt is noted. */
+/* Where each request adds names those behind it wait for newer ones, round by
+   round: then not all of them are sent each time. */
+static size_t falkor__next_window(const falkor__pipeline *p, size_t settled) {
+    for (size_t i = 0; i < p->count; i++)
+        if (p->slots[i].open && p->slots[i].now)
+            return 2 * settled > FALKOR__LEAST_WINDOW ? 2 * settled
+                                                      : FALKOR__LEAST_WINDOW;
+    return p->count;
+}
+
+static falkor_status falkor__rounds(falkor__pipeline *p, falkor__link *link,
+                                    falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    p->window = p->count;
+    for (int idle = 0; !status && p->open > 0; idle++) {
+        size_t before = p->open;
+        if (idle == FALKOR__IDLE_ROUNDS)
+            return falkor__fail(error, FALKOR_ERR_STALE, 0, "names change "
+                "faster than they can be read: %zu requests were not carried "
+                "out", p->open);
+        status = falkor__round(p, link, error);
+        if (p->open < before) {
+            p->window = falkor__next_window(p, before - p->open);
+            idle = 0;
+        }
+    }
+    return status;
+}
+
+/* After a failed round: whether all that is open may be sent again, on another
+   connection. What is in doubt is noted. */
 static bool falkor__all_repeatable(falkor__pipeline *p) {
-    bool all = true;
+    bool all = p->session == 0;
     for (size_t i = 0; i < p->count; i++) {
         falkor__pending *slot = &p->slots[i];
         if (!slot->open || slot->phase != FALKOR__PHASE_SENT)
@@ -341,23 +447,13 @@ static falkor_status falkor__attempt_pipeline(falkor__call *call,
     if (status)
         return status;
     falkor__link *link = falkor__conn_link(call->pool, call->conn);
-    status = falkor__check_session(false, link, error);
+    status = falkor__use_deadline(call, error);
     if (!status)
-        status = falkor__use_deadline(call, error);
-    for (int idle = 0; !status && p->open > 0; idle++) {
-        size_t before = p->open;
-        if (idle == FALKOR__IDLE_ROUNDS)
-            status = falkor__fail(error, FALKOR_ERR_STALE, 0, "names change "
-                "faster than they can be read: %zu requests were not carried "
-                "out", p->open);
-        else
-            status = falkor__round(p, link, error);
-        if (p->open < before)
-            idle = 0;
-    }
+        status = falkor__rounds(p, link, error);
     if (status == FALKOR_ERR_TIMEOUT)
         falkor__name_timeout(call, error);
     call->options.idempotent = falkor__all_repeatable(p);
+    call->phase = FALKOR__PHASE_SENT;   /* that alone decides about another */
     falkor__give_back(call);
     return status;
 }
@@ -371,17 +467,19 @@ static falkor_status falkor__share_out(falkor__pipeline *p,
                                        falkor_error *error) {
     falkor__counters *counters = falkor__pool_counters(p->call.pool);
     falkor_error whole = *error;
-    bool maybe = false;
+    bool maybe = false, failed = false;
     for (size_t i = 0; i < p->count; i++) {
-        if (p->slots[i].open)
-            falkor__settle(p, i, &whole);
         falkor_error *own = &p->requests[i].error;
+        bool unanswered = p->slots[i].open;
+        if (unanswered)
+            falkor__settle(p, i, &whole);
         maybe = maybe || own->maybe_executed;
         falkor__count(&counters->queries);
         falkor__count(&counters->errors[own->status]);
-        if (own->status && !status)
+        if (own->status && !failed && !unanswered)
             status = falkor__fail(error, own->status, own->sys_errno,
                 "requests[%zu] of %zu: %s", i, p->count, own->message);
+        failed = failed || own->status;
     }
     error->maybe_executed = maybe;
     return status;
@@ -412,6 +510,8 @@ falkor_status falkor_pipeline(falkor_pool *pool,
     p.requests = requests;
     p.count = p.open = count;
     p.idempotent = options && options->idempotent;
+    p.read_only = options && options->read_only;
+    p.session = 0;
     p.attempt = 0;
     p.slots = calloc(count, sizeof *p.slots);
     falkor__buffer_begin(&p.prepared);
@@ -426,6 +526,7 @@ falkor_status falkor_pipeline(falkor_pool *pool,
     }
     falkor__call_begin(&p.call, pool, options);
     p.call.attempt = falkor__attempt_pipeline;
+    p.call.options.read_only = false;   /* each request says it for itself */
     status = falkor__call_check(&p.call, error);
     if (!status)
         status = falkor__prepare(&p, error);

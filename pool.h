@@ -408,8 +408,9 @@ falkor_status falkor_query_each(falkor_graph *graph,
    that is slow sets timeout_ms. falkor_cursor_result is a result without rows
    of its own: the columns, and behind the last row the summary; it lives as
    long as the cursor. falkor_cursor_close gives the connection back, or closes
-   it when much was left to read; NULL is harmless. Close before you free the
-   pool. */
+   it when much was left to read (a held options.conn can only be released
+   then, behind the cursor); NULL is harmless. It is the one call on a cursor
+   that may follow falkor_pool_free. */
 typedef struct falkor_cursor falkor_cursor;
 falkor_status falkor_cursor_open(falkor_graph *graph,
     const falkor_call_options *options, const char *cypher,
@@ -455,10 +456,11 @@ typedef struct falkor_request {
     falkor_error error;
 } falkor_request;
 
-/* falkor_pipeline sends all requests at once over one connection, where they
+/* falkor_pipeline sends the requests at once over one connection, where they
    are carried out in their order, and reads the replies: one round trip instead
-   of count. It is no transaction: one that fails does not keep the next from
-   running. Returns OK when every request did, else what the first that failed
+   of count for each run of queries and each run of commands. Queries of
+   different graphs may overtake each other when names in one have changed. It
+   is no transaction: one that fails does not keep the next from running. Returns OK when every request did, else what the first that failed
    says; each one's own error has its status, and after a failure of the
    connection whether it ran: FALKOR_OK and error replies: it was answered;
    maybe_executed: it may have run; else it certainly did not. Nothing is sent
@@ -467,10 +469,12 @@ typedef struct falkor_request {
    options: timeout_ms, max_retries and conn are for the whole, read_only,
    idempotent and server_timeout_ms for every request that does not say so
    itself. After a failure of the connection what has no answer yet is sent
-   again, in its order, only if all of it may be; no error reply is a reason to
+   again, in its order, only if all of it may be, and none before it has changed
+   the session (SELECT, MULTI until EXEC); no error reply is a reason to
    repeat, not even FALKOR_ERR_BUSY, for then a request would run behind those
-   after it. No commands after which messages come unasked (SUBSCRIBE); between
-   MULTI and EXEC only commands. count 0: OK. */
+   after it. No commands after which messages come unasked (SUBSCRIBE), or that
+   have not one reply (CLIENT REPLY); between MULTI and EXEC only commands.
+   count 0: OK. */
 falkor_status falkor_pipeline(falkor_pool *pool,
     const falkor_call_options *options, falkor_request *requests,
     size_t count, falkor_error *error);
