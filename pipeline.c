@@ -140,8 +140,8 @@ static falkor_status falkor__prepare(falkor__pipeline *p,
 /* ---- answers ---------------------------------------------------------- */
 
 /* A request has its answer, which is the reply or the error. */
-static void falkor__settle(falkor__pipeline *p, size_t i,
-                           const falkor_error *error) {
+static void falkor__pipeline_settle(falkor__pipeline *p, size_t i,
+                                    const falkor_error *error) {
     falkor__pending *slot = &p->slots[i];
     falkor_request *request = &p->requests[i];
     slot->open = false;
@@ -180,9 +180,9 @@ static void falkor__answer(falkor__pipeline *p, size_t i) {
         slot->maybe = slot->maybe || (slot->trait && slot->trait->scripted &&
             !falkor__reads(p, i) && strncmp(text, "NOSCRIPT ", 9) != 0);
         falkor__fail(&own, falkor__classify(text, length), 0, "%s", text);
-        falkor__settle(p, i, &own);
+        falkor__pipeline_settle(p, i, &own);
     } else if (!unresolved) {
-        falkor__settle(p, i, NULL);
+        falkor__pipeline_settle(p, i, NULL);
     }
 }
 
@@ -204,7 +204,7 @@ static falkor_status falkor__answer_names(falkor__pipeline *p, size_t i,
     if (status == FALKOR_ERR_STALE && falkor__changed_nothing(slot->reply))
         return FALKOR_OK;               /* open: it is asked again */
     slot->maybe = slot->maybe || status;
-    falkor__settle(p, i, status ? &own : NULL);
+    falkor__pipeline_settle(p, i, status ? &own : NULL);
     if (status && status != FALKOR_ERR_STALE)
         *error = own;
     return status != FALKOR_ERR_STALE ? status : FALKOR_OK;
@@ -286,7 +286,7 @@ static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t first,
         falkor_status status = falkor__names_get(&graph->names, link,
             &question, &slot->schema, &refused, error);
         if (refused)
-            falkor__settle(p, i, error);
+            falkor__pipeline_settle(p, i, error);
         if (status)
             return refused ? FALKOR_OK : status;
     }
@@ -472,7 +472,7 @@ static falkor_status falkor__share_out(falkor__pipeline *p,
         falkor_error *own = &p->requests[i].error;
         bool unanswered = p->slots[i].open;
         if (unanswered)
-            falkor__settle(p, i, &whole);
+            falkor__pipeline_settle(p, i, &whole);
         maybe = maybe || own->maybe_executed;
         falkor__count(&counters->queries);
         falkor__count(&counters->errors[own->status]);
