@@ -215,6 +215,16 @@ static falkor_status falkor__reading_round(falkor__reading *reading,
     return status;
 }
 
+/* Says that it was not the query itself that failed. */
+static falkor_status falkor__reading_failed(const falkor__reading *reading,
+                                            falkor_status status,
+                                            falkor_error *error) {
+    char why[sizeof error->message];
+    memcpy(why, error->message, sizeof why);
+    return falkor__fail(error, status, error->sys_errno,
+        "reading the names of graph \"%s\": %s", reading->question->graph, why);
+}
+
 /* Reads until all is of one version. */
 static falkor_status falkor__read_names(falkor__reading *reading,
                                         falkor_error *error) {
@@ -227,8 +237,8 @@ static falkor_status falkor__read_names(falkor__reading *reading,
             status = falkor__fail(error, FALKOR_ERR_STALE, 0, "the names of "
                 "graph \"%s\" change faster than they can be read",
                 reading->question->graph);
-        else
-            status = falkor__reading_round(reading, error);
+        else if ((status = falkor__reading_round(reading, error)) != 0)
+            falkor__reading_failed(reading, status, error);
         if (!status && reading->refused)
             status = error->status;
     }
