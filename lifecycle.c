@@ -397,8 +397,10 @@ void falkor__pool_free_memory(falkor_pool *pool) {
         falkor__spares_free();
 }
 
+/* A close that has cut what was in use has waited already. */
 void falkor__pool_destroy(falkor_pool *pool) {
-    falkor_pool_close(pool, FALKOR__FREE_WAIT_MS);
+    falkor_pool_close(pool, atomic_load(&pool->cutting)
+        ? 0 : FALKOR__FREE_WAIT_MS);
     if (pool->has_worker)
         falkor__thread_join(&pool->worker);
     falkor__lock(pool);

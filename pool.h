@@ -287,9 +287,10 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
    harmless. NULL: OK. */
 falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms);
 
-/* falkor_pool_free closes first, waiting 10 s at most for connections in use,
-   and for a dial or check of the worker (connect_timeout_ms at most, 5 s where
-   that is for ever; name look-up excepted). No other call on the pool or its
+/* falkor_pool_free closes first, waiting 10 s at most for connections in use
+   (not where falkor_pool_close has cut them already), and for a dial or check
+   of the worker (connect_timeout_ms at most, 5 s where that is for ever; name
+   look-up excepted). No other call on the pool or its
    graphs may run or follow but falkor_release: a connection still held stays
    releasable, once, and the last such release frees the rest; a driver's ctx
    must live until then. */
