@@ -7,9 +7,11 @@
    connection lives in a slot, and a slot is in exactly one state: free (no
    connection), idle, in use, connecting (being dialled, or in the worker's
    hands for a check), closing. The last four are counted and their sum never
-   exceeds max_size, for there are no more slots. Who waits is granted a slot
-   under the lock, in order of arrival: with a connection, or empty, to dial
-   for himself. A grant beats a timeout.
+   exceeds max_size + reserve_size, for there are no more slots; it exceeds
+   max_size only for one who has waited reserve_after_ms. Who waits is granted
+   a slot under the lock, in order of arrival: with a connection, or empty, to
+   dial for himself; nobody is while the pool is paused. A grant beats a
+   timeout.
 
    A falkor_conn is a lease: it binds a holder to a slot from acquire to
    release. Leases are handed out of a ring, oldest first, so that a lease that
@@ -26,6 +28,7 @@ struct falkor__slot {
     int64_t used_ns;            /* coarse clock: end of the last use */
     int64_t checked_ns;         /* the same, or the worker's last check */
     int64_t expires_ns;         /* end of its lifetime */
+    unsigned generation;        /* the pool's when it was dialled */
 };
 
 typedef enum falkor__lease_state {
@@ -41,6 +44,13 @@ struct falkor_conn {
     falkor_conn *next;          /* free ones, oldest first */
     atomic_int state;           /* a falkor__lease_state */
     bool broken;                /* the holder's */
+
+    /* Of a hold, where leaks are looked for. */
+    const char *file;           /* NULL: of a call of the library's own */
+    int line;
+    unsigned long thread;
+    int64_t since_ns;           /* coarse clock; FALKOR__NEVER: not held, or
+                                   reported */
 };
 
 typedef struct falkor__waiter falkor__waiter;
@@ -48,6 +58,7 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
     falkor__waiter *before, *behind;
     falkor__cond wake;
     falkor__slot *slot;         /* granted; NULL when awake: closed */
+    int64_t reserve_ns;         /* from then on the reserve is for it */
     bool awake;
 };
 
@@ -67,6 +78,7 @@ struct falkor_pool {
     size_t lease_count;
     falkor__thread worker;              /* the opener's, then destroy's */
     atomic_bool cutting;        /* close has begun to shut sockets down */
+    atomic_uint generation;     /* of connections; changed under the lock */
 
     falkor__mutex mutex;                /* guards all below */
     falkor__cond changed;       /* state, or any change once closed */
@@ -75,6 +87,7 @@ struct falkor_pool {
     int64_t wake_ns;            /* when the worker means to wake; 0: awake */
     bool has_worker, orphan;    /* orphan: freed, the last release frees it */
     bool warned;                /* of high utilisation */
+    bool paused;
     int idle, in_use, connecting, closing, waiting;
     falkor__slot *hottest, *coldest;    /* the idle */
     falkor__slot *first_free;
@@ -99,22 +112,29 @@ void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot);
 void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot);
 falkor__slot *falkor__take_free_locked(falkor_pool *pool);
 void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter);
-falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot);
-falkor__slot *falkor__take_locked(falkor_pool *pool);
+falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
+                                  const falkor__patience *patience);
 
-/* Gives a slot that is counted nowhere to who waits longest; if nobody waits,
-   the connection becomes idle, the empty slot free. cold: the worker brings it
-   back unused. */
+/* Grants what there is to those who wait, in their order. */
+void falkor__serve_locked(falkor_pool *pool);
+
+/* A slot that is counted nowhere becomes idle or, empty, free, which is to say
+   somebody's where somebody waits. cold: the worker brings it back unused. */
 void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
                               bool cold);
+
+/* The same for a connection that a flush may have overtaken: it is retired
+   then. Releases the lock in that case. */
+void falkor__bring_back_locked(falkor_pool *pool, falkor__slot *slot,
+                               bool cold);
 
 /* Closes the connection in a slot that is counted nowhere, and hands the empty
    slot over. reason NULL: not worth an event. Releases the lock meanwhile. */
 void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
                            const char *reason);
 
-/* Retires every idle connection. Releases the lock meanwhile. */
-void falkor__close_idle_locked(falkor_pool *pool);
+/* Retires every connection that is idle now. Releases the lock meanwhile. */
+void falkor__close_idle_locked(falkor_pool *pool, const char *reason);
 
 /* ---- without the lock -------------------------------------------------- */
 

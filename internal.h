@@ -477,6 +477,8 @@ typedef struct falkor__patience {
     bool may_wait;
     int64_t latest_ns;
     int64_t until_ns;           /* 0: not read yet */
+    const char *file;           /* of the acquire; NULL: the library's own */
+    int line;
 } falkor__patience;
 
 /* error is not NULL. */

@@ -13,16 +13,21 @@ static atomic_int falkor__pools;
 
 /* ---- create ----------------------------------------------------------- */
 
+static size_t falkor__slot_room(const falkor__config *config) {
+    return (size_t)config->max_size + (size_t)config->reserve_size;
+}
+
 /* Enough leases that one is not used again before max_size others were. */
 static size_t falkor__lease_room(const falkor__config *config) {
-    return (size_t)config->max_size * 2 + 16;
+    return falkor__slot_room(config) * 2 + 16;
 }
 
 static void falkor__link_up(falkor_pool *pool) {
-    for (int i = 0; i < pool->config.max_size; i++)
+    for (size_t i = 0; i < falkor__slot_room(&pool->config); i++)
         falkor__push_free_locked(pool, &pool->slots[i]);
     for (size_t i = 0; i < pool->lease_count; i++) {
         pool->leases[i].pool = pool;
+        pool->leases[i].since_ns = FALKOR__NEVER;
         pool->leases[i].next =
             i + 1 < pool->lease_count ? &pool->leases[i + 1] : NULL;
     }
@@ -37,7 +42,7 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
     *pool = NULL;
     if (!made)
         goto no_pool;
-    made->slots = calloc((size_t)config->max_size, sizeof *made->slots);
+    made->slots = calloc(falkor__slot_room(config), sizeof *made->slots);
     made->leases = calloc(leases, sizeof *made->leases);
     if (!made->slots || !made->leases)
         goto no_room;
@@ -126,7 +131,7 @@ static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
         pool->connecting--;
         pool->health_failures += !fit;
         if (fit) {                      /* idle again; close sees to it */
-            falkor__hand_over_locked(pool, slot, true);
+            falkor__bring_back_locked(pool, slot, true);
             return;
         }
     }
@@ -161,7 +166,7 @@ static int falkor__refill_locked(falkor_pool *pool, int failures) {
         pool->connect_failures++;
     else
         pool->connections_created++;
-    falkor__hand_over_locked(pool, slot, true);
+    falkor__bring_back_locked(pool, slot, true);
     return delay_ms;
 }
 
@@ -174,18 +179,52 @@ static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
     return NULL;
 }
 
-/* A connection that becomes idle while the worker sleeps has nothing due
-   before the shorter of these periods is over, but for the end of its life,
-   which push_idle looks at. */
+/* A connection that becomes idle, or is acquired, while the worker sleeps has
+   nothing due before the shortest of these periods is over, but for the end of
+   its life, which push_idle looks at. */
 static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
     const int periods[] = {pool->config.idle_timeout_ms,
-                           pool->config.health_check_interval_ms};
+                           pool->config.health_check_interval_ms,
+                           pool->config.leak_after_ms};
     int64_t until = FALKOR__NEVER;
     for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
         if (periods[i] >= 0)
             until = falkor__sooner(until,
                                    now + periods[i] * FALKOR__NS_PER_MS);
     return until;
+}
+
+/* The first hold that has lasted too long, or when the next one will have. */
+static falkor_conn *falkor__leak_locked(const falkor_pool *pool, int64_t now,
+                                        int64_t *due_ns) {
+    int after_ms = pool->config.leak_after_ms;
+    for (size_t i = 0; after_ms >= 0 && i < pool->lease_count; i++) {
+        falkor_conn *conn = &pool->leases[i];
+        if (conn->since_ns == FALKOR__NEVER)
+            continue;
+        int64_t at = conn->since_ns + after_ms * FALKOR__NS_PER_MS;
+        if (at <= now)
+            return conn;
+        *due_ns = falkor__sooner(*due_ns, at);
+    }
+    return NULL;
+}
+
+/* Tells once of each. The lock is released meanwhile. */
+static void falkor__report_leak_locked(falkor_pool *pool, falkor_conn *conn,
+                                       int64_t now) {
+    long long held_ms = (now - conn->since_ns) / FALKOR__NS_PER_MS;
+    unsigned long thread = conn->thread;
+    const char *file = conn->file;
+    int line = conn->line;
+    char quoted[300];
+    conn->since_ns = FALKOR__NEVER;
+    falkor__unlock(pool);
+    falkor__event(&pool->config, (falkor__event_head){
+        .level = FALKOR_EVENT_WARNING, .name = "connection_leak"},
+        "held_ms=%lld thread=%lu file=%s line=%d", held_ms, thread,
+        file ? falkor__quote(quoted, sizeof quoted, file) : "-", line);
+    falkor__lock(pool);
 }
 
 /* The worker's life: one duty at a time, then sleep until the next. */
@@ -198,8 +237,11 @@ static void *falkor__worker(void *argument) {
         int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
         falkor__duty duty;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
+        falkor_conn *leak = falkor__leak_locked(pool, now, &due_ns);
         bool lacks = falkor__total(pool) < pool->config.min_size;
-        if (slot) {
+        if (leak) {
+            falkor__report_leak_locked(pool, leak, now);
+        } else if (slot) {
             falkor__serve_idle_locked(pool, slot, duty);
         } else if (lacks && dial_ns <= now) {
             int delay_ms = falkor__refill_locked(pool, failures);
@@ -211,7 +253,7 @@ static void *falkor__worker(void *argument) {
             pool->wake_ns = 0;
         }
     }
-    falkor__close_idle_locked(pool);    /* what it brought back too late */
+    falkor__close_idle_locked(pool, NULL);    /* what it brought back too late */
     falkor__unlock(pool);
     return NULL;
 }
@@ -256,7 +298,7 @@ static falkor_status falkor__open_one(falkor_pool *pool, int64_t deadline_ns,
         pool->connect_failures++;
     else
         pool->connections_created++;
-    falkor__hand_over_locked(pool, slot, false);
+    falkor__bring_back_locked(pool, slot, false);
     falkor__unlock(pool);
     if (status)
         falkor__tell_failed(pool, error, 0);
@@ -278,9 +320,19 @@ falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
         return falkor__pool_finish(pool, NULL, status, NULL);
     falkor__lock(pool);
     bool closed = pool->state == FALKOR__POOL_CLOSED;
-    falkor_conn *lease = closed ? NULL
-        : falkor__lease_locked(pool, falkor__take_locked(pool));
+    falkor__slot *slot = closed ? NULL : pool->hottest;
+    falkor_conn *lease = NULL;
+    if (slot) {                 /* nobody else is let in yet: it is there,
+                                   but for a flush in this moment */
+        falkor__take_idle_locked(pool, slot);
+        pool->in_use++;
+        lease = falkor__lease_locked(pool, slot, &(falkor__patience){0});
+    }
     falkor__unlock(pool);
+    if (!slot && !closed)
+        return falkor__pool_finish(pool, NULL, falkor__fail(error,
+            FALKOR_ERR_CONNECT, 0, "the pool was flushed while it opened"),
+            NULL);
     status = closed ? falkor__refusal(FALKOR__POOL_CLOSED, error)
                     : falkor__hold(pool, lease, error);
     if (status)
@@ -302,7 +354,7 @@ falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
     pool->has_worker = worker;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
     if (status || closed)
-        falkor__close_idle_locked(pool);
+        falkor__close_idle_locked(pool, NULL);
     if (!closed)
         pool->state = status ? FALKOR__POOL_CREATED : FALKOR__POOL_OPEN;
     falkor__cond_broadcast(&pool->changed);
@@ -365,7 +417,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
         falkor__event(&pool->config, (falkor__event_head){
             .name = "closing_connection_pool"}, "%s", "");
     falkor__lock(pool);
-    falkor__close_idle_locked(pool);
+    falkor__close_idle_locked(pool, NULL);
     while (falkor__total(pool) > 0 &&
            falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns))
         continue;

@@ -412,15 +412,6 @@ static falkor_status falkor__check_numbers(const falkor_options *merged,
             "retry_max_delay_ms is %d, below retry_initial_delay_ms %d: "
             "raise the one or lower the other", config->retry_max_delay_ms,
             config->retry_initial_delay_ms);
-    if (config->reserve_size > 0)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "reserve_size is not supported yet: leave it 0");
-    if (config->reserve_after_ms > 0)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "reserve_after_ms is not supported yet: leave it 0");
-    if (config->leak_after_ms > 0)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "leak_after_ms is not supported yet: leave it 0");
     return FALKOR_OK;
 }
 

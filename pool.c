@@ -28,10 +28,11 @@ static void falkor__assert_law(const falkor_pool *pool) {
         waiting++;
     assert(pool->idle >= 0 && pool->in_use >= 0);
     assert(pool->connecting >= 0 && pool->closing >= 0);
-    assert(falkor__total(pool) + free_slots == pool->config.max_size);
+    assert(falkor__total(pool) + free_slots ==
+           pool->config.max_size + pool->config.reserve_size);
     assert(idle == pool->idle && waiting == pool->waiting);
-    assert(!waiting || pool->state != FALKOR__POOL_OPEN ||
-           (!idle && !free_slots));
+    assert(!waiting || pool->state != FALKOR__POOL_OPEN || pool->paused ||
+           (!idle && falkor__total(pool) >= pool->config.max_size));
 }
 #else
 static void falkor__assert_law(const falkor_pool *pool) {
@@ -105,14 +106,20 @@ falkor__slot *falkor__take_free_locked(falkor_pool *pool) {
     return slot;
 }
 
-falkor_conn *falkor__lease_locked(falkor_pool *pool,
-                                         falkor__slot *slot) {
+falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
+                                  const falkor__patience *patience) {
     falkor_conn *conn = pool->oldest_lease;
     pool->oldest_lease = conn->next;    /* more leases than slots: never out */
     conn->slot = slot;
     conn->broken = false;
     atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
                           memory_order_relaxed);
+    if (pool->config.leak_after_ms >= 0) {
+        conn->file = patience->file;
+        conn->line = patience->line;
+        conn->thread = falkor__thread_number();
+        conn->since_ns = falkor__coarse_ns();
+    }
     pool->acquires++;
     return conn;
 }
@@ -120,6 +127,7 @@ falkor_conn *falkor__lease_locked(falkor_pool *pool,
 static void falkor__unlease_locked(falkor_pool *pool, falkor_conn *conn) {
     conn->slot = NULL;
     conn->next = NULL;
+    conn->since_ns = FALKOR__NEVER;
     atomic_store_explicit(&conn->state, FALKOR__LEASE_FREE,
                           memory_order_relaxed);
     pool->newest_lease->next = conn;
@@ -148,44 +156,68 @@ void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter) {
     pool->waiting--;
 }
 
-/* The waiter is signalled under the lock, for it lies on its owner's stack,
-   which is gone as soon as he has seen the grant. */
-void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
-                                     bool cold) {
-    falkor__waiter *waiter = pool->first_waiter;
-    if (waiter) {
-        falkor__dequeue_locked(pool, waiter);
-        if (slot->live)
-            pool->in_use++;
-        else
-            pool->connecting++;
-        waiter->slot = slot;
-        waiter->awake = true;
-        falkor__cond_signal(&waiter->wake);
-    } else if (!slot->live) {
-        falkor__push_free_locked(pool, slot);
-    } else if (cold) {
-        falkor__push_cold_locked(pool, slot);
-    } else {
-        falkor__push_idle_locked(pool, slot);
-    }
-}
-
-/* Something for a newcomer: an idle connection, or room to dial. Nothing while
-   others wait: nobody overtakes. */
-falkor__slot *falkor__take_locked(falkor_pool *pool) {
+/* The hottest idle connection, or an empty slot where there is room to dial;
+   the reserve is room too for who has waited for it. */
+static falkor__slot *falkor__take_any_locked(falkor_pool *pool,
+                                             bool reserve) {
     falkor__slot *slot = NULL;
-    if (pool->first_waiter)
+    if (pool->paused)
         return NULL;
     if (pool->hottest) {
         slot = pool->hottest;
         falkor__take_idle_locked(pool, slot);
         pool->in_use++;
-    } else if (pool->first_free) {
+    } else if (pool->first_free &&
+               (reserve || falkor__total(pool) < pool->config.max_size)) {
         slot = falkor__take_free_locked(pool);
         pool->connecting++;
     }
     return slot;
+}
+
+/* A waiter is signalled under the lock, for it lies on its owner's stack,
+   which is gone as soon as he has seen the grant. */
+void falkor__serve_locked(falkor_pool *pool) {
+    while (pool->first_waiter) {
+        falkor__waiter *waiter = pool->first_waiter;
+        bool reserve = waiter->reserve_ns != FALKOR__NEVER &&
+                       waiter->reserve_ns <= falkor_now_ns();
+        falkor__slot *slot = falkor__take_any_locked(pool, reserve);
+        if (!slot)
+            return;
+        falkor__dequeue_locked(pool, waiter);
+        waiter->slot = slot;
+        waiter->awake = true;
+        falkor__cond_signal(&waiter->wake);
+    }
+}
+
+void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
+                              bool cold) {
+    if (!slot->live)
+        falkor__push_free_locked(pool, slot);
+    else if (cold)
+        falkor__push_cold_locked(pool, slot);
+    else
+        falkor__push_idle_locked(pool, slot);
+    if (pool->first_waiter)
+        falkor__serve_locked(pool);
+}
+
+void falkor__bring_back_locked(falkor_pool *pool, falkor__slot *slot,
+                               bool cold) {
+    if (slot->live && slot->generation != pool->generation) {
+        pool->connections_recycled++;
+        falkor__retire_locked(pool, slot, "flush");
+    } else {
+        falkor__hand_over_locked(pool, slot, cold);
+    }
+}
+
+/* Something for a newcomer. Nothing while others wait: nobody overtakes. */
+static falkor__slot *falkor__take_locked(falkor_pool *pool) {
+    return pool->first_waiter ? NULL
+        : falkor__take_any_locked(pool, pool->config.reserve_after_ms == 0);
 }
 
 /* True once when more than 80 % are in use; armed again at 60 %. */
@@ -222,6 +254,7 @@ falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
                                        int64_t deadline_ns,
                                        falkor_error *error) {
     falkor__error_clear(error);
+    slot->generation = pool->generation;
     falkor_status status = pool->driver->open(pool->driver_ctx,
         falkor__sooner(deadline_ns,
                        falkor__deadline(pool->config.connect_timeout_ms)),
@@ -311,12 +344,13 @@ void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
     falkor__hand_over_locked(pool, slot, false);
 }
 
-/* Closes every idle connection. The lock is released meanwhile. */
-void falkor__close_idle_locked(falkor_pool *pool) {
-    while (pool->coldest) {
+/* So many as there are now: the worker may be dialling new ones meanwhile. */
+void falkor__close_idle_locked(falkor_pool *pool, const char *reason) {
+    for (int left = pool->idle; left > 0 && pool->coldest; left--) {
         falkor__slot *slot = pool->coldest;
         falkor__take_idle_locked(pool, slot);
-        falkor__retire_locked(pool, slot, NULL);
+        pool->connections_recycled += reason != NULL;
+        falkor__retire_locked(pool, slot, reason);
     }
 }
 
@@ -339,17 +373,34 @@ falkor_status falkor__refusal(falkor__pool_state state,
         "the pool is not open: call falkor_pool_open first");
 }
 
+/* Sleeps until awake or late. On the way the reserve becomes the waiter's: it
+   is asked for once, and then given by who brings a slot. */
+static void falkor__sleep_locked(falkor_pool *pool, falkor__waiter *self,
+                                 int64_t deadline_ns) {
+    if (self->reserve_ns < deadline_ns) {
+        while (!self->awake && falkor__cond_wait(&self->wake, &pool->mutex,
+                                                 self->reserve_ns))
+            continue;
+        if (!self->awake)
+            falkor__serve_locked(pool);
+    }
+    while (!self->awake &&
+           falkor__cond_wait(&self->wake, &pool->mutex, deadline_ns))
+        continue;
+}
+
 /* Stands in line until granted a slot, or closed, or the deadline. */
-static falkor_status falkor__wait_locked(falkor_pool *pool,
+static falkor_status falkor__wait_locked(falkor_pool *pool, int64_t since_ns,
                                          int64_t deadline_ns,
                                          falkor__slot **slot) {
-    falkor__waiter self = {0};
+    const falkor__config *config = &pool->config;
+    falkor__waiter self = {.reserve_ns = config->reserve_size == 0
+        ? FALKOR__NEVER
+        : since_ns + config->reserve_after_ms * FALKOR__NS_PER_MS};
     if (!falkor__cond_init(&self.wake))
         return FALKOR_ERR_NOMEM;
     falkor__enqueue_locked(pool, &self);
-    while (!self.awake &&
-           falkor__cond_wait(&self.wake, &pool->mutex, deadline_ns))
-        continue;
+    falkor__sleep_locked(pool, &self, deadline_ns);
     if (!self.awake)
         falkor__dequeue_locked(pool, &self);
     falkor__cond_destroy(&self.wake);
@@ -375,7 +426,7 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
             config->max_size);
     int64_t since = falkor_now_ns();
     status = patience->may_wait
-        ? falkor__wait_locked(pool, falkor__until(patience), slot)
+        ? falkor__wait_locked(pool, since, falkor__until(patience), slot)
         : FALKOR_ERR_POOL_TIMEOUT;
     if (status == FALKOR_ERR_CLOSED)
         return falkor__refusal(pool->state, error);
@@ -385,9 +436,11 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
     if (status == FALKOR_ERR_POOL_TIMEOUT) {
         pool->acquire_timeouts++;
         falkor__fail(error, status, 0, "no connection free after %.2f s (%d of "
-            "%d in use, %d waiting): raise max_size or look for a leak",
+            "%d in use, %d waiting): %s",
             (double)(falkor_now_ns() - since) / 1e9, pool->in_use,
-            config->max_size, pool->waiting);
+            config->max_size + config->reserve_size, pool->waiting,
+            pool->paused ? "the pool is paused, falkor_pool_resume lets go on"
+                         : "raise max_size or look for a leak");
     }
     return status;
 }
@@ -411,6 +464,7 @@ static void falkor__replace(falkor_pool *pool, falkor__slot **slot) {
         *slot = pool->hottest;
         falkor__take_idle_locked(pool, *slot);
         pool->in_use++;
+        falkor__serve_locked(pool);
     } else {
         pool->connecting++;
     }
@@ -479,7 +533,7 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
     falkor__lock(pool);
     falkor_status status = falkor__admit_locked(pool, patience, &slot, error);
     if (!status) {
-        lease = falkor__lease_locked(pool, slot);
+        lease = falkor__lease_locked(pool, slot, patience);
         crossed = falkor__crossed_high_locked(pool);
         settled = slot->live && !pool->driver->check &&
             pool->state == FALKOR__POOL_OPEN;
@@ -500,8 +554,9 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
     return status;
 }
 
-falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
-                                    falkor_conn **conn, falkor_error *error) {
+falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
+                                falkor_conn **conn, falkor_error *error,
+                                const char *file, int line) {
     falkor_error own;
     if (!error)
         error = &own;
@@ -512,17 +567,24 @@ falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
             "falkor_acquire: %s is NULL", pool ? "conn" : "pool");
     /* Who does not wait still gets the time of a dial. */
+    if (timeout_ms == FALKOR_POOL_TIMEOUT)
+        timeout_ms = pool->config.pool_timeout_ms;
     return falkor__pool_acquire(pool, &(falkor__patience){
         .may_wait = timeout_ms != 0, .latest_ns = FALKOR__NEVER,
         .timeout_ms = timeout_ms ? timeout_ms
-                                 : pool->config.connect_timeout_ms},
-        conn, error);
+                                 : pool->config.connect_timeout_ms,
+        .file = file, .line = line}, conn, error);
 }
 
-falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,
-                             falkor_error *error) {
-    return falkor_acquire_within(pool,
-        pool ? pool->config.pool_timeout_ms : 0, conn, error);
+falkor_status (falkor_acquire_within)(falkor_pool *pool, int timeout_ms,
+                                      falkor_conn **conn,
+                                      falkor_error *error) {
+    return falkor_acquire_at(pool, timeout_ms, conn, error, NULL, 0);
+}
+
+falkor_status (falkor_acquire)(falkor_pool *pool, falkor_conn **conn,
+                               falkor_error *error) {
+    return falkor_acquire_at(pool, FALKOR_POOL_TIMEOUT, conn, error, NULL, 0);
 }
 
 /* ---- release ---------------------------------------------------------- */
@@ -565,8 +627,12 @@ static bool falkor__reset(falkor_pool *pool, const falkor_conn *conn,
 static void falkor__take_back_locked(falkor_pool *pool, falkor_conn *conn,
                                      bool clean, int64_t now) {
     falkor__slot *slot = conn->slot;
+    bool surplus = falkor__total(pool) > pool->config.max_size &&
+                   !pool->first_waiter;
     const char *reason = conn->broken ? "broken" : !clean ? "unclean"
-        : slot->expires_ns <= now ? "max_lifetime" : NULL;
+        : slot->generation != pool->generation ? "flush"
+        : slot->expires_ns <= now ? "max_lifetime"
+        : surplus ? "reserve" : NULL;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
     slot->used_ns = slot->checked_ns = now;
     falkor__unlease_locked(pool, conn);
@@ -675,6 +741,8 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
     stats->health_failures = pool->health_failures;
     stats->initialized = pool->state == FALKOR__POOL_OPEN;
     stats->closed = pool->state == FALKOR__POOL_CLOSED;
+    stats->reserve_size = pool->config.reserve_size;
+    stats->paused = pool->paused;
     falkor__unlock(pool);
     stats->utilization_percent = 100.0 * stats->active / stats->max_size;
     falkor__counters_read(&pool->counters, stats);

@@ -171,6 +171,7 @@ typedef enum falkor_event_level {
      query_failed_after_retries      error    attempts error
      connection_failed               warning  error delay_ms
      connection_recycled             info     reason
+     connection_leak                 warning  held_ms thread file line
      deprecated_setting              warning  name use */
 typedef struct falkor_event {
     falkor_event_level level;
@@ -209,8 +210,9 @@ typedef struct falkor_options {
     int database;               /* 0 */
     int min_size;               /* kept open: 5, or max_size where less */
     int max_size;               /* never more connections than this: 20 */
-    int reserve_size;           /* extra connections for a long queue: 0 */
-    int reserve_after_ms;       /* how long the first waiter waits for one */
+    int reserve_size;           /* extra connections, beyond max_size, for who
+                                   has waited; closed when nobody waits: 0 */
+    int reserve_after_ms;       /* how long he has waited: 0, at once */
     int max_waiters;            /* a longer queue fails at once: no limit */
     int pool_timeout_ms;        /* wait for a free connection: 10 000 */
     int connect_timeout_ms;     /* one dial, but for name look-up: 5 000 */
@@ -219,7 +221,8 @@ typedef struct falkor_options {
     int validate_after_ms;      /* idle longer: PING before use: 1 000 */
     int max_lifetime_ms;        /* of a connection, +-10 %: 3 600 000 */
     int idle_timeout_ms;        /* then closed, down to min_size: 60 000 */
-    int leak_after_ms;          /* report longer holds: off */
+    int leak_after_ms;          /* tells of longer holds, once each, as event
+                                   connection_leak: off */
     int max_retries;            /* beyond the first attempt: 3 */
     int retry_initial_delay_ms; /* 100 */
     int retry_max_delay_ms;     /* 2 000 */
@@ -280,6 +283,20 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms);
    must live until then. */
 void falkor_pool_free(falkor_pool *pool);
 
+/* Levers for an emergency, for any thread; each returns OK, FALKOR_ERR_CLOSED,
+   or FALKOR_ERR_ARGUMENT for NULL.
+   falkor_pool_pause: who acquires from now on waits, his own time at most, and
+   the error says "paused"; what is held is not touched. falkor_pool_resume
+   ends that. falkor_pool_flush replaces every connection made before now: idle
+   ones at once, those in use when they are released; for a server that was
+   moved, or a password that was changed. falkor_pool_drop_idle closes the idle
+   ones; min_size is dialled again. The latter two block as long as the driver
+   takes to close. */
+falkor_status falkor_pool_pause(falkor_pool *pool);
+falkor_status falkor_pool_resume(falkor_pool *pool);
+falkor_status falkor_pool_flush(falkor_pool *pool);
+falkor_status falkor_pool_drop_idle(falkor_pool *pool);
+
 /* falkor_acquire waits pool_timeout_ms at most for a connection, first come
    first served, and dials one where the pool may grow. The time covers the
    dial too (connect_timeout_ms at most; name look-up excepted), and the check
@@ -295,6 +312,18 @@ falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,
    negative waits for ever. */
 falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
                                     falkor_conn **conn, falkor_error *error);
+
+/* falkor_acquire_at is falkor_acquire_within with the place that a leak is
+   reported with; file must live as long as the pool. The two above are macros
+   too, which name the caller's own. */
+falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
+                                falkor_conn **conn, falkor_error *error,
+                                const char *file, int line);
+#define FALKOR_POOL_TIMEOUT (-2147483647 - 1)   /* timeout_ms: the pool's own */
+#define falkor_acquire(pool, conn, error) falkor_acquire_at((pool),            \
+    FALKOR_POOL_TIMEOUT, (conn), (error), __FILE__, __LINE__)
+#define falkor_acquire_within(pool, timeout_ms, conn, error) \
+    falkor_acquire_at((pool), (timeout_ms), (conn), (error), __FILE__, __LINE__)
 
 /* falkor_release gives a connection back, by any thread, once. What was left
    half read, broken, or changed for its session (MULTI, SELECT, ...) is closed
@@ -591,6 +620,8 @@ typedef struct falkor_stats {
     int min_size, closing;
     uint64_t errors[FALKOR_STATUS_SLOTS]; /* calls that ended with each
                                    falkor_status; [FALKOR_OK]: without one */
+    int reserve_size;
+    bool paused;
 } falkor_stats;                 /* grows at its end only, with the SONAME */
 
 /* falkor_pool_stats fills stats. It takes the pool's lock for the length of a

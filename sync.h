@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #ifndef CLOCK_MONOTONIC
 #error "include pool.h with FALKORPOOL_IMPLEMENTATION before any system header"
 #endif
@@ -196,6 +200,16 @@ static inline void falkor__thread_join(falkor__thread *thread) {
 #endif
 
 /* ---- both ------------------------------------------------------------- */
+
+/* The number that tools (ps, gdb, perf) know this thread by, where the system
+   has one. */
+static inline unsigned long falkor__thread_number(void) {
+#ifdef SYS_gettid
+    return (unsigned long)syscall(SYS_gettid);
+#else
+    return (unsigned long)(uintptr_t)pthread_self();
+#endif
+}
 
 /* Starts a thread that receives no signal: the program's handlers run in the
    program's own threads. */

@@ -274,19 +274,6 @@ static void test_options_driver_needs_open_and_close(void **state) {
     falkor__config_free(&config);
 }
 
-static void test_options_not_supported_yet(void **state) {
-    (void)state;
-    refuse((falkor_options){.reserve_size = 1}, "reserve_size",
-           "not supported yet");
-    refuse((falkor_options){.reserve_after_ms = 1}, "reserve_after_ms",
-           "not supported yet");
-    refuse((falkor_options){.leak_after_ms = 1}, "leak_after_ms",
-           "not supported yet");
-    assert_true(make((falkor_options){.reserve_size = -1,
-        .reserve_after_ms = -1, .leak_after_ms = -1}));
-    falkor__config_free(&config);
-}
-
 static void test_options_user_without_password(void **state) {
     (void)state;
     assert_true(make((falkor_options){.username = "ada"}));
@@ -794,8 +781,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_options_texts),
         cmocka_unit_test(test_options_are_copied),
         cmocka_unit_test(test_options_driver_needs_open_and_close),
-        cmocka_unit_test(test_options_not_supported_yet),
-        cmocka_unit_test(test_options_user_without_password),
+            cmocka_unit_test(test_options_user_without_password),
         cmocka_unit_test(test_options_url_forms),
         cmocka_unit_test(test_options_url_refused),
         cmocka_unit_test(test_options_url_settings),
