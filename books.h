@@ -77,6 +77,8 @@ struct falkor_pool {
     falkor_conn *leases;
     size_t lease_count;
     falkor__thread worker;              /* the opener's, then destroy's */
+    falkor__guard guard;
+    atomic_bool closed;         /* state is CLOSED: changed under the lock */
     atomic_bool cutting;        /* close has begun to shut sockets down */
     atomic_uint generation;     /* of connections; changed under the lock */
 
@@ -86,6 +88,7 @@ struct falkor_pool {
     falkor__pool_state state;
     int64_t wake_ns;            /* when the worker means to wake; 0: awake */
     bool has_worker, orphan;    /* orphan: freed, the last release frees it */
+    bool wants_worker;          /* in a child of fork, at its first acquire */
     bool warned;                /* of high utilisation */
     bool paused;
     int idle, in_use, connecting, closing, waiting;
@@ -109,11 +112,17 @@ void falkor__unlock(falkor_pool *pool);
 int falkor__total(const falkor_pool *pool);
 
 void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot);
+falkor__slot *falkor__take_locked(falkor_pool *pool);   /* for a newcomer */
 void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot);
 falkor__slot *falkor__take_free_locked(falkor_pool *pool);
+void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter);
 void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter);
 falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
                                   const falkor__patience *patience);
+void falkor__unlease_locked(falkor_pool *pool, falkor_conn *conn);
+
+/* True once when more than 80 % are in use; armed again at 60 %. */
+bool falkor__crossed_high_locked(falkor_pool *pool);
 
 /* Grants what there is to those who wait, in their order. */
 void falkor__serve_locked(falkor_pool *pool);
@@ -142,7 +151,18 @@ void falkor__close_idle_locked(falkor_pool *pool, const char *reason);
 falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
                                 int64_t deadline_ns, falkor_error *error);
 
-/* connection_failed, as an event. */
+void falkor__slot_close(falkor_pool *pool, falkor__slot *slot);
+
+/* Whether the connection in a slot that is the caller's is fit for use. */
+bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
+                      falkor__patience *patience);
+
+/* The end of the time of who acquires. */
+int64_t falkor__until(falkor__patience *patience);
+
+/* Events. */
+void falkor__tell_recycled(falkor_pool *pool, const char *reason);
+void falkor__tell_high(falkor_pool *pool);
 void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
                          int delay_ms);
 
@@ -153,6 +173,9 @@ falkor_status falkor__refusal(falkor__pool_state state, falkor_error *error);
    cutting meanwhile. */
 falkor_status falkor__hold(falkor_pool *pool, falkor_conn *conn,
                            falkor_error *error);
+
+/* Starts the worker that the pool wants. */
+void falkor__start_worker(falkor_pool *pool);
 
 /* The last who leaves a freed pool frees its memory. */
 void falkor__pool_free_memory(falkor_pool *pool);

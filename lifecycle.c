@@ -35,6 +35,46 @@ static void falkor__link_up(falkor_pool *pool) {
     pool->newest_lease = &pool->leases[pool->lease_count - 1];
 }
 
+/* ---- fork -------------------------------------------------------------- */
+
+static void falkor__before_pool_forks(void *object) {
+    falkor__mutex_lock(&((falkor_pool *)object)->mutex);
+}
+
+/* The child's pool: open as it was, but empty and without a worker; nobody
+   holds or waits. A connection that was being dialled is lost to it. */
+static void falkor__begin_child_locked(falkor_pool *pool) {
+    falkor__cond_init(&pool->changed);
+    falkor__cond_init(&pool->work);
+    for (size_t i = 0; i < falkor__slot_room(&pool->config); i++) {
+        falkor__slot *slot = &pool->slots[i];
+        if (slot->live && pool->driver->forget)
+            pool->driver->forget(pool->driver_ctx, slot->handle);
+        slot->live = false;
+    }
+    pool->idle = pool->in_use = pool->connecting = pool->closing = 0;
+    pool->waiting = 0;
+    pool->hottest = pool->coldest = pool->first_free = NULL;
+    pool->first_waiter = pool->last_waiter = NULL;
+    for (size_t i = 0; i < pool->lease_count; i++)
+        atomic_store(&pool->leases[i].state, FALKOR__LEASE_FREE);
+    falkor__link_up(pool);
+    if (pool->state == FALKOR__POOL_OPENING)
+        pool->state = FALKOR__POOL_CREATED;
+    pool->wants_worker = pool->state == FALKOR__POOL_OPEN;
+    pool->has_worker = pool->warned = false;
+    pool->wake_ns = 0;
+}
+
+static void falkor__pool_has_forked(void *object, bool child) {
+    falkor_pool *pool = object;
+    if (child)
+        falkor__begin_child_locked(pool);
+    falkor__mutex_unlock(&pool->mutex);
+}
+
+/* ---- create: the pool itself ------------------------------------------- */
+
 falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                falkor_error *error) {
     size_t leases = falkor__lease_room(config);
@@ -59,6 +99,9 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
     made->driver_ctx = config->driver.open ? config->driver_ctx
                                            : &made->config;
     falkor__link_up(made);
+    made->guard = (falkor__guard){.object = made,
+        .lock = falkor__before_pool_forks, .unlock = falkor__pool_has_forked};
+    falkor__guard_add(&made->guard);
     *pool = made;
     atomic_fetch_add(&falkor__pools, 1);
     return FALKOR_OK;
@@ -258,6 +301,14 @@ static void *falkor__worker(void *argument) {
     return NULL;
 }
 
+void falkor__start_worker(falkor_pool *pool) {
+    bool started = falkor__thread_start(&pool->worker, falkor__worker, pool);
+    falkor__lock(pool);
+    pool->has_worker = started;
+    pool->wants_worker = !started;
+    falkor__unlock(pool);
+}
+
 /* ---- open ------------------------------------------------------------- */
 
 /* Becomes the one who opens. OPEN: somebody else has done it. */
@@ -410,6 +461,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     falkor__lock(pool);
     bool first = pool->state != FALKOR__POOL_CLOSED;
     pool->state = FALKOR__POOL_CLOSED;
+    atomic_store(&pool->closed, true);
     falkor__dismiss_locked(pool);
     falkor__cond_signal(&pool->work);
     falkor__unlock(pool);
@@ -438,6 +490,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
 }
 
 void falkor__pool_free_memory(falkor_pool *pool) {
+    falkor__guard_remove(&pool->guard);
     falkor__cond_destroy(&pool->work);
     falkor__cond_destroy(&pool->changed);
     falkor__mutex_destroy(&pool->mutex);

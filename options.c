@@ -524,6 +524,24 @@ void falkor__config_free(falkor__config *config) {
     *config = (falkor__config){0};
 }
 
+bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
+    const char *const texts[][2] = {
+        {a->host, b->host}, {a->unix_path, b->unix_path},
+        {a->username, b->username}, {a->password, b->password},
+        {a->client_name, b->client_name}, {a->graph, b->graph}};
+    bool same = !a->schema && !b->schema && !a->driver.open &&
+                !b->driver.open && a->on_event == b->on_event &&
+                a->event_ctx == b->event_ctx;
+    for (const falkor__setting *s = falkor__settings;
+         s < FALKOR__SETTINGS_END && same; s++)
+        same = falkor__number_get(a, s->config, s->real) ==
+               falkor__number_get(b, s->config, s->real);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && same; i++)
+        same = texts[i][0] == texts[i][1] || (texts[i][0] && texts[i][1] &&
+            strcmp(texts[i][0], texts[i][1]) == 0);
+    return same;
+}
+
 /* ---- the environment -------------------------------------------------- */
 
 /* An empty variable is the same as none: that is how env files leave one

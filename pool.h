@@ -32,6 +32,10 @@
  *   the falkor_error it is given; NULL there means "not wanted".
  * - What a call gives back through a pointer is set on failure too: to NULL
  *   or zero.
+ * - After fork() the child's pools are open as they were, but empty: it dials
+ *   its own connections, and starts its own worker, when it first uses one.
+ *   What the parent held cannot be released there. What was in the middle of a
+ *   call of another thread (a dial, a result) is not freed in the child.
  * - NULL given to a function that frees, or that reads a result, is harmless.
  * - Pool and graph may be used by any thread at any time; a held connection
  *   by one thread at a time; a result is read-only, by any number of threads.
@@ -147,6 +151,11 @@ typedef struct falkor_driver {
     void (*shutdown)(void *ctx, void *handle);
     /* close ends the connection and frees the handle. Called once. */
     void (*close)(void *ctx, void *handle);
+    /* forget is close in a child of fork: closes the descriptor without a word
+       to the server, which is the parent's to talk to, and touches nothing
+       that another thread may have been in the middle of. May be NULL: the
+       child keeps the descriptor. */
+    void (*forget)(void *ctx, void *handle);
 } falkor_driver;
 
 /* falkor_now_ns reads the monotonic clock that every deadline_ns counts on. */
@@ -266,6 +275,15 @@ falkor_status falkor_pool_create(const falkor_options *options,
    pool_timeout_ms + socket_timeout_ms (for ever when either is), retries
    included. Open already: OK. After an error open again, or free. */
 falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
+
+/* falkor_pool_shared gives the one open pool of this process that the url
+   configures (NULL: what the environment does, by falkor_options_from_env),
+   and makes and opens it when there is none. Two urls that mean the same share
+   it, and so do callers at the same time; one that has been closed is not
+   given again. Blocks as falkor_pool_open. Free it with falkor_pool_free, once
+   for each call: the last frees it. */
+falkor_status falkor_pool_shared(const char *url, falkor_pool **pool,
+                                 falkor_error *error);
 
 /* falkor_pool_close lets nobody in any more: who waits for a connection gets
    FALKOR_ERR_CLOSED at once. It waits timeout_ms (0: not at all; negative: for
