@@ -2,7 +2,9 @@
    forms that the library uses. Everything else in the library goes through
    here. Two backends: pthreads, whose timed waits count on the monotonic
    clock, and C11 <threads.h> (FALKOR_C11_THREADS), whose timed wait counts on
-   the wall clock: a step of that clock makes such a wait longer or shorter. */
+   the wall clock: a step of that clock makes such a wait longer or shorter.
+   FALKOR_SYNC_HEADER names a third: the tests' scheduler, or your own. It
+   defines what a backend below does, and falkor__clock_ns. */
 #ifndef FALKOR_SYNC_H
 #define FALKOR_SYNC_H
 #include <errno.h>
@@ -30,11 +32,15 @@
 #define FALKOR__COARSE_CLOCK CLOCK_MONOTONIC
 #endif
 
+#ifdef FALKOR_SYNC_HEADER
+#include FALKOR_SYNC_HEADER
+#else
 static inline int64_t falkor__clock_ns(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * FALKOR__NS_PER_S + now.tv_nsec;
 }
+#endif
 
 static inline int64_t falkor__coarse_ns(void) {
     return falkor__clock_ns(FALKOR__COARSE_CLOCK);
@@ -45,7 +51,8 @@ static inline struct timespec falkor__timespec(int64_t ns) {
                              .tv_nsec = (long)(ns % FALKOR__NS_PER_S)};
 }
 
-#ifdef FALKOR_C11_THREADS
+#ifdef FALKOR_SYNC_HEADER
+#elif defined(FALKOR_C11_THREADS)
 /* ---- C11 -------------------------------------------------------------- */
 #include <stdlib.h>
 #include <threads.h>
