@@ -9,7 +9,10 @@
      a  acquires for ever        A  acquires for 10 ms; may time out
      t  takes without waiting    r  releases    b  releases as broken
      c  closes the pool          f  flush       d  drop_idle
-     p  pause                    u  resume      s  makes the connection sick */
+     p  pause                    u  resume      s  makes the connection sick
+
+   FALKOR_TEST_PREEMPTIONS (1) is the bound up to which all schedules are
+   tried; make check says 2, which is some millions. */
 #define _GNU_SOURCE
 #define FALKOR_DEBUG
 #define FALKOR_SYNC_HEADER "test/sched.h"
@@ -21,6 +24,7 @@
 #undef falkor_acquire
 #undef falkor_acquire_within
 #include "testing.h"
+#include "serving.h"
 
 #define PLACES 8
 
@@ -249,7 +253,14 @@ static void (*const bodies[])(void) = {body_0, body_1, body_2, body_3};
 
 /* ---- tests ------------------------------------------------------------ */
 
+#define MOST_RUNS 20000000L
+#define RANDOM_RUNS 2000
 static long runs_in_all;
+
+static int bound(void) {
+    const char *text = getenv("FALKOR_TEST_PREEMPTIONS");
+    return text ? atoi(text) : 1;
+}
 
 static void show(const char *name, const scene *s) {
     sched_scenario scenario = {.name = name, .setup = setup,
@@ -264,11 +275,12 @@ static void show(const char *name, const scene *s) {
         sched_replay(&scenario, schedule);
         return;
     }
-    long runs = sched_explore(&scenario, getenv("BB")?atoi(getenv("BB")):2, 3000000, &whole);
-    sched_random(&scenario, test_seed(), 2000);
-    printf("  %s: %ld schedules%s, 2000 at random\n", name, runs,
-           whole ? ", all with up to 2 preemptions" : "");
-    runs_in_all += runs + 2000;
+    long runs = sched_explore(&scenario, bound(), MOST_RUNS, &whole);
+    sched_random(&scenario, test_seed(), RANDOM_RUNS);
+    printf("  %s: %ld schedules, %s with up to %d preemptions; %d at random\n",
+           name, runs, whole ? "all" : "NOT all", bound(), RANDOM_RUNS);
+    assert_true(whole);
+    runs_in_all += runs + RANDOM_RUNS;
 }
 #define SHOW(...) show(__func__, &(scene){__VA_ARGS__})
 
@@ -374,7 +386,17 @@ static void test_schedules_random_scripts(void **state) {
     printf("  schedules in all: %ld\n", runs_in_all);
 }
 
-TEST_MAIN(
+/* The clock is the scheduler's here: the seed comes from the real one. */
+static int seed_by_the_clock(void **state) {
+    struct timespec now;
+    char text[32];
+    (void)state;
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(text, sizeof text, "%ld%09ld", (long)now.tv_sec, now.tv_nsec);
+    return setenv("FALKOR_TEST_SEED", text, 0);
+}
+
+TEST_MAIN_WITH(seed_by_the_clock, NULL,
     cmocka_unit_test(test_schedules_hand_off),
     cmocka_unit_test(test_schedules_timeout),
     cmocka_unit_test(test_schedules_broken),
