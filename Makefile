@@ -53,6 +53,10 @@ HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
 EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
 TOOLS    := $(if $(CLI_SRC),$(OUT)/falkor-cli) $(if $(wildcard examples/health_server.c),$(OUT)/health_server)
 TESTS    := $(if $(TEST),$(OUT)/test/test_$(TEST:test_%=%),$(call programs,test/test_*.c))
+# The scheduler of test/sched.h runs one thread at a time, on stacks that ThreadSanitizer does not know.
+ifeq ($(VARIANT),tsan)
+TESTS    := $(filter-out %/test_schedules,$(TESTS))
+endif
 CHECKS   := $(call programs,test/check_*.c)
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)

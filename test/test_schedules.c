@@ -14,7 +14,9 @@
    FALKOR_TEST_PREEMPTIONS (1) is the bound up to which all schedules are
    tried; make check says 2, which is some millions. */
 #define _GNU_SOURCE
+#ifndef FALKOR_DEBUG
 #define FALKOR_DEBUG
+#endif
 #define FALKOR_SYNC_HEADER "test/sched.h"
 #include "../error.c"
 #include "../books.c"
@@ -113,24 +115,42 @@ static const scene *on;
 static falkor_pool *pool;
 static falkor_driver bare_driver;
 
-/* The queue as it was when the lock was given back last. */
-static const falkor__waiter *queue[SCHED_BODIES + 2];
+/* The queue as it was when the lock was given back last, and whose each place
+   in it is: a waiter lies on its owner's stack. */
+static struct { const falkor__waiter *waiter; int owner; }
+queue[SCHED_BODIES + 2];
 static int queue_length;
 
-/* Who has left the queue with a slot was behind nobody who is still in it. */
+static bool still_waits(const falkor__waiter *waiter) {
+    const falkor__waiter *w = pool->first_waiter;
+    while (w && w != waiter)
+        w = w->behind;
+    return w != NULL;
+}
+
+/* Who was granted a slot, by somebody else, was behind nobody who still
+   waits. */
 static void check_order(void) {
-    bool stays = false;
-    for (int i = 0; i < queue_length; i++) {
-        const falkor__waiter *w = pool->first_waiter;
-        while (w && w != queue[i])
-            w = w->behind;
-        stays = stays || w;
-        if (!w && stays && queue[i]->awake && queue[i]->slot)
+    bool others = false;
+    int self = sched_self(), length = 0;
+    for (int i = 0; i < queue_length; i++)
+        if (still_waits(queue[i].waiter)) {
+            queue[length++] = queue[i];
+            others = true;
+        } else if (others && queue[i].owner != self &&
+                   queue[i].waiter->slot) {
             sched_fail("a waiter was granted a slot before his turn");
+        }
+    for (falkor__waiter *w = pool->first_waiter; w; w = w->behind) {
+        int i = 0;
+        while (i < length && queue[i].waiter != w)
+            i++;
+        if (i == length) {
+            queue[length].waiter = w;
+            queue[length++].owner = self;
+        }
     }
-    queue_length = 0;
-    for (falkor__waiter *w = pool->first_waiter; w; w = w->behind)
-        queue[queue_length++] = w;
+    queue_length = length;
     if (most_present > pool->config.max_size + pool->config.reserve_size)
         sched_fail("%d connections", most_present);
 }
