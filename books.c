@@ -328,10 +328,9 @@ void falkor__tell_high(falkor_pool *pool) {
         now.utilization_percent, now.active, now.max_size);
 }
 
-void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
-                                  const char *reason) {
-    pool->closing++;
-    slot->live = false;
+/* Closes a connection that is counted as closing, and hands its slot over. */
+static void falkor__end_locked(falkor_pool *pool, falkor__slot *slot,
+                               const char *reason) {
     falkor__unlock(pool);
     falkor__slot_close(pool, slot);
     if (reason)
@@ -341,12 +340,26 @@ void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
     falkor__hand_over_locked(pool, slot, false);
 }
 
-/* So many as there are now: the worker may be dialling new ones meanwhile. */
+void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
+                           const char *reason) {
+    pool->closing++;
+    slot->live = false;
+    falkor__end_locked(pool, slot, reason);
+}
+
+/* All are taken before the first is closed: nobody is granted one meanwhile,
+   and none that the worker dials meanwhile is closed in its place. */
 void falkor__close_idle_locked(falkor_pool *pool, const char *reason) {
-    for (int left = pool->idle; left > 0 && pool->coldest; left--) {
-        falkor__slot *slot = pool->coldest;
-        falkor__take_idle_locked(pool, slot);
-        pool->connections_recycled += reason != NULL;
-        falkor__retire_locked(pool, slot, reason);
+    falkor__slot *next = pool->coldest;
+    if (reason)
+        pool->connections_recycled += (uint64_t)pool->idle;
+    pool->closing += pool->idle;
+    pool->idle = 0;
+    pool->coldest = pool->hottest = NULL;
+    while (next) {
+        falkor__slot *slot = next;
+        next = slot->hotter;            /* before it is somebody else's */
+        slot->live = false;             /* till then a fork finds it */
+        falkor__end_locked(pool, slot, reason);
     }
 }

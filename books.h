@@ -142,7 +142,8 @@ void falkor__bring_back_locked(falkor_pool *pool, falkor__slot *slot,
 void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
                            const char *reason);
 
-/* Retires every connection that is idle now. Releases the lock meanwhile. */
+/* Retires every connection that is idle now, and no other. Releases the lock
+   meanwhile. */
 void falkor__close_idle_locked(falkor_pool *pool, const char *reason);
 
 /* ---- without the lock -------------------------------------------------- */

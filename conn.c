@@ -444,6 +444,8 @@ static falkor_status falkor__dial_finish(falkor__link *link,
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
     int code = 0;
     socklen_t size = sizeof code;
+    if (!context->err)                  /* before the wait below */
+        fcntl(context->fd, F_SETFD, FD_CLOEXEC);
     if (context->err) {
         code = context->err == REDIS_ERR_IO ? errno : 0;
         falkor__dial_failed(error, code, address, context->errstr);
@@ -555,8 +557,12 @@ static falkor_status falkor__dial(falkor__link *link, int64_t deadline_ns,
 static void falkor__link_close(void *ctx, void *handle) {
     falkor__link *link = handle;
     (void)ctx;
-    if (link->context)
+    if (link->context) {
+        /* A child of fork may have the descriptor too, from while it was
+           dialled: the server is told of the end all the same. */
+        shutdown(link->context->fd, SHUT_RDWR);
         redisFree(link->context);
+    }
     falkor__inbox_free(link);
     free(link);
 }
@@ -667,6 +673,7 @@ static void falkor__link_forget(void *ctx, void *handle) {
     falkor__link *link = handle;
     (void)ctx;
     close(link->fd);
+    link->fd = -1;              /* for who was in the middle of a row */
     link->older = forgotten;
     forgotten = link;
 }

@@ -1,6 +1,7 @@
-/* A pool's life: create, open, the worker thread, close, free. The worker does what is
-   due for connections that nobody uses: checks them, ends old ones and those
-   too many, and keeps min_size open. */
+/* A pool's life: create, open, the worker thread, close, free, and what is left
+   of it in a child of fork. The worker does what is due for connections that
+   nobody uses: checks them, ends old ones and those too many, and keeps
+   min_size open; and it tells of holds that last too long. */
 #include "books.h"
 #include <stdlib.h>
 
@@ -22,9 +23,12 @@ static size_t falkor__lease_room(const falkor__config *config) {
     return falkor__slot_room(config) * 2 + 16;
 }
 
-static void falkor__link_up(falkor_pool *pool) {
+static void falkor__link_slots(falkor_pool *pool) {
     for (size_t i = 0; i < falkor__slot_room(&pool->config); i++)
         falkor__push_free_locked(pool, &pool->slots[i]);
+}
+
+static void falkor__link_leases(falkor_pool *pool) {
     for (size_t i = 0; i < pool->lease_count; i++) {
         pool->leases[i].pool = pool;
         pool->leases[i].since_ns = FALKOR__NEVER;
@@ -42,7 +46,8 @@ static void falkor__before_pool_forks(void *object) {
 }
 
 /* The child's pool: open as it was, but empty and without a worker; nobody
-   holds or waits. A connection that was being dialled is lost to it. */
+   holds or waits. A connection that was being dialled is lost to it. What the
+   parent holds is refused here as long as if it had been released. */
 static void falkor__begin_child_locked(falkor_pool *pool) {
     falkor__cond_init(&pool->changed);
     falkor__cond_init(&pool->work);
@@ -56,9 +61,10 @@ static void falkor__begin_child_locked(falkor_pool *pool) {
     pool->waiting = 0;
     pool->hottest = pool->coldest = pool->first_free = NULL;
     pool->first_waiter = pool->last_waiter = NULL;
+    falkor__link_slots(pool);
     for (size_t i = 0; i < pool->lease_count; i++)
-        atomic_store(&pool->leases[i].state, FALKOR__LEASE_FREE);
-    falkor__link_up(pool);
+        if (atomic_load(&pool->leases[i].state) != FALKOR__LEASE_FREE)
+            falkor__unlease_locked(pool, &pool->leases[i]);
     if (pool->state == FALKOR__POOL_OPENING)
         pool->state = FALKOR__POOL_CREATED;
     pool->wants_worker = pool->state == FALKOR__POOL_OPEN;
@@ -98,7 +104,8 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                        : &falkor__link_driver;
     made->driver_ctx = config->driver.open ? config->driver_ctx
                                            : &made->config;
-    falkor__link_up(made);
+    falkor__link_slots(made);
+    falkor__link_leases(made);
     made->guard = (falkor__guard){.object = made,
         .lock = falkor__before_pool_forks, .unlock = falkor__pool_has_forked};
     falkor__guard_add(&made->guard);
@@ -246,9 +253,11 @@ static falkor_conn *falkor__leak_locked(const falkor_pool *pool, int64_t now,
         if (conn->since_ns == FALKOR__NEVER)
             continue;
         int64_t at = conn->since_ns + after_ms * FALKOR__NS_PER_MS;
-        if (at <= now)
+        bool held = atomic_load(&conn->state) != FALKOR__LEASE_POOL;
+        if (at <= now && held)
             return conn;
-        *due_ns = falkor__sooner(*due_ns, at);
+        *due_ns = falkor__sooner(*due_ns, held ? at
+                                     : now + after_ms * FALKOR__NS_PER_MS);
     }
     return NULL;
 }
@@ -296,7 +305,7 @@ static void *falkor__worker(void *argument) {
             pool->wake_ns = 0;
         }
     }
-    falkor__close_idle_locked(pool, NULL);    /* what it brought back too late */
+    falkor__close_idle_locked(pool, NULL);  /* what it brought back too late */
     falkor__unlock(pool);
     return NULL;
 }
@@ -356,6 +365,23 @@ static falkor_status falkor__open_one(falkor_pool *pool, int64_t deadline_ns,
     return status;
 }
 
+/* Leases an idle connection while nobody else is let in: there is one, unless
+   a lever has closed them all in this moment. */
+static falkor_status falkor__lease_first(falkor_pool *pool,
+                                         falkor_conn **lease,
+                                         falkor_error *error) {
+    falkor__lock(pool);
+    bool closed = pool->state == FALKOR__POOL_CLOSED;
+    falkor__slot *slot = closed ? NULL : pool->hottest;
+    if (slot) {
+        falkor__take_idle_locked(pool, slot);
+        pool->in_use++;
+        *lease = falkor__lease_locked(pool, slot, &(falkor__patience){0});
+    }
+    falkor__unlock(pool);
+    return closed ? falkor__refusal(FALKOR__POOL_CLOSED, error) : FALKOR_OK;
+}
+
 falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
                                  falkor_conn **conn, falkor_error *error) {
     falkor__pool_state found;
@@ -367,25 +393,12 @@ falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
     int wanted = pool->config.min_size > 0 ? pool->config.min_size : 1;
     for (int i = 0; i < wanted && !status; i++)
         status = falkor__open_one(pool, deadline_ns, error);
-    if (status)
-        return falkor__pool_finish(pool, NULL, status, NULL);
-    falkor__lock(pool);
-    bool closed = pool->state == FALKOR__POOL_CLOSED;
-    falkor__slot *slot = closed ? NULL : pool->hottest;
     falkor_conn *lease = NULL;
-    if (slot) {                 /* nobody else is let in yet: it is there,
-                                   but for a flush in this moment */
-        falkor__take_idle_locked(pool, slot);
-        pool->in_use++;
-        lease = falkor__lease_locked(pool, slot, &(falkor__patience){0});
-    }
-    falkor__unlock(pool);
-    if (!slot && !closed)
-        return falkor__pool_finish(pool, NULL, falkor__fail(error,
-            FALKOR_ERR_CONNECT, 0, "the pool was flushed while it opened"),
-            NULL);
-    status = closed ? falkor__refusal(FALKOR__POOL_CLOSED, error)
-                    : falkor__hold(pool, lease, error);
+    while (!status && !(status = falkor__lease_first(pool, &lease, error)) &&
+           !lease)
+        status = falkor__open_one(pool, deadline_ns, error);
+    if (!status)
+        status = falkor__hold(pool, lease, error);
     if (status)
         return falkor__pool_finish(pool, NULL, status, NULL);
     *conn = lease;

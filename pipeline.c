@@ -11,7 +11,7 @@
 #define FALKOR__IDLE_ROUNDS 8           /* in which nothing gets done */
 
 /* What belongs to a request during the call. */
-typedef struct falkor__slot {
+typedef struct falkor__asked {
     size_t begin, end;          /* its text in prepared, but for the version */
     size_t sent_end;            /* where the round's text has its end */
     const falkor__trait *trait; /* NULL: a query */
@@ -20,13 +20,13 @@ typedef struct falkor__slot {
     falkor__phase phase;
     bool open;                  /* not answered for good */
     bool maybe;                 /* a write that may have run */
-} falkor__slot;
+} falkor__asked;
 
 typedef struct falkor__pipeline {
     falkor__call call;          /* first: an attempt is given this */
     falkor__buffer prepared;    /* the requests' texts */
     falkor_request *requests;
-    falkor__slot *slots;
+    falkor__asked *slots;
     size_t count, open;
     bool idempotent;            /* all of it: the caller says so */
     int attempt;
@@ -101,7 +101,7 @@ static falkor_status falkor__prepare(falkor__pipeline *p,
     bool multi = held && falkor__link_marks(falkor__conn_link(p->call.pool,
         held)) & FALKOR__SESSION_MULTI;
     for (size_t i = 0; i < p->count; i++) {
-        falkor__slot *slot = &p->slots[i];
+        falkor__asked *slot = &p->slots[i];
         falkor_error own;
         falkor_status status;
         slot->begin = p->prepared.length;
@@ -129,9 +129,9 @@ static falkor_status falkor__prepare(falkor__pipeline *p,
 /* ---- answers ---------------------------------------------------------- */
 
 /* A request has its answer, which is the reply or the error. */
-static void falkor__settle(falkor__pipeline *p, size_t i,
-                           const falkor_error *error) {
-    falkor__slot *slot = &p->slots[i];
+static void falkor__end_asked(falkor__pipeline *p, size_t i,
+                              const falkor_error *error) {
+    falkor__asked *slot = &p->slots[i];
     falkor_request *request = &p->requests[i];
     slot->open = false;
     p->open--;
@@ -159,7 +159,7 @@ static void falkor__note_sent(falkor__pipeline *p, size_t sent) {
 /* A whole reply. Names that a read lacks, and a version that is not the
    graph's, leave the request open. */
 static void falkor__answer(falkor__pipeline *p, size_t i) {
-    falkor__slot *slot = &p->slots[i];
+    falkor__asked *slot = &p->slots[i];
     falkor_error own;
     size_t length;
     uint32_t version;
@@ -177,16 +177,16 @@ static void falkor__answer(falkor__pipeline *p, size_t i) {
         slot->maybe = slot->maybe ||
             (slot->phase == FALKOR__PHASE_SENT && !falkor__reads(p, i));
         falkor__fail(&own, falkor__classify(text, length), 0, "%s", text);
-        falkor__settle(p, i, &own);
+        falkor__end_asked(p, i, &own);
     } else if (!falkor__reply_unresolved(slot->reply)) {
-        falkor__settle(p, i, NULL);
+        falkor__end_asked(p, i, NULL);
     }
 }
 
 /* The names that a write has added, read behind the round. */
 static falkor_status falkor__answer_names(falkor__pipeline *p, size_t i,
                                           falkor__link *link) {
-    falkor__slot *slot = &p->slots[i];
+    falkor__asked *slot = &p->slots[i];
     falkor_graph *graph = p->requests[i].graph;
     falkor_error own;
     falkor__schema *schema;
@@ -202,13 +202,13 @@ static falkor_status falkor__answer_names(falkor__pipeline *p, size_t i,
             : FALKOR_ERR_STALE, 0, "the query was done, but the names in its "
             "result could not be read");
     slot->maybe = slot->maybe || status;
-    falkor__settle(p, i, status ? &own : NULL);
+    falkor__end_asked(p, i, status ? &own : NULL);
     return status;
 }
 
 /* ---- rounds ----------------------------------------------------------- */
 
-static void falkor__forget_round(falkor__slot *slot) {
+static void falkor__forget_round(falkor__asked *slot) {
     falkor_result_free(slot->reply);
     slot->reply = NULL;
     falkor__schema_release(slot->schema);
@@ -221,7 +221,7 @@ static void falkor__forget_round(falkor__slot *slot) {
 static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t i,
                                         falkor__link *link,
                                         falkor_error *error) {
-    falkor__slot *slot = &p->slots[i];
+    falkor__asked *slot = &p->slots[i];
     falkor_graph *graph = p->requests[i].graph;
     falkor__forget_round(slot);
     if (graph) {
@@ -231,7 +231,7 @@ static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t i,
         falkor_status status = falkor__names_get(&graph->names, link,
             &question, &slot->schema, &refused, error);
         if (refused)
-            falkor__settle(p, i, error);
+            falkor__end_asked(p, i, error);
         if (status)
             return refused ? FALKOR_OK : status;
     }
@@ -249,7 +249,7 @@ static falkor_status falkor__ready(falkor__pipeline *p, falkor__link *link,
     falkor_status status = FALKOR_OK;
     text->length = 0;
     for (size_t i = 0; i < p->count && !status; i++) {
-        falkor__slot *slot = &p->slots[i];
+        falkor__asked *slot = &p->slots[i];
         char version[FALKOR__VERSION_SIZE];
         if (!slot->open)
             continue;
@@ -273,7 +273,7 @@ static falkor_status falkor__read_round(falkor__pipeline *p,
                                         falkor_error *error) {
     falkor_status status = FALKOR_OK;
     for (size_t i = 0; i < p->count && !status; i++) {
-        falkor__slot *slot = &p->slots[i];
+        falkor__asked *slot = &p->slots[i];
         if (!slot->open)
             continue;
         status = falkor__link_read(link, slot->reply, until_ns, error);
@@ -322,7 +322,7 @@ static falkor_status falkor__round(falkor__pipeline *p, falkor__link *link,
 static bool falkor__all_repeatable(falkor__pipeline *p) {
     bool all = true;
     for (size_t i = 0; i < p->count; i++) {
-        falkor__slot *slot = &p->slots[i];
+        falkor__asked *slot = &p->slots[i];
         if (!slot->open || slot->phase != FALKOR__PHASE_SENT)
             continue;
         slot->maybe = slot->maybe || !falkor__reads(p, i);
@@ -376,7 +376,7 @@ static falkor_status falkor__share_out(falkor__pipeline *p,
     bool maybe = false;
     for (size_t i = 0; i < p->count; i++) {
         if (p->slots[i].open)
-            falkor__settle(p, i, &whole);
+            falkor__end_asked(p, i, &whole);
         falkor_error *own = &p->requests[i].error;
         maybe = maybe || own->maybe_executed;
         falkor__count(&counters->queries);

@@ -59,6 +59,9 @@ static falkor_status falkor__wait_locked(falkor_pool *pool, int64_t since_ns,
                                               : FALKOR_ERR_POOL_TIMEOUT;
 }
 
+static const char falkor__paused[] =
+    "the pool is paused, falkor_pool_resume lets go on";
+
 /* A slot for the caller, by whatever way; else why not. */
 static falkor_status falkor__admit_locked(falkor_pool *pool,
                                           falkor__patience *patience,
@@ -72,8 +75,9 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
         pool->waiting >= config->max_waiters)
         return falkor__fail(error, FALKOR_ERR_POOL_EXHAUSTED, 0,
             "%d wait for a connection already (max_waiters), %d of %d in use: "
-            "raise max_size or max_waiters", pool->waiting, pool->in_use,
-            config->max_size);
+            "%s", pool->waiting, pool->in_use,
+            config->max_size + config->reserve_size,
+            pool->paused ? falkor__paused : "raise max_size or max_waiters");
     int64_t since = falkor_now_ns();
     status = patience->may_wait
         ? falkor__wait_locked(pool, since, falkor__until(patience), slot)
@@ -89,7 +93,7 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
             "%d in use, %d waiting): %s",
             (double)(falkor_now_ns() - since) / 1e9, pool->in_use,
             config->max_size + config->reserve_size, pool->waiting,
-            pool->paused ? "the pool is paused, falkor_pool_resume lets go on"
+            pool->paused ? falkor__paused
                          : "raise max_size or look for a leak");
     }
     return status;
@@ -136,6 +140,8 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
     if (!status) {
         pool->in_use++;
         pool->connections_created++;
+        if (conn->since_ns != FALKOR__NEVER)
+            conn->since_ns = falkor__coarse_ns();   /* the dial is no hold */
         crossed = falkor__crossed_high_locked(pool);
     } else {
         pool->connect_failures++;
@@ -184,11 +190,6 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
     falkor__lock(pool);
     bool starts = pool->wants_worker && pool->state == FALKOR__POOL_OPEN;
     pool->wants_worker = pool->wants_worker && !starts;
-    if (starts) {
-        falkor__unlock(pool);
-        falkor__start_worker(pool);
-        falkor__lock(pool);
-    }
     falkor_status status = falkor__admit_locked(pool, patience, &slot, error);
     if (!status) {
         lease = falkor__lease_locked(pool, slot, patience);
@@ -200,6 +201,8 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
                                   memory_order_relaxed);
     }
     falkor__unlock(pool);
+    if (starts)                         /* it sees what is dialled here */
+        falkor__start_worker(pool);
     if (!status && !settled) {
         status = falkor__settle(pool, lease, patience, error);
         if (!status)
@@ -285,8 +288,8 @@ static bool falkor__reset(falkor_pool *pool, const falkor_conn *conn,
 static void falkor__take_back_locked(falkor_pool *pool, falkor_conn *conn,
                                      bool clean, int64_t now) {
     falkor__slot *slot = conn->slot;
-    bool surplus = falkor__total(pool) > pool->config.max_size &&
-                   !pool->first_waiter;
+    bool surplus = falkor__total(pool) - pool->closing >
+        pool->config.max_size && (!pool->first_waiter || pool->paused);
     const char *reason = conn->broken ? "broken" : !clean ? "unclean"
         : slot->generation != pool->generation ? "flush"
         : slot->expires_ns <= now ? "max_lifetime"

@@ -53,8 +53,8 @@ bool falkor__still_shared(falkor_pool *pool) {
 }
 
 /* Puts a new pool among the shared ones, unless somebody else has meanwhile. */
-static falkor_pool *falkor__share(falkor_pool *made,
-                                  const falkor__config *config) {
+static falkor_pool *falkor__put_shared(falkor_pool *made,
+                                       const falkor__config *config) {
     falkor__client *client = falkor__client_of(made);
     pthread_mutex_lock(&falkor__shared_mutex);
     falkor_pool *pool = falkor__find_shared_locked(config);
@@ -82,8 +82,19 @@ static falkor_status falkor__join_shared(const falkor_options *options,
     *pool = falkor__find_shared_locked(&config);
     pthread_mutex_unlock(&falkor__shared_mutex);
     if (!*pool && !(status = falkor_pool_create(options, pool, error)))
-        *pool = falkor__share(*pool, &config);
+        *pool = falkor__put_shared(*pool, &config);
     falkor__config_free(&config);
+    return status;
+}
+
+static falkor_status falkor__open_shared(const falkor_options *options,
+                                         falkor_pool **pool,
+                                         falkor_error *error) {
+    falkor_status status = falkor__join_shared(options, pool, error);
+    if (!status && (status = falkor_pool_open(*pool, error)) != FALKOR_OK) {
+        falkor_pool_free(*pool);
+        *pool = NULL;
+    }
     return status;
 }
 
@@ -96,11 +107,10 @@ falkor_status falkor_pool_shared(const char *url, falkor_pool **pool,
     *pool = NULL;
     falkor_status status = url ? FALKOR_OK
         : falkor_options_from_env(&options, error);
-    if (!status)
-        status = falkor__join_shared(&options, pool, error);
-    if (!status && (status = falkor_pool_open(*pool, error)) != FALKOR_OK) {
-        falkor_pool_free(*pool);
-        *pool = NULL;
-    }
+    if (status)
+        return status;
+    do
+        status = falkor__open_shared(&options, pool, error);
+    while (status == FALKOR_ERR_CLOSED);    /* by another user, just now */
     return status;
 }
