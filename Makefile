@@ -61,7 +61,7 @@ CHECKS   := $(call programs,test/check_*.c)
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
-.PHONY: all test check fuzz bench demo install clean distclean format help tests checks FORCE
+.PHONY: all test rows check fuzz bench demo install clean distclean format help tests checks FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -118,6 +118,8 @@ RUN = test/server.sh run env OUT=$(OUT) VARIANT=$(VARIANT) \
 test: all tests  ## all tests against a private server; TEST=pool runs test/test_pool.c, ONLY='test_pool_*' some of it
 	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract) $(TESTS)
 tests: $(TESTS)
+rows:  ## which tests show which requirement
+	@test/rows.sh
 
 check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/check_*.c
 	@test/check.sh

@@ -173,6 +173,7 @@ static void succeed(redisContext *client, const char *command) {
     freeReplyObject(reply);
 }
 
+/* R9 */
 static void test_connect_password(void **state) {
     serving server;
     (void)state;
@@ -188,6 +189,7 @@ static void test_connect_password(void **state) {
     serving_stop(&server);
 }
 
+/* R9 */
 static void test_connect_acl_user(void **state) {
     serving server;
     falkor_error error;
@@ -268,6 +270,7 @@ static void test_connect_refused(void **state) {
 }
 
 /* Accepts nothing and answers nothing: the kernel takes the connection. */
+/* A9 */
 static void test_connect_never_answered(void **state) {
     falkor_error error;
     int fd;

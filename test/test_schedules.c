@@ -304,6 +304,7 @@ static void show(const char *name, const scene *s) {
 }
 #define SHOW(...) show(__func__, &(scene){__VA_ARGS__})
 
+/* A4, M5, M6 */
 static void test_schedules_hand_off(void **state) {
     (void)state;
     SHOW(.scripts = {"arar", "arar"}, .max_size = 1);
@@ -312,6 +313,7 @@ static void test_schedules_hand_off(void **state) {
     SHOW(.scripts = {"arar", "ar", "ar"}, .max_size = 1, .no_check = true);
 }
 
+/* A4, M4 */
 static void test_schedules_timeout(void **state) {
     (void)state;
     SHOW(.scripts = {"ar", "Ar", "Ar"}, .max_size = 1);
@@ -319,6 +321,7 @@ static void test_schedules_timeout(void **state) {
     SHOW(.scripts = {"Ar", "Ar", "Ar", "Ar"}, .max_size = 2);
 }
 
+/* A1, A11, M7 */
 static void test_schedules_broken(void **state) {
     (void)state;
     SHOW(.scripts = {"ab", "ar", "ar"}, .max_size = 1);
@@ -327,6 +330,7 @@ static void test_schedules_broken(void **state) {
     SHOW(.scripts = {"asr", "asr", "ar"}, .max_size = 2, .min_size = 2);
 }
 
+/* A6, M3 */
 static void test_schedules_failing_dial(void **state) {
     (void)state;
     SHOW(.scripts = {"ab", "ar", "ar"}, .max_size = 1, .failing_dials = 1);
@@ -335,6 +339,7 @@ static void test_schedules_failing_dial(void **state) {
          .min_size = 1);
 }
 
+/* A8, M13 */
 static void test_schedules_close(void **state) {
     (void)state;
     SHOW(.scripts = {"ar", "ar", "c"}, .max_size = 1);
@@ -344,6 +349,7 @@ static void test_schedules_close(void **state) {
     SHOW(.scripts = {"ar", "ar", "c"}, .max_size = 1, .no_check = true);
 }
 
+/* A16 */
 static void test_schedules_flush(void **state) {
     (void)state;
     SHOW(.scripts = {"ar", "ar", "f"}, .max_size = 1);
@@ -352,6 +358,7 @@ static void test_schedules_flush(void **state) {
     SHOW(.scripts = {"ar", "f", "c"}, .max_size = 2);
 }
 
+/* A16 */
 static void test_schedules_pause(void **state) {
     (void)state;
     SHOW(.scripts = {"ar", "ar", "pu"}, .max_size = 1);
@@ -361,6 +368,7 @@ static void test_schedules_pause(void **state) {
     SHOW(.scripts = {"Ar", "p", "c"}, .max_size = 1);
 }
 
+/* A13 */
 static void test_schedules_reserve(void **state) {
     (void)state;
     SHOW(.scripts = {"ar", "ar", "ar"}, .max_size = 1, .reserve_size = 1);
@@ -373,6 +381,7 @@ static void test_schedules_reserve(void **state) {
 }
 
 /* Scripts of random letters. */
+/* A1, A4, M7 */
 static void test_schedules_random_scripts(void **state) {
     static const char *const words[] = {"ar", "Ar", "ab", "tr", "asr", "f",
         "d", "pu", "arar", "Arab"};
