@@ -32,10 +32,12 @@
  *   the falkor_error it is given; NULL there means "not wanted".
  * - What a call gives back through a pointer is set on failure too: to NULL
  *   or zero.
- * - After fork() the child's pools are open as they were, but empty: it dials
- *   its own connections, and starts its own worker, when it first uses one.
- *   What the parent held cannot be released there. What was in the middle of a
- *   call of another thread (a dial, a result) is not freed in the child.
+ * - After fork() the child's pools are open (or paused, or closed) as they
+ *   were, but empty: it dials its own connections, and starts its own worker,
+ *   when it first uses one. What the parent held cannot be released there, and
+ *   rows that were being read end there with FALKOR_ERR_IO. What was in the
+ *   middle of a call of another thread (a dial, a result) is not freed in the
+ *   child.
  * - NULL given to a function that frees, or that reads a result, is harmless.
  * - Pool and graph may be used by any thread at any time; a held connection
  *   by one thread at a time; a result is read-only, by any number of threads.
@@ -124,9 +126,10 @@ typedef struct falkor_value falkor_value;   /* one typed value, in or out */
    queries, commands and schema work: with a driver of your own they return
    FALKOR_ERR_ARGUMENT.
 
-   Its functions are called without the pool's lock, from the thread that
-   acquires or releases or from the pool's worker, never two at once on one
-   handle but for shutdown; they must not call that pool. Each keeps its
+   Its functions are called without the pool's lock (forget: inside of fork),
+   from the thread that acquires or releases or from the pool's worker, never
+   two at once on one handle but for shutdown; they must not call that pool.
+   Each keeps its
    deadline_ns (compare with falkor_now_ns; INT64_MAX: none). */
 typedef enum falkor_check_level {
     FALKOR_CHECK_FAST,          /* no round trip, never blocks */
@@ -198,10 +201,10 @@ void falkor_log_event(void *ctx, const falkor_event *event);
 
 /* ---- options ---------------------------------------------------------- */
 
-/* falkor_options: {0} (in C++ {}) means all defaults. In a number 0 means its default
-   and -1 none, off, or for ever. Fields that are set win over the url; a url
-   beside host or unix_path is an error, for they could disagree. Everything is
-   copied; driver_ctx and event_ctx must live as long as the pool.
+/* falkor_options: {0} (in C++ {}) means all defaults. In a number 0 means its
+   default and -1 none, off, or for ever. Fields that are set win over the url;
+   a url beside host or unix_path is an error, for they could disagree.
+   Everything is copied; driver_ctx and event_ctx must live as long as the pool.
 
    url: falkor://user:password@host:port/graph?pool_max_size=20&db=1 ,
    redis:// (a path of digits is the database), or unix:///path?graph=name .
@@ -218,7 +221,8 @@ typedef struct falkor_options {
     const char *client_name;    /* shown by CLIENT LIST; NULL: none */
     int database;               /* 0 */
     int min_size;               /* kept open: 5, or max_size where less */
-    int max_size;               /* never more connections than this: 20 */
+    int max_size;               /* never more connections than this, but for
+                                   the reserve: 20 */
     int reserve_size;           /* extra connections, beyond max_size, for who
                                    has waited; closed when nobody waits: 0 */
     int reserve_after_ms;       /* how long he has waited: 0, at once */
@@ -231,7 +235,8 @@ typedef struct falkor_options {
     int max_lifetime_ms;        /* of a connection, +-10 %: 3 600 000 */
     int idle_timeout_ms;        /* then closed, down to min_size: 60 000 */
     int leak_after_ms;          /* tells of longer holds, once each, as event
-                                   connection_leak: off */
+                                   connection_leak; a long query's too, with
+                                   file=-: off */
     int max_retries;            /* beyond the first attempt: 3 */
     int retry_initial_delay_ms; /* 100 */
     int retry_max_delay_ms;     /* 2 000 */
@@ -303,13 +308,14 @@ void falkor_pool_free(falkor_pool *pool);
 
 /* Levers for an emergency, for any thread; each returns OK, FALKOR_ERR_CLOSED,
    or FALKOR_ERR_ARGUMENT for NULL.
-   falkor_pool_pause: who acquires from now on waits, his own time at most, and
-   the error says "paused"; what is held is not touched. falkor_pool_resume
-   ends that. falkor_pool_flush replaces every connection made before now: idle
-   ones at once, those in use when they are released; for a server that was
-   moved, or a password that was changed. falkor_pool_drop_idle closes the idle
-   ones; min_size is dialled again. The latter two block as long as the driver
-   takes to close. */
+   falkor_pool_pause: from now on nobody is given a connection; who acquires
+   waits, his own time at most, and the error says "paused". What is held, or
+   being dialled, is not touched. falkor_pool_resume ends that: those who wait
+   are served in their order. falkor_pool_flush replaces every connection made
+   before now: idle ones at once, those in use when they are released; for a
+   server that was moved, say. falkor_pool_drop_idle closes the idle ones;
+   min_size is dialled again. The latter two block as long as the driver takes
+   to close. */
 falkor_status falkor_pool_pause(falkor_pool *pool);
 falkor_status falkor_pool_resume(falkor_pool *pool);
 falkor_status falkor_pool_flush(falkor_pool *pool);
