@@ -63,11 +63,15 @@ PAGES    := $(filter-out $(OUT)/examples/demo $(OUT)/examples/tls,$(EXAMPLES))
 # (test_tls runs examples/tls, on a build with TLS.)
 TESTS    := $(if $(TEST),$(patsubst %,$(OUT)/test/test_%,$(TEST:test_%=%)),$(call programs,test/test_*.c) test/differential.sh)
 TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TESTS))
+# The scheduler of test/sched.h runs one thread at a time, on stacks that ThreadSanitizer does not know.
+ifeq ($(VARIANT),tsan)
+TESTS    := $(filter-out %/test_schedules,$(TESTS))
+endif
 CHECKS   := $(call programs,test/check_*.c)
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
-.PHONY: all test check fuzz bench demo install clean distclean format help tests checks FORCE
+.PHONY: all test rows check fuzz bench demo install clean distclean format help tests checks FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -139,6 +143,8 @@ test: all tests $(TLS_TEST)  ## all tests, with a private server; TEST=pool runs
 	-@$(if $(filter %differential.sh,$(TESTS)),test/deps.sh node)
 	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract $(PAGES)) $(TESTS) $(TLS_TEST)
 tests: $(TESTS)
+rows:  ## which tests show which requirement
+	@test/rows.sh
 
 check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/check_*.c
 	@test/check.sh

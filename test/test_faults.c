@@ -192,6 +192,7 @@ static void take_all_20(falkor_pool *pool) {
         assert_int_equal(falkor_release(conn[i]), FALKOR_OK);
 }
 
+/* A24, M1 */
 static void test_faults_tokens_never_cross(void **state) {
     serving server;
     member members[THREADS];
@@ -240,6 +241,7 @@ static void *kill_clients(void *argument) {
     return NULL;
 }
 
+/* A11, A24 */
 static void test_faults_tokens_under_client_kill(void **state) {
     serving server;
     member members[THREADS];

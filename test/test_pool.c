@@ -115,6 +115,7 @@ static void *ask(void *argument) {
 
 /* ---- timeouts --------------------------------------------------------- */
 
+/* A3, R1 */
 static void test_pool_acquire_blocks_until_timeout(void **state) {
     (void)state;
     begin(1);
@@ -131,6 +132,7 @@ static void test_pool_acquire_blocks_until_timeout(void **state) {
     end();
 }
 
+/* A3 */
 static void test_pool_acquire_uses_pool_timeout(void **state) {
     (void)state;
     falkor_conn *conn = (falkor_conn *)&f;
@@ -152,6 +154,7 @@ static void test_pool_acquire_uses_pool_timeout(void **state) {
     end();
 }
 
+/* A3 */
 static void test_pool_acquire_negative_waits_on(void **state) {
     (void)state;
     fake_begin(&f);
@@ -171,6 +174,7 @@ static void test_pool_acquire_negative_waits_on(void **state) {
     end();
 }
 
+/* A3 */
 static void test_pool_timeout_message_tells_numbers(void **state) {
     (void)state;
     begin(2);
@@ -197,6 +201,7 @@ static void test_pool_timeout_message_tells_numbers(void **state) {
     end();
 }
 
+/* A3, R4 */
 static void test_pool_acquire_zero_fails_at_once(void **state) {
     (void)state;
     begin(1);
@@ -241,6 +246,7 @@ static void test_pool_acquire_refuses_null(void **state) {
 
 /* ---- hand-off --------------------------------------------------------- */
 
+/* A3, A4, R2 */
 static void test_pool_acquire_blocks_until_released(void **state) {
     (void)state;
     begin(1);
@@ -261,6 +267,7 @@ static void test_pool_acquire_blocks_until_released(void **state) {
     end();
 }
 
+/* A5, R3 */
 static void test_pool_acquire_reuses_released(void **state) {
     (void)state;
     begin(5);
@@ -276,6 +283,7 @@ static void test_pool_acquire_reuses_released(void **state) {
 }
 
 /* The releaser asks again at once: he comes behind all who wait. */
+/* A4, M5 */
 static void test_pool_waiters_are_served_in_order(void **state) {
     (void)state;
     asker waiting[20] = {0};
@@ -302,6 +310,7 @@ static void test_pool_waiters_are_served_in_order(void **state) {
 }
 
 /* Who does not wait takes no one's turn, though a connection comes back. */
+/* A4, M5 */
 static void test_pool_zero_timeout_overtakes_nobody(void **state) {
     (void)state;
     begin(1);
@@ -320,6 +329,7 @@ static void test_pool_zero_timeout_overtakes_nobody(void **state) {
 }
 
 /* One in the middle gives up: the others keep their order. */
+/* A4, M4 */
 static void test_pool_timeout_leaves_the_queue_whole(void **state) {
     (void)state;
     asker waiting[5] = {0};
@@ -347,6 +357,7 @@ static void test_pool_timeout_leaves_the_queue_whole(void **state) {
     end();
 }
 
+/* A5 */
 static void test_pool_idle_is_last_in_first_out(void **state) {
     (void)state;
     begin(4);
@@ -368,6 +379,7 @@ static void test_pool_idle_is_last_in_first_out(void **state) {
     end();
 }
 
+/* A14 */
 static void test_pool_max_waiters_refuses_at_once(void **state) {
     (void)state;
     fake_begin(&f);
@@ -399,6 +411,7 @@ static void test_pool_max_waiters_refuses_at_once(void **state) {
 
 /* ---- release ---------------------------------------------------------- */
 
+/* A23 */
 static void test_pool_release_null_is_refused(void **state) {
     (void)state;
     begin(1);
@@ -409,6 +422,7 @@ static void test_pool_release_null_is_refused(void **state) {
 
 /* A connection goes to its own pool, whoever releases it, and is of no use in
    another. */
+/* A23, R5 */
 static void test_pool_release_of_foreign_changes_nothing(void **state) {
     (void)state;
     falkor_error error;
@@ -447,6 +461,7 @@ static void test_pool_release_of_foreign_changes_nothing(void **state) {
     end();
 }
 
+/* A23, M13 */
 static void test_pool_double_release_is_refused(void **state) {
     (void)state;
     enum { SIZE = 5 };
@@ -471,6 +486,7 @@ static void test_pool_double_release_is_refused(void **state) {
 }
 
 /* The lease of a release is not used again before max_size other acquires. */
+/* A23, M13 */
 static void test_pool_double_release_after_many_acquires(void **state) {
     (void)state;
     enum { SIZE = 7 };
@@ -533,6 +549,7 @@ static void release_by_two(bool with_reset, int rounds) {
     end();
 }
 
+/* A23, M13 */
 static void test_pool_double_release_by_two_threads(void **state) {
     (void)state;
     release_by_two(true, 300);
@@ -540,6 +557,7 @@ static void test_pool_double_release_by_two_threads(void **state) {
 }
 
 /* While the first release is in reset, the second is refused at once. */
+/* A23, M13 */
 static void test_pool_double_release_during_reset(void **state) {
     (void)state;
     pthread_barrier_t start;
@@ -560,6 +578,7 @@ static void test_pool_double_release_during_reset(void **state) {
     end();
 }
 
+/* A23, M13 */
 static void test_pool_stale_token_does_nothing(void **state) {
     (void)state;
     begin(1);
@@ -576,6 +595,7 @@ static void test_pool_stale_token_does_nothing(void **state) {
     end();
 }
 
+/* A24 */
 static void test_pool_broken_is_closed_on_release(void **state) {
     (void)state;
     begin(2);
@@ -601,6 +621,7 @@ static void test_pool_broken_is_closed_on_release(void **state) {
     end();
 }
 
+/* A15, A24 */
 static void test_pool_unclean_is_closed_on_release(void **state) {
     (void)state;
     begin(2);
@@ -618,6 +639,7 @@ static void test_pool_unclean_is_closed_on_release(void **state) {
 }
 
 /* Closing counts until it is done; then its slot goes to who waits. */
+/* A1, A4, M7, M9 */
 static void test_pool_broken_slot_goes_to_the_waiter(void **state) {
     (void)state;
     begin(1);
@@ -649,6 +671,7 @@ static void test_pool_broken_slot_goes_to_the_waiter(void **state) {
 
 /* ---- dialling --------------------------------------------------------- */
 
+/* A6, M7, R8 */
 static void test_pool_connect_error_leaves_nothing(void **state) {
     (void)state;
     falkor_conn *conn = (falkor_conn *)&f;
@@ -674,6 +697,7 @@ static void test_pool_connect_error_leaves_nothing(void **state) {
     end();
 }
 
+/* A9, M8 */
 static void test_pool_dial_keeps_both_deadlines(void **state) {
     (void)state;
     begin(2);
@@ -698,6 +722,7 @@ static void test_pool_dial_keeps_both_deadlines(void **state) {
 }
 
 /* A hanging dial: its own caller gives up in time, and others get on. */
+/* A6, M8 */
 static void test_pool_dials_outside_the_lock(void **state) {
     (void)state;
     begin(3);
@@ -726,6 +751,7 @@ static void test_pool_dials_outside_the_lock(void **state) {
 
 /* Fifty at once against a server that does not answer: each is over at its own
    deadline, not one after the other. */
+/* A6, M8 */
 static void test_pool_dials_do_not_queue(void **state) {
     (void)state;
     asker dials[50] = {0};
@@ -750,6 +776,7 @@ static void test_pool_dials_do_not_queue(void **state) {
 
 /* The dial of the first waiter fails: the next one tries himself, and so on;
    nobody sleeps on, nobody but he is woken. */
+/* A6, M3 */
 static void test_pool_failed_dial_wakes_exactly_one(void **state) {
     (void)state;
     asker waiting[3] = {0};
@@ -805,6 +832,7 @@ static void *dial_and_break(void *argument) {
 }
 
 /* Those being dialled and those being closed count too. */
+/* A1, M9 */
 static void test_pool_never_exceeds_max_size(void **state) {
     (void)state;
     uint64_t seeds[32];
@@ -822,6 +850,7 @@ static void test_pool_never_exceeds_max_size(void **state) {
 
 /* ---- drivers ---------------------------------------------------------- */
 
+/* A25 */
 static void test_pool_driver_needs_open_and_close_only(void **state) {
     (void)state;
     fake_begin(&f);
@@ -851,6 +880,7 @@ static void test_pool_driver_needs_open_and_close_only(void **state) {
     end();
 }
 
+/* A25 */
 static void test_pool_driver_statuses(void **state) {
     (void)state;
     falkor_conn *conn;
@@ -870,6 +900,7 @@ static void test_pool_driver_statuses(void **state) {
     end();
 }
 
+/* A25 */
 static void test_pool_driver_without_words_gets_some(void **state) {
     (void)state;
     falkor_conn *conn;
@@ -890,6 +921,7 @@ static void test_pool_driver_without_words_gets_some(void **state) {
 
 /* ---- checks ----------------------------------------------------------- */
 
+/* A11 */
 static void test_pool_fast_check_at_every_acquire(void **state) {
     (void)state;
     begin(1);
@@ -903,6 +935,7 @@ static void test_pool_fast_check_at_every_acquire(void **state) {
 }
 
 /* The caller gets another idle one, and never sees the sick. */
+/* A11 */
 static void test_pool_unfit_is_replaced_by_an_idle_one(void **state) {
     (void)state;
     fake_begin(&f);
@@ -930,6 +963,7 @@ static void test_pool_unfit_is_replaced_by_an_idle_one(void **state) {
 }
 
 /* After the server's restart all idle ones are unfit. */
+/* A11 */
 static void test_pool_all_unfit_are_replaced(void **state) {
     (void)state;
     fake_begin(&f);
@@ -951,6 +985,7 @@ static void test_pool_all_unfit_are_replaced(void **state) {
 
 /* The unfit one's close counts against max_size, and its slot is lost neither
    when the dial that replaces it fails. */
+/* A1, A11, M7 */
 static void test_pool_unfit_and_failed_dial(void **state) {
     (void)state;
     falkor_conn *conn;
@@ -972,6 +1007,7 @@ static void test_pool_unfit_and_failed_dial(void **state) {
 }
 
 /* A waiter's connection is checked too. */
+/* A11 */
 static void test_pool_handed_over_is_checked(void **state) {
     (void)state;
     begin(1);
@@ -989,6 +1025,7 @@ static void test_pool_handed_over_is_checked(void **state) {
     end();
 }
 
+/* A11 */
 static void test_pool_medium_check_after_idle_time(void **state) {
     (void)state;
     fake_begin(&f);
@@ -1018,6 +1055,7 @@ static void test_pool_medium_check_after_idle_time(void **state) {
     end();
 }
 
+/* A11 */
 static void test_pool_medium_check_on_every_acquire(void **state) {
     (void)state;
     fake_begin(&f);
@@ -1066,6 +1104,7 @@ static void *race_timeouts(void *argument) {
 }
 
 /* Releases meet timeouts all the time: no connection is lost by it. */
+/* A4, M4 */
 static void test_pool_grant_beats_timeout(void **state) {
     (void)state;
     racer racers[16];
@@ -1105,6 +1144,7 @@ static void *take_turns(void *argument) {
     return argument;
 }
 
+/* A4, M6 */
 static void test_pool_no_release_is_lost(void **state) {
     (void)state;
     begin(1);
@@ -1190,6 +1230,7 @@ static void stress_lock_begin(void) {
 }
 
 /* Everything at once, the worker too, and then the books must balance. */
+/* A1, A4, A23, M7 */
 static void test_pool_stress_conserves(void **state) {
     (void)state;
     actor actors[STRESS_THREADS];
