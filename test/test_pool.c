@@ -35,6 +35,7 @@ static void begin(int max_size) {
 
 /* All connections are back; then the pool goes, and leaves nothing. */
 static void end(void) {
+    TEST_EVENTUALLY(stats().connecting == 0);   /* the worker's, of min_size */
     falkor_stats now = stats();
     assert_int_equal(now.active + now.connecting + now.closing, 0);
     assert_int_equal(now.waiting, 0);
