@@ -58,10 +58,11 @@ ifeq ($(VARIANT),tsan)
 TESTS    := $(filter-out %/test_schedules,$(TESTS))
 endif
 CHECKS   := $(call programs,test/check_*.c)
+DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
-.PHONY: all test check fuzz bench demo install clean distclean format help tests checks FORCE
+.PHONY: all test check drivers fuzz bench demo install clean distclean format help tests checks FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -75,6 +76,11 @@ include $(BUILD)/deps.mk
 endif
 $(BUILD)/deps.mk: test/deps.sh test/versions.lock
 	@test/deps.sh get
+ifneq ($(filter drivers,$(MAKECMDGOALS)),)
+include $(BUILD)/services.mk
+endif
+$(BUILD)/services.mk: test/services.sh
+	@test/services.sh headers
 
 $(HIREDIS1):
 	test/deps.sh hiredis1
@@ -102,6 +108,13 @@ $(OUT)/health_server: $(call obj,examples/health_server.c) $(LIB)
 	$(LINK) -lhiredis -lm
 $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB)
 	$(LINK) -lhiredis -lm
+# The drivers' libraries are fetched for `make drivers` alone.
+$(OUT)/obj/examples/drivers/%.o: ALL_CPPFLAGS += $(DRIVER_CPPFLAGS)
+$(OUT)/examples/drivers/%: $(OUT)/obj/examples/drivers/%.o $(OUT)/obj/examples/drivers/trial.o $(LIB)
+	$(LINK) $(DRIVER_LDFLAGS) $(DRIVER_LIB_$*) -lhiredis -lm
+DRIVER_LIB_postgres = -lpq
+DRIVER_LIB_mariadb = -lmariadb
+DRIVER_LIB_http = -lcurl
 $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
 	$(LINK) -lhiredis -lcmocka -lcjson -lm
 
@@ -123,6 +136,9 @@ check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/
 	@test/check.sh
 checks: $(CHECKS)
 	@TEST_TIMEOUT=600 $(RUN) $(CHECKS)
+
+drivers: $(DRIVERS)  ## examples/drivers against PostgreSQL, PgBouncer, MariaDB, Redis, nginx and Bolt
+	@test/services.sh check $(OUT)/examples/drivers
 
 FUZZERS = $(patsubst test/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz_*.c))
 fuzz: $(FUZZERS)  ## the fuzzers, FUZZ_SECONDS (30) each
@@ -152,7 +168,7 @@ install: all  ## into $(DESTDIR)$(PREFIX): library, headers, falkor-cli, falkorp
 	    'Libs: -L$${prefix}/lib -lfalkorpool -lhiredis -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
 
 clean:  ## what was built; what was fetched stays
-	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name 'deps*' ! -name data ! -name apt \
+	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name services ! -name 'deps*' ! -name data ! -name apt \
 	    ! -name '.*' -exec rm -rf {} + 2>/dev/null || :
 distclean:  ## all of the build folder
 	rm -rf $(BUILD)
