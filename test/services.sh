@@ -272,7 +272,8 @@ stop() {
     trap '' INT TERM HUP
     exec 8>&- 2>/dev/null || :
     [ -z "$CHILD" ] || kill -TERM "$CHILD" 2>/dev/null || :
-    for pid in ${PIDS[@]+"${PIDS[@]}"}; do kill -INT "$pid" 2>/dev/null || :; done
+    # PostgreSQL waits for its clients at TERM, MariaDB is deaf to INT; each server ends at the first that it takes.
+    for pid in ${PIDS[@]+"${PIDS[@]}"}; do kill -INT "$pid" 2>/dev/null || :; kill -TERM "$pid" 2>/dev/null || :; done
     for pid in ${PIDS[@]+"${PIDS[@]}"}; do
         while kill -0 "$pid" 2>/dev/null && [ $((tries--)) -gt 0 ]; do sleep 0.05; done
         kill -KILL "$pid" 2>/dev/null || :
@@ -291,7 +292,7 @@ run() {
     : >"$DIR/log"
     "start_$name"
     cd "$TOP"
-    timeout -k 5 "${TEST_TIMEOUT:-60}" env --default-signal=INT,QUIT "$@" "$HOST" "$PORT" 8>&- &
+    setpriv --pdeathsig TERM timeout -k 5 "${TEST_TIMEOUT:-60}" env --default-signal=INT,QUIT "$@" "$HOST" "$PORT" 8>&- &
     CHILD=$!
     wait "$CHILD" || status=$?
     CHILD=''
