@@ -58,10 +58,11 @@ unpack() {
     private_apt services
     # shellcheck disable=SC2046
     list=$(lacking $(packages "$name")) || die "apt finds no $(packages "$name") for this system"
-    say "fetching" $list
     # shellcheck disable=SC2086
-    [ -z "$list" ] || (cd "$tmp" && timeout "$NET_TIMEOUT" apt-get -qq "${APT[@]}" download $list) ||
-        die "apt-get could not download" $list
+    if [ -n "$list" ]; then
+        say fetching $list
+        (cd "$tmp" && timeout "$NET_TIMEOUT" apt-get -qq "${APT[@]}" download $list) || die "apt-get could not download" $list
+    fi
     find "$tmp" -maxdepth 1 -name '*.deb' -exec dpkg -x {} "$tmp" ';' -delete
     mend_links "$tmp"
     publish "$tmp" "$folder"
@@ -173,14 +174,14 @@ start_pgbouncer() {
 }
 
 start_mariadb() {
-    local program base user common
+    local program base common
     have mariadb
     as mariadb
     program=$(find_program mariadb usr/sbin/mariadbd)
     base=$(dirname "$(dirname "$program")")
-    user=$(id -un)
     common=(--no-defaults --datadir="$DIR/db" --lc-messages-dir="$base/share/mysql" --plugin-dir="$DIR" --skip-log-bin
-        --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=16M --innodb-log-file-size=8M --user="$user")
+        --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=16M --innodb-log-file-size=8M)
+    [ "$(id -u)" != 0 ] || common+=(--user=root)
     mkdir "$DIR/db"
     {
         printf '%s\n' 'create database mysql;' 'use mysql;'
