@@ -132,7 +132,7 @@ test: all tests  ## all tests against a private server; TEST=pool runs test/test
 	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract) $(TESTS)
 tests: $(TESTS)
 
-check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/check_*.c
+check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, drivers, test/check_*.c
 	@test/check.sh
 checks: $(CHECKS)
 	@TEST_TIMEOUT=600 $(RUN) $(CHECKS)

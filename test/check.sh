@@ -31,6 +31,7 @@ step tsan 10 test VARIANT=tsan
 step clang 6 test VARIANT=clang WERROR=1
 step hiredis1 6 test VARIANT=hiredis1 WERROR=1
 step threads 6 test THREADS=c11 WERROR=1
+step drivers 6 drivers VARIANT=werror WERROR=1
 step long 15 checks VARIANT=werror WERROR=1
 step fuzz 5 fuzz
 

@@ -91,11 +91,13 @@ headers() {
     mv "$BUILD/services.mk.$$" "$BUILD/services.mk"
 }
 
-# find_program SERVICE PATTERN: unpacked, or the system's own; the newest.
+# find_program SERVICE PATTERN: the unpacked one, else the system's own; the newest.
 find_program() {
-    local found
-    # shellcheck disable=SC2086
-    found=$(cd / && ls -d "$BUILD/services/$1"/$2 /$2 2>/dev/null | sort -V | tail -n 1)
+    local top found
+    for top in "$BUILD/services/$1" ''; do
+        found=$(compgen -G "$top/$2" | sort -V | tail -n 1)
+        [ -z "$found" ] || break
+    done
     [ -n "$found" ] || die "no $2 in the package"
     echo "$found"
 }
@@ -137,7 +139,7 @@ broken() { say "$1:"; tail -n 15 "$DIR/log" >&2; exit 1; }
 free_port() { echo $((20000 + (RANDOM * 32768 + RANDOM) % 12000)); }
 
 start_postgres() {
-    local bin share
+    local bin
     have postgres
     as postgres nobody
     bin=$(dirname "$(find_program postgres 'usr/lib/postgresql/*/bin/postgres')")
@@ -324,7 +326,10 @@ check() {
 [ -e /dev/fd/0 ] || exec </dev/null
 case ${1:-} in
     headers) headers ;;
-    run) [ $# -ge 3 ] && [[ " ${NAMES[*]} " == *" $2 "* ]] || { usage >&2; exit 2; }; "$@" ;;
+    run)
+        if [ $# -lt 3 ] || [[ " ${NAMES[*]} " != *" $2 "* ]]; then usage >&2; exit 2; fi
+        "$@"
+        ;;
     check) [ $# = 2 ] || { usage >&2; exit 2; }; "$@" ;;
     -h | --help | help) usage ;;
     *) usage >&2; exit 2 ;;

@@ -1,6 +1,6 @@
-/* A driver for plain Redis and Valkey, with hiredis as nobody's blocking client:
-   its buffers and its parser, and our own poll, so that deadlines hold for all
-   but the look-up of a host's name. (For FalkorDB, and for falkor_command, the
+/* A driver for plain Redis and Valkey, with hiredis' buffers and parser and a
+   poll of our own instead of its blocking calls: deadlines hold for all but the
+   look-up of a host's name. (For FalkorDB, and for falkor_command, the
    pool has a driver built in.) hiredis writes without MSG_NOSIGNAL: a program
    that uses it ignores SIGPIPE.
 
