@@ -79,7 +79,8 @@ headers() {
     {
         printf 'DRIVER_CPPFLAGS ='
         for folder in /usr "$BUILD/services/headers/usr"; do
-            find "$folder/include" -maxdepth 1 \( -name postgresql -o -name mariadb \) -printf ' -isystem %p'
+            [ ! -d "$folder/include" ] ||
+                find "$folder/include" -maxdepth 1 \( -name postgresql -o -name mariadb \) -printf ' -isystem %p'
         done
         find "$BUILD/services/headers" -path '*/include/*/curl' -printf ' -isystem %h'
         printf '\nDRIVER_LDFLAGS = -Wl,--disable-new-dtags'
@@ -181,7 +182,7 @@ start_mariadb() {
     as mariadb
     program=$(find_program mariadb usr/sbin/mariadbd)
     base=$(dirname "$(dirname "$program")")
-    common=(--no-defaults --datadir="$DIR/db" --lc-messages-dir="$base/share/mysql" --plugin-dir="$DIR" --skip-log-bin
+    common=(--no-defaults --datadir="$DIR/db" --lc-messages-dir="$base/share/mysql" --plugin-dir="$DIR" --tmpdir="$DIR" --skip-log-bin
         --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=16M --innodb-log-file-size=8M)
     [ "$(id -u)" != 0 ] || common+=(--user=root)
     mkdir "$DIR/db"
@@ -308,7 +309,7 @@ run() {
 check() {
     local name passed=0 failed=0 log start status
     mkdir -p "$BUILD/log"
-    trap '[ -z "$CHILD" ] || kill -TERM "$CHILD" 2>/dev/null; exit 130' INT TERM HUP
+    trap '[ -z "$CHILD" ] || { kill -TERM "$CHILD"; wait "$CHILD"; } 2>/dev/null || :; exit 130' INT TERM HUP
     for name in "${NAMES[@]}"; do
         log=$BUILD/log/driver_$name.log start=$SECONDS status=0
         "$TOP/test/services.sh" run "$name" "$1/${name/pgbouncer/postgres}" >"$log" 2>&1 &
