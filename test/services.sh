@@ -182,8 +182,8 @@ start_mariadb() {
     as mariadb
     program=$(find_program mariadb usr/sbin/mariadbd)
     base=$(dirname "$(dirname "$program")")
-    common=(--no-defaults --datadir="$DIR/db" --lc-messages-dir="$base/share/mysql" --plugin-dir="$DIR" --tmpdir="$DIR" --skip-log-bin
-        --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=16M --innodb-log-file-size=8M)
+    common=(--no-defaults --datadir="$DIR/db" --lc-messages-dir="$base/share/mysql" --plugin-dir="$DIR" --tmpdir="$DIR"
+        --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=16M --innodb-log-file-size=8M)
     [ "$(id -u)" != 0 ] || common+=(--user=root)
     mkdir "$DIR/db"
     {
