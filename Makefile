@@ -68,10 +68,11 @@ ifeq ($(VARIANT),tsan)
 TESTS    := $(filter-out %/test_schedules,$(TESTS))
 endif
 CHECKS   := $(call programs,test/check_*.c)
+DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
-.PHONY: all test rows check fuzz bench demo install clean distclean format help tests checks FORCE
+.PHONY: all test rows check drivers fuzz bench demo install clean distclean format help tests checks FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -90,6 +91,11 @@ $(BUILD)/deps.mk: test/deps.sh test/versions.lock
 	@test/deps.sh get
 $(BUILD)/deps-tls.mk: test/deps.sh test/versions.lock
 	@test/deps.sh tls
+ifneq ($(filter drivers,$(MAKECMDGOALS)),)
+include $(BUILD)/services.mk
+endif
+$(BUILD)/services.mk: test/services.sh
+	@test/services.sh headers
 
 $(HIREDIS1):
 	test/deps.sh hiredis1
@@ -117,6 +123,13 @@ $(OUT)/health_server: $(call obj,examples/health_server.c) $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lm
 $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lm
+# The drivers' libraries are fetched for `make drivers` alone.
+$(OUT)/obj/examples/drivers/%.o: ALL_CPPFLAGS += $(DRIVER_CPPFLAGS)
+$(OUT)/examples/drivers/%: $(OUT)/obj/examples/drivers/%.o $(OUT)/obj/examples/drivers/trial.o $(LIB)
+	$(LINK) $(DRIVER_LDFLAGS) $(DRIVER_LIB_$*) -lhiredis $(TLS_LIBS) -lm
+DRIVER_LIB_postgres = -lpq
+DRIVER_LIB_mariadb = -lmariadb
+DRIVER_LIB_http = -lcurl
 $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lcmocka -lcjson -lm
 
@@ -146,10 +159,13 @@ tests: $(TESTS)
 rows:  ## which tests show which requirement
 	@test/rows.sh
 
-check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/check_*.c
+check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, drivers, test/check_*.c
 	@test/check.sh
 checks: $(CHECKS)
 	@TEST_TIMEOUT=600 $(RUN) $(CHECKS)
+
+drivers: $(DRIVERS)  ## examples/drivers against PostgreSQL, PgBouncer, MariaDB, Redis, nginx and Bolt
+	@test/services.sh check $(OUT)/examples/drivers
 
 FUZZERS = $(patsubst test/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz_*.c))
 fuzz: $(FUZZERS)  ## the fuzzers, FUZZ_SECONDS (30) each
@@ -179,7 +195,7 @@ install: all  ## into $(DESTDIR)$(PREFIX): library, headers, falkor-cli, falkorp
 	    'Libs: -L$${prefix}/lib -lfalkorpool $(strip -lhiredis $(TLS_LIBS) -pthread)' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
 
 clean:  ## what was built; what was fetched stays
-	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name 'deps*' ! -name data ! -name node ! -name apt \
+	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name services ! -name 'deps*' ! -name data ! -name node ! -name apt \
 	    ! -name '.*' -exec rm -rf {} + 2>/dev/null || :
 distclean:  ## all of the build folder
 	rm -rf $(BUILD)

@@ -33,6 +33,7 @@ step hiredis1 6 test VARIANT=hiredis1 WERROR=1
 step tls 6 test VARIANT=tls WERROR=1 TEST='tls options connect safety cli'
 step tls-hiredis1 6 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='tls options connect safety'
 step threads 6 test THREADS=c11 WERROR=1
+step drivers 6 drivers VARIANT=werror WERROR=1
 step long 15 checks VARIANT=werror WERROR=1
 step fuzz 5 fuzz
 
