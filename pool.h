@@ -656,6 +656,9 @@ falkor_status falkor_call_procedure(falkor_graph *graph,
    is not dropped: do not send DROP INDEX for one yourself, FalkorDB 4.16
    refuses it and crashes at the next write.
 
+   One that exists is left as it is, whatever its options: drop it first. The
+   server also drops in its own time.
+
    wait: return when the server has built it from the data that is there, not
    only begun to. It asks for that in growing pauses; when time ends it is
    FALKOR_ERR_TIMEOUT, and the server goes on. */

@@ -246,6 +246,7 @@ serve() {
     reader=$!
     wait -n "$PID" "$reader" || :
     alive "$PID" || { say "the server ended by itself:"; tail -n 5 "$DIR/server.log" >&2; exit 1; }
+    say "end of input: the server is stopped"
 }
 
 # run COMMAND...: in the background, so that a signal to this script is acted on at once; `env` undoes that background
