@@ -20,12 +20,16 @@
      server still has its plan, it is still the same graph. Asking puts the
      plan there, so that a mark which was once gone proves nothing any more,
      and one thread at a time asks. Without it a name is believed when it
-     stands in the query's own text: who adds a name wrote it.
+     stands in the query's own text: who adds a name wrote it. A graph that is
+     renamed keeps the mark, and lists that are read between RENAME away and
+     RENAME back are another graph's: they and the mark must be of one version,
+     but for names that change all the time.
 
    Where names change all the time, no reading of them may be of one version.
    Then a query goes unchecked: names and mark are read before it, and behind
    it again. A graph only adds names: with the mark still there all is of one
-   graph, whatever its version was.
+   graph, whatever its version was: unless it was renamed away and back in just
+   these milliseconds, which is not seen.
 
    What the protocol leaves: the hash does not tell a label from a type or a
    key, and a copy put in the place of a copy may have the same keys and other
@@ -130,7 +134,10 @@ typedef struct falkor__reading {
     const falkor__fetched *old;         /* whose mark it is; NULL: our own */
     uint32_t version;                   /* that we believe in */
     bool mismatch;                      /* and should not have */
+    bool anyhow;                        /* the last round is of no version */
     bool marked;                        /* the server had the mark */
+    bool unmarked;                      /* it had not, in this round or before:
+                                           since then it has */
     bool refused;                       /* the server's error reply */
 } falkor__reading;
 
@@ -178,6 +185,7 @@ static falkor_status falkor__reading_take(falkor__reading *reading, int number,
                      refusal);
     } else if (!refusal && number == FALKOR__MARK) {
         reading->marked = reply->summary.cached;
+        reading->unmarked = reading->unmarked || !reading->marked;
     } else if (!refusal) {
         falkor_result_free(reading->fetched->replies[number]);
         free(reading->fetched->lists[number]);
@@ -225,7 +233,7 @@ static falkor_status falkor__reading_failed(const falkor__reading *reading,
         "reading the names of graph \"%s\": %s", reading->question->graph, why);
 }
 
-/* Reads until all is of one version. */
+/* Reads until all is of one version, or anyhow. */
 static falkor_status falkor__read_names(falkor__reading *reading,
                                         falkor_error *error) {
     reading->fetched = falkor__fetched_new(reading);
@@ -237,7 +245,9 @@ static falkor_status falkor__read_names(falkor__reading *reading,
             status = falkor__fail(error, FALKOR_ERR_STALE, 0, "the names of "
                 "graph \"%s\" change faster than they can be read",
                 reading->question->graph);
-        else if ((status = falkor__reading_round(reading, error)) != 0)
+        if (reading->anyhow && round + 1 == reading->question->rounds)
+            reading->version = FALKOR__ANY_VERSION;
+        if (!status && (status = falkor__reading_round(reading, error)) != 0)
             falkor__reading_failed(reading, status, error);
         if (!status && reading->refused)
             status = error->status;
@@ -378,14 +388,16 @@ falkor_status falkor__names_unchecked(falkor__link *link,
 
 /* The turn to ask for a mark: false when time has ended. *lost: it is of no use
    to ask, and no turn is taken. Until the answer is there the mark counts as
-   lost. */
+   lost. *version is the last one heard of. */
 static bool falkor__proof_begin(falkor__names *names, falkor__fetched *old,
-                                int64_t deadline_ns, bool *lost) {
+                                int64_t deadline_ns, bool *lost,
+                                uint32_t *version) {
     bool late = false;
     falkor__mutex_lock(&names->mutex);
     while (names->proving && !late)
         late = !falkor__cond_wait(&names->changed, &names->mutex, deadline_ns);
     *lost = old->lost;
+    *version = names->version;
     if (!late && !*lost)
         names->proving = old->lost = true;
     falkor__mutex_unlock(&names->mutex);
@@ -449,15 +461,17 @@ falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
     falkor__fetched *old = (falkor__fetched *)before;
     falkor__question asked = *question;
     falkor__reading reading = {.link = link, .question = &asked,
-                               .version = FALKOR__ANY_VERSION};
+                               .anyhow = true};
     bool lost;
     asked.read_only = true;             /* makes no graph that is gone */
-    if (!falkor__proof_begin(names, old, asked.deadline_ns, &lost))
+    if (!falkor__proof_begin(names, old, asked.deadline_ns, &lost,
+                             &reading.version))
         return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT, "time ended "
             "before the names that the query added were read");
     reading.old = lost ? NULL : old;
     falkor_status status = falkor__read_names(&reading, error);
-    bool marked = !status && reading.old && reading.marked;
+    bool marked = !status && reading.old && reading.marked &&
+                  !reading.unmarked;
     if (!lost)
         falkor__proof_end(names, old, marked);
     if (reading.refused) {
@@ -468,6 +482,8 @@ falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
     }
     if (status)
         return status;
+    if (reading.version != FALKOR__ANY_VERSION)
+        falkor__names_drop(names, before, &reading.version);
     if (!falkor__continues(before, &reading.fetched->schema) ||
         !(marked || falkor__all_written(reply, &reading.fetched->schema, texts,
                                         count)))
