@@ -17,15 +17,16 @@
 size_t naming_prove(const falkor_result *result, const char *text);
 
 /* The same of a result from a server that several clients change at once. That
-   one, FalkorDB 4.16.3, mixes names up itself: a name that is not the written
-   one, but which the server itself says, counts as corrupt and is no
-   complaint. */
+   one, FalkorDB 4.16.3, mixes names up itself. An entity that the server itself
+   names otherwise than it was written counts as corrupt and is no complaint.
+   Where the server wrote no names out, it is asked; behind a failed write
+   (displaced) the graph may be gone, and what is wrong counts as undecided. */
 typedef struct naming_source {
     falkor_graph *graph;
     int port, connections;
     uint64_t seed;
     const char *form;                   /* of asking */
-    atomic_ullong *told, *corrupt;      /* entities told, values corrupt */
+    atomic_ullong *told, *corrupt, *displaced, *undecided;
 } naming_source;
 size_t naming_prove_from(const falkor_result *result, const char *text,
                          const naming_source *source);
@@ -85,7 +86,7 @@ typedef struct naming_stress {
     const char *graph;
 } naming_stress;
 typedef struct naming_tally {
-    atomic_ullong queries, names, told, corrupt, empty, failed_writes,
+    atomic_ullong queries, names, told, corrupt, undecided, empty, failed_writes,
         stale_writes, stale_rows, displaced, lost;
 } naming_tally;
 

@@ -151,7 +151,8 @@ static void test_names_version_is_always_sent(void **state) {
     falkor_error error;
     falkor_cursor *cursor;
     serving_run(o.graph, "CREATE (n:A {a: 'a|A'}) RETURN n");
-    serving_run(o.graph, "CREATE (n:B {b: 'b|B', VERSION: 'VERSION|B'}) RETURN n");
+    serving_run(o.graph, "CREATE (n:B {b: 'b|B', VERSION: 'VERSION|B'}) "
+                "RETURN n");
     proved_rows(&o, &(falkor_call_options){.read_only = true,
                                            .server_timeout_ms = 5000}, 2);
     falkor_query_each(o.graph, &reading, ALL, NULL, NULL, NULL, NULL, &error);
@@ -783,6 +784,44 @@ static void test_names_steps_renamed_away_and_back(void **state) {
     steps(renamed_away_and_back);
 }
 
+/* ---- a held connection ------------------------------------------------- */
+
+/* Another graph before each of the next queries. */
+typedef struct changes { redisContext *client; int left; } changes;
+
+static bool change_often(naming_step *s, int number, const char *text) {
+    changes *c = s->ctx;
+    (void)number;
+    if (strstr(text, "MATCH (n)") && c->left > 0)
+        (c->left-- % 2 ? to_others : to_same_begin)(c->client);
+    return true;
+}
+
+/* There are no other attempts: all must be tried in the first. */
+static void test_names_held_connection_asks_on(void **state) {
+    (void)state;
+    changes c = {.client = serving_client(server.port)};
+    for (int read_only = 0; read_only < 2; read_only++) {
+        falkor_conn *conn;
+        falkor_error error;
+        given(X);
+        own o = opened(1);
+        falkor_acquire(o.pool, &conn, &error);
+        serving_ok(&error);
+        c.left = 15;
+        step->ctx = &c;
+        step->before = change_often;
+        asked(&o, &(falkor_call_options){.read_only = read_only,
+              .conn = conn}, ALL, &error);
+        serving_ok(&error);
+        assert_int_equal(c.left, 0);
+        test_no_complaints();
+        falkor_release(conn);
+        closed(&o);
+    }
+    redisFree(c.client);
+}
+
 /* ---- two writes whose names were read from one snapshot ---------------- */
 
 /* Both went with the empty snapshot; another graph came before either could
@@ -1106,33 +1145,35 @@ static void test_names_stress(void **state) {
             .seed = test_seed() + (uint64_t)i, .graph = "stress"});
 }
 
+#define NAMED(test) cmocka_unit_test_setup(test, revive)
 TEST_MAIN_WITH(begin, end,
-    cmocka_unit_test_setup(test_names_cost_nothing_when_known, revive),
-    cmocka_unit_test_setup(test_names_version_is_always_sent, revive),
-    cmocka_unit_test_setup(test_names_new_connection_reads_them_anew, revive),
-    cmocka_unit_test_setup(test_names_many_mismatches_read_once, revive),
-    cmocka_unit_test_setup(test_names_waiter_keeps_its_deadline, revive),
-    cmocka_unit_test_setup(test_names_reader_loses_its_connection, revive),
-    cmocka_unit_test_setup(test_names_frozen_server, revive),
-    cmocka_unit_test_setup(test_names_pool_closes_while_one_waits, revive),
-    cmocka_unit_test_setup(test_names_another_client_recreates_the_graph, revive),
-    cmocka_unit_test_setup(test_names_unknown_id_in_a_read, revive),
-    cmocka_unit_test_setup(test_names_unknown_id_behind_the_first_row, revive),
-    cmocka_unit_test_setup(test_names_unknown_id_in_the_first_row, revive),
-    cmocka_unit_test_setup(test_names_version_zero_is_not_kept, revive),
-    cmocka_unit_test_setup(test_names_own_commands_drop_them, revive),
-    cmocka_unit_test_setup(test_names_of_another_database, revive),
-    cmocka_unit_test_setup(test_names_steps_write_to_a_fresh_graph, revive),
-    cmocka_unit_test_setup(test_names_steps_write_to_a_graph_with_names, revive),
-    cmocka_unit_test_setup(test_names_steps_write_when_plans_are_gone, revive),
-    cmocka_unit_test_setup(test_names_steps_read, revive),
-    cmocka_unit_test_setup(test_names_steps_read_by_a_query_that_may_write, revive),
-    cmocka_unit_test_setup(test_names_steps_of_those_who_only_add, revive),
-    cmocka_unit_test_setup(test_names_steps_renamed_away_and_back, revive),
-    cmocka_unit_test_setup(test_names_two_writes_of_one_snapshot, revive),
-    cmocka_unit_test_setup(test_names_no_graph_is_left_behind, revive),
-    cmocka_unit_test_setup(test_names_many_add_at_the_same_time, revive),
-    cmocka_unit_test_setup(test_names_many_begin_a_graph, revive),
-    cmocka_unit_test_setup(test_names_change_without_end, revive),
-    cmocka_unit_test_setup(test_names_after_a_restart_from_an_older_dump, revive),
-    cmocka_unit_test_setup(test_names_stress, revive))
+    NAMED(test_names_cost_nothing_when_known),
+    NAMED(test_names_version_is_always_sent),
+    NAMED(test_names_new_connection_reads_them_anew),
+    NAMED(test_names_many_mismatches_read_once),
+    NAMED(test_names_waiter_keeps_its_deadline),
+    NAMED(test_names_reader_loses_its_connection),
+    NAMED(test_names_frozen_server),
+    NAMED(test_names_pool_closes_while_one_waits),
+    NAMED(test_names_another_client_recreates_the_graph),
+    NAMED(test_names_unknown_id_in_a_read),
+    NAMED(test_names_unknown_id_behind_the_first_row),
+    NAMED(test_names_unknown_id_in_the_first_row),
+    NAMED(test_names_version_zero_is_not_kept),
+    NAMED(test_names_own_commands_drop_them),
+    NAMED(test_names_of_another_database),
+    NAMED(test_names_steps_write_to_a_fresh_graph),
+    NAMED(test_names_steps_write_to_a_graph_with_names),
+    NAMED(test_names_steps_write_when_plans_are_gone),
+    NAMED(test_names_steps_read),
+    NAMED(test_names_steps_read_by_a_query_that_may_write),
+    NAMED(test_names_steps_of_those_who_only_add),
+    NAMED(test_names_steps_renamed_away_and_back),
+    NAMED(test_names_held_connection_asks_on),
+    NAMED(test_names_two_writes_of_one_snapshot),
+    NAMED(test_names_no_graph_is_left_behind),
+    NAMED(test_names_many_add_at_the_same_time),
+    NAMED(test_names_many_begin_a_graph),
+    NAMED(test_names_change_without_end),
+    NAMED(test_names_after_a_restart_from_an_older_dump),
+    NAMED(test_names_stress))
