@@ -252,11 +252,8 @@ static void prove_written(const prover *self, const entity *one,
     char names[200], source[300];
     if (is_as_written(one, entry))
         return;
-    if (self->source && told) {
-        is_corrupt(value, true);
-    } else if (self->source) {
+    if (self->source && !told)
         ask_corrupt(self->source);
-    }
     if (self->source && is_corrupt(value, false)) {
         atomic_fetch_add(self->source->corrupt, 1);
         return;

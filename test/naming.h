@@ -86,8 +86,8 @@ typedef struct naming_stress {
     const char *graph;
 } naming_stress;
 typedef struct naming_tally {
-    atomic_ullong queries, names, told, corrupt, undecided, empty, failed_writes,
-        stale_writes, stale_rows, displaced, lost;
+    atomic_ullong queries, names, told, corrupt, undecided, empty,
+        failed_writes, stale_writes, stale_rows, displaced, lost;
 } naming_tally;
 
 /* Runs it and prints what happened. Wrong names, and errors that should not
