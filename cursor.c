@@ -81,11 +81,13 @@ static falkor_status falkor__next_arriving(falkor_cursor *cursor,
     falkor__call *call = &cursor->call;
     falkor_status status = FALKOR_OK;
     if (cursor->row > 0 && call->conn) {
-        status = falkor__reply_next(call->reply, error);
+        falkor__link *link = falkor__conn_link(call->pool, call->conn);
+        status = link ? falkor__reply_next(call->reply, error)
+            : falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "options.conn was "
+                "released before the cursor was closed");
         if (!status)
-            status = falkor__link_read(
-                falkor__conn_link(call->pool, call->conn), call->reply,
-                call->use_until_ns, error);
+            status = falkor__link_read(link, call->reply, call->use_until_ns,
+                                       error);
     }
     if (!status && falkor__reply_row_ready(call->reply)) {
         status = falkor__check_row(cursor, error);

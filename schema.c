@@ -52,10 +52,14 @@ typedef struct falkor__fetched {
                                            nothing any more */
 } falkor__fetched;
 
+/* One row each: the server's RESULTSET_SIZE cuts lists of rows without a
+   sign. */
 static const char *const falkor__name_queries[FALKOR__NAME_KINDS] = {
-    [FALKOR__LABELS] = "CALL db.labels()",
-    [FALKOR__TYPES] = "CALL db.relationshipTypes()",
-    [FALKOR__KEYS] = "CALL db.propertyKeys()",
+    [FALKOR__LABELS] = "CALL db.labels() YIELD label RETURN collect(label)",
+    [FALKOR__TYPES] = "CALL db.relationshipTypes() YIELD relationshipType "
+        "RETURN collect(relationshipType)",
+    [FALKOR__KEYS] = "CALL db.propertyKeys() YIELD propertyKey RETURN "
+        "collect(propertyKey)",
 };
 
 /* ---- snapshots -------------------------------------------------------- */
@@ -88,18 +92,19 @@ static falkor__fetched *falkor__fetched_new(const void *seed) {
     return fetched;
 }
 
-/* The first column of a reply as the list of one kind. */
+/* The array that a reply has in its only cell as the list of one kind. */
 static bool falkor__list_names(falkor__fetched *fetched, int kind) {
-    const falkor_result *reply = fetched->replies[kind];
-    size_t rows = falkor_result_rows(reply);
-    const char **list = calloc(rows ? rows : 1, sizeof *list);
+    const falkor_value *all =
+        falkor_result_value(fetched->replies[kind], 0, 0);
+    size_t count = all && all->type == FALKOR_ARRAY ? all->length : 0;
+    const char **list = calloc(count ? count : 1, sizeof *list);
     fetched->lists[kind] = list;
     fetched->schema.names[kind] = list;
-    for (size_t row = 0; list && row < rows; row++) {
-        const falkor_value *name = falkor_result_value(reply, row, 0);
-        list[row] = name && name->type == FALKOR_STRING ? name->as.string : "";
+    for (size_t id = 0; list && id < count; id++) {
+        const falkor_value *name = &all->as.items[id];
+        list[id] = name->type == FALKOR_STRING ? name->as.string : "";
     }
-    fetched->schema.counts[kind] = list ? rows : 0;
+    fetched->schema.counts[kind] = list ? count : 0;
     return list != NULL;
 }
 
@@ -422,13 +427,11 @@ static bool falkor__is_name_byte(char byte) {
 static bool falkor__is_written(const char *name, const struct iovec *text) {
     const char *begin = text->iov_base, *end = begin + text->iov_len;
     size_t length = strlen(name);
-    for (const char *at = begin; length && (size_t)(end - at) >= length;
-         at++) {
-        at = memchr(at, name[0], (size_t)(end - at) - length + 1);
+    for (const char *at = begin; length; at++) {
+        at = memmem(at, (size_t)(end - at), name, length);
         if (!at)
             return false;
-        if (memcmp(at, name, length) == 0 &&
-            (at == begin || !falkor__is_name_byte(at[-1])) &&
+        if ((at == begin || !falkor__is_name_byte(at[-1])) &&
             (at + length == end || !falkor__is_name_byte(at[length])))
             return true;
     }
@@ -436,21 +439,27 @@ static bool falkor__is_written(const char *name, const struct iovec *text) {
 }
 
 /* Whether all names that the reply lacks are in the schema, and in the texts of
-   its query. */
+   its query. Each name is looked for once, however often it is lacking. */
 static bool falkor__all_written(const falkor_result *reply,
                                 const falkor__schema *schema,
                                 const struct iovec *texts, size_t count) {
     falkor__name_kind kind;
     uint64_t id;
-    for (size_t i = 0; falkor__reply_lacks(reply, i, &kind, &id); i++) {
-        bool written = false;
-        for (size_t k = 0; id < schema->counts[kind] && k < count; k++)
-            written = written ||
-                falkor__is_written(schema->names[kind][id], &texts[k]);
-        if (!written)
-            return false;
+    bool all = true, *found[FALKOR__NAME_KINDS];
+    for (int i = 0; i < FALKOR__NAME_KINDS; i++)
+        all = (found[i] = calloc(schema->counts[i] + 1, sizeof **found)) && all;
+    for (size_t i = 0; all && falkor__reply_lacks(reply, i, &kind, &id); i++) {
+        all = id < schema->counts[kind];
+        if (!all || found[kind][id])
+            continue;
+        for (size_t k = 0; k < count && !found[kind][id]; k++)
+            found[kind][id] = falkor__is_written(schema->names[kind][id],
+                                                 &texts[k]);
+        all = found[kind][id];
     }
-    return true;
+    for (int i = 0; i < FALKOR__NAME_KINDS; i++)
+        free(found[i]);
+    return all;
 }
 
 falkor_status falkor__names_after(falkor__names *names, falkor__link *link,

@@ -1133,6 +1133,62 @@ static void test_names_after_a_restart_from_an_older_dump(void **state) {
     assert_int_equal(rmdir(dir), 0);
 }
 
+/* ---- short results, long texts ---------------------------------------- */
+
+/* The server cuts lists of rows without a sign: not those of names. */
+static void test_names_are_more_than_a_result_may_hold(void **state) {
+    (void)state;
+    falkor_error error;
+    given("CREATE (:X {k: 'k|X'}), (:Y {k: 'k|Y'}), (:Z {k: 'k|Z'})");
+    own o = opened(1);
+    naming_do(other, "GRAPH.CONFIG SET RESULTSET_SIZE 1");
+    falkor_status read = asked(&o, &reading, "MATCH (n:Z) RETURN n", &error);
+    falkor_status wrote = asked(&o, NULL, "CREATE (n:W {k: 'k|W'}) RETURN n",
+                                &error);
+    naming_do(other, "GRAPH.CONFIG SET RESULTSET_SIZE -1");
+    assert_int_equal(read, FALKOR_OK);
+    assert_int_equal(wrote, FALKOR_OK);
+    test_no_complaints();
+    closed(&o);
+}
+
+/* Many rows of a long text that lack the same name: without its plan the
+   server's word for the graph is gone, and the text is looked through. */
+static void test_names_of_many_rows_are_looked_for_once(void **state) {
+    (void)state;
+    enum { ROWS = 2000 };
+    static falkor_value values[ROWS];
+    falkor_result *result;
+    falkor_error error;
+    char text[200], plan[32];
+    memset(text, 'N', sizeof text);
+    for (int i = 0; i < ROWS; i++)
+        values[i] = falkor_string_n(text, sizeof text);
+    given(X);
+    falkor_options options = serving_options(server.port);
+    options.graph = "names";
+    own o = {.pool = serving_pool(&options)};
+    o.graph = falkor_select_graph(o.pool, NULL);
+    proved(&o);
+    for (int i = 0; i < 60; i++) {      /* more than the server keeps plans */
+        snprintf(plan, sizeof plan, "RETURN 'plan %d'", i);
+        asked(&o, &reading, plan, &error);
+        serving_ok(&error);
+    }
+    int64_t begun = test_now_ms();
+    falkor_query_with(o.graph, &(falkor_call_options){.timeout_ms = 3000},
+        "UNWIND $rows AS row CREATE (n:Night) RETURN n",
+        FALKOR_PARAMS({"rows", falkor_array(values, ROWS)}), &result, &error);
+    int64_t took = test_now_ms() - begun;
+    serving_ok(&error);
+    assert_int_equal(falkor_result_rows(result), ROWS);
+    assert_string_equal(falkor_result_value(result, ROWS - 1, 0)
+                            ->as.node->labels[0], "Night");
+    assert_in_range(took, 0, 3000);
+    falkor_result_free(result);
+    closed(&o);
+}
+
 /* ---- all at once ------------------------------------------------------ */
 
 /* The rest of the 1 000 rounds: check_names.c. */
@@ -1176,4 +1232,6 @@ TEST_MAIN_WITH(begin, end,
     NAMED(test_names_many_begin_a_graph),
     NAMED(test_names_change_without_end),
     NAMED(test_names_after_a_restart_from_an_older_dump),
+    NAMED(test_names_are_more_than_a_result_may_hold),
+    NAMED(test_names_of_many_rows_are_looked_for_once),
     NAMED(test_names_stress))
