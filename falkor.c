@@ -10,6 +10,7 @@
 /* Rounds of one attempt, with newer names; the first of them, of a query that
    may only read and of others, with names of one version. */
 #define FALKOR__NAME_ROUNDS 10
+#define FALKOR__HELD_ROUNDS 40          /* as many as four attempts make */
 #define FALKOR__CHECKED_READS 2
 #define FALKOR__CHECKED_WRITES 6
 #define FALKOR__READ_ROUNDS 4
@@ -281,7 +282,7 @@ falkor_status falkor__check_session(bool query, const falkor__link *link,
 }
 
 /* All that one attempt does on its connection, again at once while it is only
-   our names that are old. */
+   our names that are old. On a held connection no other attempt follows. */
 static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
                                       falkor_error *error) {
     falkor_status status = falkor__check_session(call->graph != NULL, link,
@@ -290,7 +291,9 @@ static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
         status = falkor__use_deadline(call, error);
     if (status)
         return status;
-    for (int round = 0; round < FALKOR__NAME_ROUNDS; round++) {
+    int rounds = call->options.conn ? FALKOR__HELD_ROUNDS
+                                    : FALKOR__NAME_ROUNDS;
+    for (int round = 0; round < rounds; round++) {
         bool checked = call->kind != FALKOR__REPLY_QUERY || round <
             (call->options.read_only ? FALKOR__CHECKED_READS
                                      : FALKOR__CHECKED_WRITES);

@@ -201,8 +201,10 @@ static falkor_status falkor__answer_names(falkor__pipeline *p, size_t i,
     falkor_status status = falkor__names_after(&graph->names, link, &question,
         slot->schema, slot->reply, &text, 1, &own);
     falkor__names_drop(&graph->names, slot->schema, NULL);
-    if (status == FALKOR_ERR_STALE && falkor__changed_nothing(slot->reply))
+    if (status == FALKOR_ERR_STALE && falkor__changed_nothing(slot->reply)) {
+        slot->phase = FALKOR__PHASE_REPLIED;
         return FALKOR_OK;               /* open: it is asked again */
+    }
     slot->maybe = slot->maybe || status;
     falkor__pipeline_settle(p, i, status ? &own : NULL);
     if (status && status != FALKOR_ERR_STALE)

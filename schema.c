@@ -20,12 +20,16 @@
      server still has its plan, it is still the same graph. Asking puts the
      plan there, so that a mark which was once gone proves nothing any more,
      and one thread at a time asks. Without it a name is believed when it
-     stands in the query's own text: who adds a name wrote it.
+     stands in the query's own text: who adds a name wrote it. A graph that is
+     renamed keeps the mark, and lists that are read between RENAME away and
+     RENAME back are another graph's: they and the mark must be of one version,
+     but for names that change all the time.
 
    Where names change all the time, no reading of them may be of one version.
    Then a query goes unchecked: names and mark are read before it, and behind
    it again. A graph only adds names: with the mark still there all is of one
-   graph, whatever its version was.
+   graph, whatever its version was: unless it was renamed away and back in just
+   these milliseconds, which is not seen.
 
    What the protocol leaves: the hash does not tell a label from a type or a
    key, and a copy put in the place of a copy may have the same keys and other
@@ -49,10 +53,14 @@ typedef struct falkor__fetched {
                                            nothing any more */
 } falkor__fetched;
 
+/* One row each: the server's RESULTSET_SIZE cuts lists of rows without a
+   sign. */
 static const char *const falkor__name_queries[FALKOR__NAME_KINDS] = {
-    [FALKOR__LABELS] = "CALL db.labels()",
-    [FALKOR__TYPES] = "CALL db.relationshipTypes()",
-    [FALKOR__KEYS] = "CALL db.propertyKeys()",
+    [FALKOR__LABELS] = "CALL db.labels() YIELD label RETURN collect(label)",
+    [FALKOR__TYPES] = "CALL db.relationshipTypes() YIELD relationshipType "
+        "RETURN collect(relationshipType)",
+    [FALKOR__KEYS] = "CALL db.propertyKeys() YIELD propertyKey RETURN "
+        "collect(propertyKey)",
 };
 
 /* ---- snapshots -------------------------------------------------------- */
@@ -85,18 +93,19 @@ static falkor__fetched *falkor__fetched_new(const void *seed) {
     return fetched;
 }
 
-/* The first column of a reply as the list of one kind. */
+/* The array that a reply has in its only cell as the list of one kind. */
 static bool falkor__list_names(falkor__fetched *fetched, int kind) {
-    const falkor_result *reply = fetched->replies[kind];
-    size_t rows = falkor_result_rows(reply);
-    const char **list = calloc(rows ? rows : 1, sizeof *list);
+    const falkor_value *all =
+        falkor_result_value(fetched->replies[kind], 0, 0);
+    size_t count = all && all->type == FALKOR_ARRAY ? all->length : 0;
+    const char **list = calloc(count ? count : 1, sizeof *list);
     fetched->lists[kind] = list;
     fetched->schema.names[kind] = list;
-    for (size_t row = 0; list && row < rows; row++) {
-        const falkor_value *name = falkor_result_value(reply, row, 0);
-        list[row] = name && name->type == FALKOR_STRING ? name->as.string : "";
+    for (size_t id = 0; list && id < count; id++) {
+        const falkor_value *name = &all->as.items[id];
+        list[id] = name->type == FALKOR_STRING ? name->as.string : "";
     }
-    fetched->schema.counts[kind] = list ? rows : 0;
+    fetched->schema.counts[kind] = list ? count : 0;
     return list != NULL;
 }
 
@@ -131,7 +140,10 @@ typedef struct falkor__reading {
     const falkor__fetched *old;         /* whose mark it is; NULL: our own */
     uint32_t version;                   /* that we believe in */
     bool mismatch;                      /* and should not have */
+    bool anyhow;                        /* the last round is of no version */
     bool marked;                        /* the server had the mark */
+    bool unmarked;                      /* it had not, in this round or before:
+                                           since then it has */
     bool refused;                       /* the server's error reply */
 } falkor__reading;
 
@@ -179,6 +191,7 @@ static falkor_status falkor__reading_take(falkor__reading *reading, int number,
                      refusal);
     } else if (!refusal && number == FALKOR__MARK) {
         reading->marked = reply->summary.cached;
+        reading->unmarked = reading->unmarked || !reading->marked;
     } else if (!refusal) {
         falkor_result_free(reading->fetched->replies[number]);
         free(reading->fetched->lists[number]);
@@ -226,7 +239,7 @@ static falkor_status falkor__reading_failed(const falkor__reading *reading,
         "reading the names of graph \"%s\": %s", reading->question->graph, why);
 }
 
-/* Reads until all is of one version. */
+/* Reads until all is of one version, or anyhow. */
 static falkor_status falkor__read_names(falkor__reading *reading,
                                         falkor_error *error) {
     reading->fetched = falkor__fetched_new(reading);
@@ -238,7 +251,9 @@ static falkor_status falkor__read_names(falkor__reading *reading,
             status = falkor__fail(error, FALKOR_ERR_STALE, 0, "the names of "
                 "graph \"%s\" change faster than they can be read",
                 reading->question->graph);
-        else if ((status = falkor__reading_round(reading, error)) != 0)
+        if (reading->anyhow && round + 1 == reading->question->rounds)
+            reading->version = FALKOR__ANY_VERSION;
+        if (!status && (status = falkor__reading_round(reading, error)) != 0)
             falkor__reading_failed(reading, status, error);
         if (!status && reading->refused)
             status = error->status;
@@ -393,14 +408,16 @@ falkor_status falkor__names_unchecked(falkor__link *link,
 
 /* The turn to ask for a mark: false when time has ended. *lost: it is of no use
    to ask, and no turn is taken. Until the answer is there the mark counts as
-   lost. */
+   lost. *version is the last one heard of. */
 static bool falkor__proof_begin(falkor__names *names, falkor__fetched *old,
-                                int64_t deadline_ns, bool *lost) {
+                                int64_t deadline_ns, bool *lost,
+                                uint32_t *version) {
     bool late = false;
     falkor__mutex_lock(&names->mutex);
     while (names->proving && !late)
         late = !falkor__cond_wait(&names->changed, &names->mutex, deadline_ns);
     *lost = old->lost;
+    *version = names->version;
     if (!late && !*lost)
         names->proving = old->lost = true;
     falkor__mutex_unlock(&names->mutex);
@@ -425,13 +442,11 @@ static bool falkor__is_name_byte(char byte) {
 static bool falkor__is_written(const char *name, const struct iovec *text) {
     const char *begin = text->iov_base, *end = begin + text->iov_len;
     size_t length = strlen(name);
-    for (const char *at = begin; length && (size_t)(end - at) >= length;
-         at++) {
-        at = memchr(at, name[0], (size_t)(end - at) - length + 1);
+    for (const char *at = begin; length; at++) {
+        at = memmem(at, (size_t)(end - at), name, length);
         if (!at)
             return false;
-        if (memcmp(at, name, length) == 0 &&
-            (at == begin || !falkor__is_name_byte(at[-1])) &&
+        if ((at == begin || !falkor__is_name_byte(at[-1])) &&
             (at + length == end || !falkor__is_name_byte(at[length])))
             return true;
     }
@@ -439,21 +454,27 @@ static bool falkor__is_written(const char *name, const struct iovec *text) {
 }
 
 /* Whether all names that the reply lacks are in the schema, and in the texts of
-   its query. */
+   its query. Each name is looked for once, however often it is lacking. */
 static bool falkor__all_written(const falkor_result *reply,
                                 const falkor__schema *schema,
                                 const struct iovec *texts, size_t count) {
     falkor__name_kind kind;
     uint64_t id;
-    for (size_t i = 0; falkor__reply_lacks(reply, i, &kind, &id); i++) {
-        bool written = false;
-        for (size_t k = 0; id < schema->counts[kind] && k < count; k++)
-            written = written ||
-                falkor__is_written(schema->names[kind][id], &texts[k]);
-        if (!written)
-            return false;
+    bool all = true, *found[FALKOR__NAME_KINDS];
+    for (int i = 0; i < FALKOR__NAME_KINDS; i++)
+        all = (found[i] = calloc(schema->counts[i] + 1, sizeof **found)) && all;
+    for (size_t i = 0; all && falkor__reply_lacks(reply, i, &kind, &id); i++) {
+        all = id < schema->counts[kind];
+        if (!all || found[kind][id])
+            continue;
+        for (size_t k = 0; k < count && !found[kind][id]; k++)
+            found[kind][id] = falkor__is_written(schema->names[kind][id],
+                                                 &texts[k]);
+        all = found[kind][id];
     }
-    return true;
+    for (int i = 0; i < FALKOR__NAME_KINDS; i++)
+        free(found[i]);
+    return all;
 }
 
 falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
@@ -464,15 +485,17 @@ falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
     falkor__fetched *old = (falkor__fetched *)before;
     falkor__question asked = *question;
     falkor__reading reading = {.link = link, .question = &asked,
-                               .version = FALKOR__ANY_VERSION};
+                               .anyhow = true};
     bool lost;
     asked.read_only = true;             /* makes no graph that is gone */
-    if (!falkor__proof_begin(names, old, asked.deadline_ns, &lost))
+    if (!falkor__proof_begin(names, old, asked.deadline_ns, &lost,
+                             &reading.version))
         return falkor__fail(error, FALKOR_ERR_TIMEOUT, ETIMEDOUT, "time ended "
             "before the names that the query added were read");
     reading.old = lost ? NULL : old;
     falkor_status status = falkor__read_names(&reading, error);
-    bool marked = !status && reading.old && reading.marked;
+    bool marked = !status && reading.old && reading.marked &&
+                  !reading.unmarked;
     if (!lost)
         falkor__proof_end(names, old, marked);
     if (reading.refused) {
@@ -483,6 +506,8 @@ falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
     }
     if (status)
         return status;
+    if (reading.version != FALKOR__ANY_VERSION)
+        falkor__names_drop(names, before, &reading.version);
     if (!falkor__continues(before, &reading.fetched->schema) ||
         !(marked || falkor__all_written(reply, &reading.fetched->schema, texts,
                                         count)))

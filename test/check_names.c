@@ -3,7 +3,7 @@
 #include "naming.h"
 #include <inttypes.h>
 
-enum { ROUNDS = SERVING_SANITIZED ? 200 : 1000, PART = 50 };
+enum { ROUNDS = SERVING_SANITIZED ? 200 : 1000, PART = 25 };
 
 static void run_stress(const serving *server, void *ctx) {
     naming_stress *stress = ctx;

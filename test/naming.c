@@ -29,69 +29,305 @@ static size_t list_length(const char *list) {
     return count;
 }
 
-/* One entity's properties against its labels, or its one type. */
-static size_t prove_entity(const falkor_value *properties,
-                           const char *const *names, size_t count,
-                           const char *text) {
-    if (!properties->length)
-        TEST_COMPLAIN("an entity without properties: %s", text);
-    for (uint32_t i = 0; i < properties->length; i++) {
-        const falkor_entry *entry = &properties->as.entries[i];
+/* A node, or an edge with its one type. */
+typedef struct entity {
+    falkor_type type;
+    int64_t id;
+    const char *const *names;
+    size_t count;
+    const falkor_value *properties;
+} entity;
+
+/* Where the row's values came from, and what the server told in it. */
+enum { MOST_TOLD = 16 };
+typedef struct prover {
+    const char *text;
+    const naming_source *source;        /* NULL: there is none to ask */
+    const falkor_value *told[MOST_TOLD];
+    size_t told_count, names;
+} prover;
+
+static entity entity_of(const falkor_value *value) {
+    const falkor_node *node = value->as.node;
+    const falkor_edge *edge = value->as.edge;
+    return value->type == FALKOR_NODE
+        ? (entity){FALKOR_NODE, node->id, node->labels, node->label_count,
+                   &node->properties}
+        : (entity){FALKOR_EDGE, edge->id, &edge->type, 1, &edge->properties};
+}
+
+static bool is_entity(const falkor_value *value) {
+    return value->type == FALKOR_NODE || value->type == FALKOR_EDGE;
+}
+
+/* [entity, its labels or its one type, its keys]: the last two are text that
+   the server made, in the query itself. */
+static bool is_told(const falkor_value *value) {
+    return value->type == FALKOR_ARRAY && value->length == 3 &&
+           is_entity(&value->as.items[0]) &&
+           value->as.items[1].type == FALKOR_ARRAY &&
+           value->as.items[2].type == FALKOR_ARRAY;
+}
+
+static void gather_told(prover *self, const falkor_value *value) {
+    if (is_told(value) && self->told_count < MOST_TOLD)
+        self->told[self->told_count++] = value;
+    for (uint32_t i = 0; value->type == FALKOR_ARRAY && i < value->length; i++)
+        gather_told(self, &value->as.items[i]);
+}
+
+static const falkor_value *told_of(const prover *self, const entity *one) {
+    for (size_t i = 0; i < self->told_count; i++) {
+        entity other = entity_of(&self->told[i]->as.items[0]);
+        if (other.type == one->type && other.id == one->id)
+            return self->told[i];
+    }
+    return NULL;
+}
+
+static bool has_text(const falkor_value *list, const char *name) {
+    for (uint32_t i = 0; i < list->length; i++)
+        if (list->as.items[i].type == FALKOR_STRING &&
+            strcmp(list->as.items[i].as.string, name) == 0)
+            return true;
+    return false;
+}
+
+/* What stands in a list of the server's, for a complaint. */
+static const char *list_text(const falkor_value *list, char room[200]) {
+    int at = snprintf(room, 200, "[");
+    for (uint32_t i = 0; i < list->length && at < 150; i++)
+        at += snprintf(room + at, 200 - (size_t)at, "%s%.40s", i ? ", " : "",
+                       list->as.items[i].type == FALKOR_STRING
+                       ? list->as.items[i].as.string : "?");
+    snprintf(room + at, 200 - (size_t)at, "]");
+    return room;
+}
+
+static const char *names_text(const entity *one, char room[200]) {
+    int at = snprintf(room, 200, "[");
+    for (size_t i = 0; i < one->count && at < 150; i++)
+        at += snprintf(room + at, 200 - (size_t)at, "%s%.40s", i ? ", " : "",
+                       one->names[i]);
+    snprintf(room + at, 200 - (size_t)at, "]");
+    return room;
+}
+
+/* What the library knows of the graph now, which may be newer than what the
+   wrong name came from. */
+static void source_text(const naming_source *source, char room[300]) {
+    room[0] = '\0';
+    if (!source)
+        return;
+    falkor__names *names = &source->graph->names;
+    falkor__mutex_lock(&names->mutex);
+    falkor__schema *newest = falkor__schema_retain(names->newest);
+    uint32_t version = names->version;
+    falkor__mutex_unlock(&names->mutex);
+    snprintf(room, 300, "; seed %" PRIu64 ", %s, pool of %d, server's version "
+        "%lu, newest snapshot %lu of %zu labels, %zu types, %zu keys",
+        source->seed, source->form, source->connections,
+        (unsigned long)version, newest ? (unsigned long)newest->version : 0,
+        newest ? newest->counts[FALKOR__LABELS] : 0,
+        newest ? newest->counts[FALKOR__TYPES] : 0,
+        newest ? newest->counts[FALKOR__KEYS] : 0);
+    falkor__schema_release(newest);
+}
+
+/* Ours against the server's own text. */
+static bool prove_told(const prover *self, const entity *one,
+                       const falkor_value *told) {
+    const falkor_value *names = &told->as.items[1], *keys = &told->as.items[2];
+    char ours[200], theirs[200], their_keys[200], source[300];
+    const char *key = "(as many)";
+    bool right = one->count == names->length &&
+                 one->properties->length == keys->length;
+    for (size_t i = 0; right && i < one->count; i++)
+        right = has_text(names, one->names[i]);
+    for (uint32_t i = 0; right && i < one->properties->length; i++)
+        right = has_text(keys, key = one->properties->as.entries[i].key);
+    if (right)
+        return true;
+    source_text(self->source, source);
+    printf("WRONG NAME, other than the server's own: %.200s%s\n", self->text,
+           source);
+    TEST_COMPLAIN("WRONG NAME: %s %" PRId64 " has labels or type %s, key \"%s\""
+        ", but the server says %s, keys %s: %.200s%s",
+        one->type == FALKOR_NODE ? "node" : "edge", one->id,
+        names_text(one, ours), key, list_text(names, theirs),
+        list_text(keys, their_keys), self->text, source);
+    return false;
+}
+
+/* Whether an entity is named as its property "key|labels" says. */
+static bool is_as_written(const entity *one, const falkor_entry *entry) {
+    const char *value = entry->value.type == FALKOR_STRING
+        ? entry->value.as.string : "";
+    size_t key = strcspn(value, "|");
+    bool right = value[key] == '|' && strlen(entry->key) == key &&
+        strncmp(value, entry->key, key) == 0 &&
+        list_length(value + key + 1) == one->count;
+    for (size_t n = 0; right && n < one->count; n++)
+        right = in_list(one->names[n], strlen(one->names[n]), value + key + 1);
+    return right;
+}
+
+/* Values that the server itself names otherwise than they were written. */
+static pthread_mutex_t corrupt_mutex = PTHREAD_MUTEX_INITIALIZER;
+static char corrupt_values[64][64];
+static int corrupt_count;
+
+static bool is_corrupt(const char *value, bool from_now_on) {
+    bool found = false;
+    pthread_mutex_lock(&corrupt_mutex);
+    for (int i = 0; i < corrupt_count && i < 64 && !found; i++)
+        found = strncmp(corrupt_values[i], value, 63) == 0;
+    if (!found && from_now_on) {
+        snprintf(corrupt_values[corrupt_count++ % 64], 64, "%.63s", value);
+        printf("note: the server itself names otherwise what was written as "
+               "\"%.63s\"\n", value);
+    }
+    pthread_mutex_unlock(&corrupt_mutex);
+    return found;
+}
+
+/* Whether the server's own text contradicts what is stored. Where a write that
+   added keys fails, and one does whose graph was replaced before it was done,
+   the keys behind its own move down, and all that is stored has other names. */
+static bool tells_otherwise(const entity *one, const falkor_value *told) {
+    const falkor_value *names = &told->as.items[1], *keys = &told->as.items[2];
+    bool otherwise = false;
+    for (uint32_t i = 0; i < one->properties->length; i++) {
+        const falkor_entry *entry = &one->properties->as.entries[i];
         const char *value = entry->value.type == FALKOR_STRING
-            ? entry->value.as.string : "";
-        size_t key = strcspn(value, "|");
-        bool right = value[key] == '|' && strlen(entry->key) == key &&
-            strncmp(value, entry->key, key) == 0 &&
-            list_length(value + key + 1) == count;
-        for (size_t n = 0; right && n < count; n++)
-            right = in_list(names[n], strlen(names[n]), value + key + 1);
-        if (!right)
-            TEST_COMPLAIN("WRONG NAME: key \"%s\", %zu labels or types, the "
-                "first \"%s\", but they were written as \"%s\": %.200s",
-                entry->key, count, count ? names[0] : "", value, text);
+            ? entry->value.as.string : "|";
+        const char *list = value + strcspn(value, "|");
+        char key[64];
+        snprintf(key, sizeof key, "%.*s", (int)(list - value), value);
+        list += *list == '|';
+        bool same = has_text(keys, key) && list_length(list) == names->length;
+        for (uint32_t n = 0; same && n < names->length; n++)
+            same = names->as.items[n].type == FALKOR_STRING &&
+                in_list(names->as.items[n].as.string,
+                        strlen(names->as.items[n].as.string), list);
+        if (!same) {
+            is_corrupt(value, true);
+            otherwise = true;
+        }
     }
-    return properties->length + count;
+    return otherwise;
 }
 
-static size_t prove_node(const falkor_node *node, const char *text) {
-    return prove_entity(&node->properties, node->labels, node->label_count,
-                        text);
+/* Asks the server, on a connection of its own and without any of our names,
+   which values it names otherwise than they were written. */
+static void ask_corrupt(const naming_source *source) {
+    static const char text[] =
+        "MATCH (n) UNWIND keys(n) AS k WITH n[k] AS v, k, "
+        "split(n[k], '|') AS s, labels(n) AS ls WHERE s[0] <> k OR "
+        "size(split(s[1], ':')) <> size(ls) OR "
+        "any(l IN ls WHERE NOT l IN split(s[1], ':')) RETURN v UNION "
+        "MATCH ()-[e]->() UNWIND keys(e) AS k WITH e[k] AS v, k, "
+        "split(e[k], '|') AS s, type(e) AS t WHERE s[0] <> k OR s[1] <> t "
+        "RETURN v";
+    redisContext *client = redisConnect("127.0.0.1", source->port);
+    redisReply *reply = client && !client->err ? redisCommand(client,
+        "GRAPH.RO_QUERY %s %s", source->graph->name, text) : NULL;
+    const redisReply *rows = reply && reply->type == REDIS_REPLY_ARRAY &&
+        reply->elements == 3 ? reply->element[1] : NULL;
+    for (size_t i = 0; rows && i < rows->elements; i++)
+        if (rows->element[i]->element[0]->type == REDIS_REPLY_STRING)
+            is_corrupt(rows->element[i]->element[0]->str, true);
+    if (reply)
+        freeReplyObject(reply);
+    if (client)
+        redisFree(client);
 }
 
-static size_t prove_edge(const falkor_edge *edge, const char *text) {
-    return prove_entity(&edge->properties, &edge->type, 1, text);
-}
-
-size_t naming_prove_value(const falkor_value *value, const char *text) {
-    size_t names = 0;
-    switch (value->type) {
-    case FALKOR_NODE: return prove_node(value->as.node, text);
-    case FALKOR_EDGE: return prove_edge(value->as.edge, text);
-    case FALKOR_ARRAY:
-        for (uint32_t i = 0; i < value->length; i++)
-            names += naming_prove_value(&value->as.items[i], text);
-        return names;
-    case FALKOR_MAP:
-        for (uint32_t i = 0; i < value->length; i++)
-            names += naming_prove_value(&value->as.entries[i].value, text);
-        return names;
-    case FALKOR_PATH:
-        for (size_t i = 0; i < value->as.path->node_count; i++)
-            names += prove_node(&value->as.path->nodes[i], text);
-        for (size_t i = 0; i < value->as.path->edge_count; i++)
-            names += prove_edge(&value->as.path->edges[i], text);
-        return names;
-    default: return 0;
+/* One property's value against the names, when the server's own text agrees
+   with these (told), or is not there. */
+static void prove_written(const prover *self, const entity *one,
+                          const falkor_entry *entry, bool told) {
+    const char *value = entry->value.type == FALKOR_STRING
+        ? entry->value.as.string : "";
+    char names[200], source[300];
+    if (is_as_written(one, entry))
+        return;
+    if (self->source && !told)
+        ask_corrupt(self->source);
+    if (self->source && is_corrupt(value, false)) {
+        atomic_fetch_add(self->source->corrupt, 1);
+        return;
     }
+    /* The graph that it was in may be gone, and cannot be asked. */
+    if (self->source && !told && atomic_load(self->source->displaced)) {
+        atomic_fetch_add(self->source->undecided, 1);
+        return;
+    }
+    source_text(self->source, source);
+    TEST_COMPLAIN("WRONG NAME: key \"%s\", labels or type %s, but they were "
+        "written as \"%s\"%s: %.200s%s", entry->key, names_text(one, names),
+        value, told ? " (and the server says the same as we)" : "",
+        self->text, source);
+}
+
+static void prove_entity(prover *self, const entity *one) {
+    const falkor_value *told = told_of(self, one);
+    if (!one->properties->length)
+        TEST_COMPLAIN("an entity without properties: %s", self->text);
+    self->names += one->properties->length + one->count;
+    if (told && self->source)
+        atomic_fetch_add(self->source->told, 1);
+    if (told && self->source && tells_otherwise(one, told)) {
+        atomic_fetch_add(self->source->corrupt, 1);
+        return;
+    }
+    if (told && !prove_told(self, one, told))
+        return;
+    for (uint32_t i = 0; i < one->properties->length; i++)
+        prove_written(self, one, &one->properties->as.entries[i], told);
+}
+
+static void prove_path(prover *self, const falkor_path *path) {
+    for (size_t i = 0; i < path->node_count; i++) {
+        falkor_value value = {.type = FALKOR_NODE, .as.node = &path->nodes[i]};
+        entity one = entity_of(&value);
+        prove_entity(self, &one);
+    }
+    for (size_t i = 0; i < path->edge_count; i++) {
+        falkor_value value = {.type = FALKOR_EDGE, .as.edge = &path->edges[i]};
+        entity one = entity_of(&value);
+        prove_entity(self, &one);
+    }
+}
+
+static void prove_value(prover *self, const falkor_value *value) {
+    if (is_entity(value)) {
+        entity one = entity_of(value);
+        prove_entity(self, &one);
+    }
+    if (value->type == FALKOR_PATH)
+        prove_path(self, value->as.path);
+    for (uint32_t i = 0; value->type == FALKOR_ARRAY && i < value->length; i++)
+        prove_value(self, &value->as.items[i]);
+    for (uint32_t i = 0; value->type == FALKOR_MAP && i < value->length; i++)
+        prove_value(self, &value->as.entries[i].value);
+}
+
+size_t naming_prove_from(const falkor_result *result, const char *text,
+                         const naming_source *source) {
+    prover self = {.text = text, .source = source};
+    for (size_t row = 0; row < falkor_result_rows(result); row++) {
+        self.told_count = 0;
+        for (size_t i = 0; i < falkor_result_columns(result); i++)
+            gather_told(&self, falkor_result_value(result, row, i));
+        for (size_t i = 0; i < falkor_result_columns(result); i++)
+            prove_value(&self, falkor_result_value(result, row, i));
+    }
+    return self.names;
 }
 
 size_t naming_prove(const falkor_result *result, const char *text) {
-    size_t names = 0;
-    for (size_t row = 0; row < falkor_result_rows(result); row++)
-        for (size_t i = 0; i < falkor_result_columns(result); i++)
-            names += naming_prove_value(falkor_result_value(result, row, i),
-                                        text);
-    return names;
+    return naming_prove_from(result, text, NULL);
 }
 
 /* ---- other clients' graphs -------------------------------------------- */
@@ -227,8 +463,8 @@ static bool send_all(int fd, const char *bytes, size_t length) {
     return true;
 }
 
-/* Whether the command's last arguments are VERSION and a number; only what reads
-   names may send the one that says "any". */
+/* Whether the command's last arguments are VERSION and a number; only what
+   reads names may send the one that says "any". */
 static bool has_version(const char *command) {
     static const char word[] = "\r\n$7\r\nVERSION\r\n$";
     const char *last = NULL;
@@ -362,11 +598,24 @@ typedef struct asker {
     int id, written;
     uint64_t random;
     /* Of the call under way. */
+    naming_source source;
     const char *text;
     size_t rows;
 } asker;
 
-static const char *const reads[] = {
+/* The first with what the server itself calls them, and without. */
+#define TELL(n) "[" n ", labels(" n "), keys(" n ")]"
+#define TELL_EDGE(e) "[" e ", [type(" e ")], keys(" e ")]"
+enum { READS = 8 };
+static const char *const reads[READS] = {
+    "MATCH (a)-[e]->(b) RETURN a, e, b, " TELL("a") ", " TELL_EDGE("e") ", "
+        TELL("b"),
+    "MATCH p = ()-[]->() RETURN p, {p: p, e: relationships(p)}, "
+        "[n IN nodes(p) | " TELL("n") "], "
+        "[e IN relationships(p) | " TELL_EDGE("e") "]",
+    "MATCH (n) RETURN n, " TELL("n") ", {n: n, m: {l: [n]}} LIMIT 50",
+    "MATCH (a)-[e]->(b)-[f]->(c) RETURN {a: [a, {e: e}]}, f, " TELL("a") ", "
+        TELL_EDGE("e") ", " TELL_EDGE("f") ", c, " TELL("c"),
     "MATCH (a)-[e]->(b) RETURN a, e, b",
     "MATCH p = ()-[]->() RETURN p, [p, nodes(p)], {p: p, e: relationships(p)}",
     "MATCH (n) RETURN n, [n, [n]], {n: n, m: {l: [n]}} LIMIT 50",
@@ -395,16 +644,22 @@ static void judge(asker *self, falkor_status status, bool may_write,
     else if (replaced && status == FALKOR_ERR_STALE && may_write &&
              error->maybe_executed)
         count(&tally->stale_writes, 1);
-    else if (status == FALKOR_ERR_IO || status == FALKOR_ERR_CONNECT) {
+    else if (status == FALKOR_ERR_IO || status == FALKOR_ERR_CONNECT ||
+             status == FALKOR_ERR_TIMEOUT) {
         count(&tally->lost, 1);
         atomic_store(self->stop, true);
         TEST_COMPLAIN("%s", error->message);
     } else if (status == FALKOR_ERR_STALE && !may_write && self->rows > 0)
         count(&tally->stale_rows, 1);
     else
-        TEST_COMPLAIN("%s%s: %s: %.100s", falkor_status_name(status),
-            error->maybe_executed ? ", maybe executed" : "", error->message,
-            self->text);
+        TEST_COMPLAIN("%s, %s%s: %s: %.100s", self->source.form,
+            falkor_status_name(status), error->maybe_executed
+            ? ", maybe executed" : "", error->message, self->text);
+}
+
+static void prove(asker *self, const falkor_result *result) {
+    count(&self->tally->names, naming_prove_from(result, self->text,
+                                                 &self->source));
 }
 
 static void ask_whole(asker *self, bool read_only, falkor_conn *conn) {
@@ -415,14 +670,14 @@ static void ask_whole(asker *self, bool read_only, falkor_conn *conn) {
         &(falkor_call_options){.read_only = read_only, .conn = conn},
         self->text, NULL, &result, &error);
     judge(self, status, !read_only, &error);
-    count(&self->tally->names, naming_prove(result, self->text));
+    prove(self, result);
     falkor_result_free(result);
 }
 
 static bool take_row(void *ctx, const falkor_result *row) {
     asker *self = ctx;
     self->rows++;
-    count(&self->tally->names, naming_prove(row, self->text));
+    prove(self, row);
     return true;
 }
 
@@ -453,15 +708,16 @@ static void ask_cursor(asker *self, bool read_only) {
 static void ask_pipeline(asker *self) {
     falkor_request requests[4] = {{0}};
     falkor_error error;
+    int first = test_below(&self->random, 4);
     self->rows = 0;
     for (int i = 0; i < 4; i++)
         requests[i] = (falkor_request){.graph = self->graph,
-            .cypher = reads[i], .read_only = i != 2};
+            .cypher = reads[first + i], .read_only = i != 2};
     falkor_pipeline(self->pool, NULL, requests, 4, &error);
     for (int i = 0; i < 4; i++) {
-        self->text = reads[i];
+        self->text = reads[first + i];
         judge(self, requests[i].error.status, i == 2, &requests[i].error);
-        count(&self->tally->names, naming_prove(requests[i].result, reads[i]));
+        prove(self, requests[i].result);
         falkor_result_free(requests[i].result);
     }
 }
@@ -480,12 +736,13 @@ static void ask_held(asker *self) {
 
 /* Names that nobody else has, in a graph whose other names change. */
 static void ask_write(asker *self) {
-    char text[512];
+    char text[640];
     int t = self->id, i = self->written++;
     snprintf(text, sizeof text, "CREATE (n:W%d_%d {q%d_%d: 'q%d_%d|W%d_%d'"
         "})-[e:U%d_%d {r%d_%d: 'r%d_%d|U%d_%d'}]->(m:X%d_%d:W%d_%d "
         "{q%d_%d: 'q%d_%d|X%d_%d:W%d_%d'}) WITH n, e, m "
-        "MATCH p = (n)-[]->(m) RETURN n, e, m, p, {n: [n]}",
+        "MATCH p = (n)-[]->(m) RETURN n, e, m, p, {n: [n]}, " TELL("n")
+        ", " TELL_EDGE("e") ", " TELL("m"),
         t, i, t, i, t, i, t, i, t, i, t, i, t, i, t, i, t, i, t, i, t, i, t, i,
         t, i, t, i);
     self->text = text;
@@ -514,33 +771,47 @@ static void ask_failing(asker *self) {
               &error);
 }
 
+static void ask_one(asker *self) {
+    static const char *const forms[] = {"a query that may write",
+        "each row read", "each row of a query that may write", "a cursor",
+        "a pipeline", "a held connection", "a read", "a read"};
+    int form = test_below(&self->random, 8);
+    self->source.form = forms[form];
+    self->text = reads[test_below(&self->random, READS)];
+    switch (form) {
+    case 0: ask_whole(self, false, NULL); break;
+    case 1: ask_each(self, true); break;
+    case 2: ask_each(self, false); break;
+    case 3: ask_cursor(self, true); break;
+    case 4: ask_pipeline(self); break;
+    case 5: ask_held(self); break;
+    default: ask_whole(self, true, NULL);
+    }
+}
+
 static void *asker_run(void *argument) {
     asker *self = argument;
     int writes = self->stress->rounds ? 10 : 2;
     while (!atomic_load(self->stop) &&
            (self->stress->rounds || self->written < 12)) {
-        self->text = reads[test_below(&self->random, 4)];
+        self->source.form = "a write";
         if (test_chance(&self->random, writes))
             ask_write(self);
         else if (test_chance(&self->random, 20))
             ask_failing(self);
         else
-            switch (test_below(&self->random, 8)) {
-            case 0: ask_whole(self, false, NULL); break;
-            case 1: ask_each(self, true); break;
-            case 2: ask_each(self, false); break;
-            case 3: ask_cursor(self, true); break;
-            case 4: ask_pipeline(self); break;
-            case 5: ask_held(self); break;
-            default: ask_whole(self, true, NULL);
-            }
+            ask_one(self);
     }
     return NULL;
 }
 
+/* A server that has crashed may also hang, with a graph's lock held. */
+enum { STRESS_PATIENCE_S = SERVING_SANITIZED ? 20 : 8 };
+
 static void put_graphs(const naming_stress *stress, falkor_pool *pool,
                        const atomic_bool *stop) {
     redisContext *client = serving_client(stress->server->port);
+    redisSetTimeout(client, (struct timeval){.tv_sec = STRESS_PATIENCE_S});
     uint64_t random = stress->seed + 17;
     char text[NAMING_TEXT];
     for (int round = 0; round < stress->rounds && !atomic_load(stop);
@@ -552,6 +823,8 @@ static void put_graphs(const naming_stress *stress, falkor_pool *pool,
             falkor_command(pool, NULL, 2, (const char *[]){"GRAPH.DELETE",
                            stress->graph}, NULL, NULL, NULL);
         naming_replace(client, stress->graph, way, text);
+        if (client->err)                    /* the server is gone */
+            break;
         if (test_chance(&random, 3))
             test_pause_ms(test_below(&random, 8));
     }
@@ -569,6 +842,7 @@ void naming_stress_run(const naming_stress *stress, naming_tally *tally) {
     falkor_options options = serving_options(stress->server->port);
     redisContext *client = serving_client(stress->server->port);
     options.max_size = stress->connections;
+    options.socket_timeout_ms = STRESS_PATIENCE_S * 1000;
     naming_layout(text, stress->seed, true);
     naming_replace(client, stress->graph, NAMING_DELETE, text);
     redisFree(client);
@@ -581,7 +855,12 @@ void naming_stress_run(const naming_stress *stress, naming_tally *tally) {
         int of = i % 4 == 3;            /* a quarter are another client */
         each[i] = (asker){.stress = stress, .tally = tally, .id = i,
             .pool = pools[of], .graph = graphs[of], .stop = &stop,
-            .random = stress->seed + (uint64_t)i * 7919};
+            .random = stress->seed + (uint64_t)i * 7919,
+            .source = {.graph = graphs[of], .port = stress->server->port,
+                .seed = stress->seed, .connections = stress->connections,
+                .told = &tally->told, .corrupt = &tally->corrupt,
+                .displaced = &tally->displaced,
+                .undecided = &tally->undecided}};
     }
     test_threads threads = test_start(asker_run, each, sizeof *each,
                                       stress->threads);
@@ -590,11 +869,17 @@ void naming_stress_run(const naming_stress *stress, naming_tally *tally) {
         atomic_store(&stop, true);
     test_join_within(&threads, 300000);
     printf("%d threads on %d connections, %d graphs in %" PRId64 " ms: %llu "
-        "queries, %llu names, no graph %llu, displaced %llu, failed writes %llu, "
+        "queries, %llu names, %llu entities told by the server, no graph %llu, "
+        "displaced %llu, failed writes %llu, "
         "STALE: %llu writes, %llu behind the first row\n", stress->threads,
         stress->connections, stress->rounds, test_now_ms() - begun,
-        tally->queries, tally->names, tally->empty,
-        tally->displaced, tally->failed_writes, tally->stale_writes, tally->stale_rows);
+        tally->queries, tally->names, tally->told, tally->empty,
+        tally->displaced, tally->failed_writes, tally->stale_writes,
+        tally->stale_rows);
+    if (tally->corrupt || tally->undecided)
+        printf("note: %llu entities that the server itself names wrongly, "
+            "%llu values of which that could not be asked\n",
+            tally->corrupt, tally->undecided);
     for (int i = 0; i < 2; i++) {
         serving_drop(pools[i], graphs[i], stress->graph);
         falkor_pool_free(pools[i]);

@@ -5,14 +5,31 @@
    stress in which other clients put other graphs in a graph's place. */
 #ifndef FALKOR_TEST_NAMING_H
 #define FALKOR_TEST_NAMING_H
+#include "../call.h"
 #include "serving.h"
 
 /* ---- results that prove themselves ------------------------------------ */
 
 /* How many names of nodes and edges in it were compared, paths, lists and maps
-   entered; in any thread: a wrong one is a complaint, with text in it. */
-size_t naming_prove_value(const falkor_value *value, const char *text);
+   entered; in any thread: a wrong one is a complaint, with text in it. Where a
+   row has [n, labels(n), keys(n)] or [e, [type(e)], keys(e)], the names are
+   first compared with these, which the server wrote out itself. */
 size_t naming_prove(const falkor_result *result, const char *text);
+
+/* The same of a result from a server that several clients change at once. That
+   one, FalkorDB 4.16.3, mixes names up itself. An entity that the server itself
+   names otherwise than it was written counts as corrupt and is no complaint.
+   Where the server wrote no names out, it is asked; behind a failed write
+   (displaced) the graph may be gone, and what is wrong counts as undecided. */
+typedef struct naming_source {
+    falkor_graph *graph;
+    int port, connections;
+    uint64_t seed;
+    const char *form;                   /* of asking */
+    atomic_ullong *told, *corrupt, *displaced, *undecided;
+} naming_source;
+size_t naming_prove_from(const falkor_result *result, const char *text,
+                         const naming_source *source);
 
 /* ---- other clients' graphs -------------------------------------------- */
 
@@ -69,8 +86,8 @@ typedef struct naming_stress {
     const char *graph;
 } naming_stress;
 typedef struct naming_tally {
-    atomic_ullong queries, names, empty, failed_writes, stale_writes,
-        stale_rows, displaced, lost;
+    atomic_ullong queries, names, told, corrupt, undecided, empty,
+        failed_writes, stale_writes, stale_rows, displaced, lost;
 } naming_tally;
 
 /* Runs it and prints what happened. Wrong names, and errors that should not

@@ -81,7 +81,7 @@ pairs() {
         for (i = 1; i <= count; i++) print list[i], name
         rows = ""; next
     }
-    match($0, /(cmocka_unit_test[a-z_]*|ENV|TEST)\(test_[a-z0-9_]+/) {
+    match($0, /(cmocka_unit_test[a-z_]*\(|^ +[A-Z]+\()test_[a-z0-9_]+/) {
         name = substr($0, RSTART, RLENGTH); sub(/^.*\(/, "", name); run[name] = 1
     }
     rows != "" { print "WRONG: " FILENAME ":" FNR ": rows above no test"; rows = "" }

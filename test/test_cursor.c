@@ -411,6 +411,33 @@ static void test_cursor_on_a_held_connection(void **state) {
     falkor_pool_free(pool);
 }
 
+/* A mistake that is told, not a crash. */
+static void test_cursor_whose_connection_was_released(void **state) {
+    (void)state;
+    const falkor_result *row;
+    falkor_cursor *cursor;
+    falkor_conn *conn;
+    falkor_error error;
+    falkor_options options = serving_options(server.port);
+    falkor_pool *pool = serving_pool(&options);
+    falkor_graph *graph = falkor_select_graph(pool, "let_go");
+    serving_run(graph, "CREATE ()");
+    assert_int_equal(falkor_acquire(pool, &conn, &error), FALKOR_OK);
+    falkor_cursor_open(graph, &(falkor_call_options){.read_only = true,
+        .conn = conn}, "UNWIND range(1, 100000) AS i RETURN i", NULL, &cursor,
+        &error);
+    serving_ok(&error);
+    assert_int_equal(falkor_release(conn), FALKOR_OK);
+    while (!falkor_cursor_next(cursor, &row, &error) && row)
+        continue;
+    assert_int_equal(error.status, FALKOR_ERR_ARGUMENT);
+    assert_null(row);
+    test_assert_has(error.message, "released");
+    falkor_cursor_close(cursor);
+    serving_drop(pool, graph, "let_go");
+    falkor_pool_free(pool);
+}
+
 static void test_cursor_two_at_once(void **state) {
     (void)state;
     falkor_pool *pool = pool_of(2);
@@ -526,6 +553,7 @@ TEST_MAIN_WITH(start_server, stop_server,
     cmocka_unit_test(test_cursor_connection_killed_between_rows),
     cmocka_unit_test(test_cursor_slow_consumer),
     cmocka_unit_test(test_cursor_on_a_held_connection),
+    cmocka_unit_test(test_cursor_whose_connection_was_released),
     cmocka_unit_test(test_cursor_two_at_once),
     cmocka_unit_test(test_cursor_holds_the_only_connection),
     cmocka_unit_test(test_cursor_outlives_its_pool),

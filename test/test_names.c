@@ -7,28 +7,43 @@
 #include <unistd.h>
 
 static serving server;
-static naming_step step;
+static naming_step *step;               /* new for each server */
 static redisContext *other;             /* a second client, the main thread's */
 
 static int begin(void **state) {
     (void)state;
     serving_start(&server, NULL);
     other = serving_client(server.port);
-    naming_step_start(&step, server.port);
+    step = calloc(1, sizeof *step);
+    assert_non_null(step);
+    naming_step_start(step, server.port);
     return 0;
 }
 
 static int end(void **state) {
     (void)state;
-    naming_step_stop(&step);
+    naming_step_stop(step);
+    free(step);
     redisFree(other);
     serving_stop(&server);
     return 0;
 }
 
+/* Before each test. FalkorDB 4.16.3 crashes now and then by its own bugs: what
+   comes behind has another server. The old proxy stays: pools of a test that
+   failed may still be on it. */
+static int revive(void **state) {
+    if (naming_is_alive(&server))
+        return 0;
+    printf("note: the server crashed, another one is started\n");
+    serving_stop(&server);
+    redisFree(other);
+    return begin(state);
+}
+
 /* A pool through the stepping proxy, with nothing of its own to say. */
 static falkor_options stepping(int size) {
-    falkor_options options = serving_options(step.port);
+    falkor_options options = serving_options(step->port);
     options.max_size = options.min_size = size;
     options.health_check_interval_ms = options.validate_after_ms = -1;
     options.graph = "names";
@@ -37,22 +52,31 @@ static falkor_options stepping(int size) {
 
 typedef struct own { falkor_pool *pool; falkor_graph *graph; } own;
 
-static own opened(int size) {
+/* Fails only in error: the server may have crashed. */
+static own opened_or_not(int size, falkor_error *error) {
     falkor_options options = stepping(size);
-    own o;
-    step.before = NULL;
-    atomic_store(&step.quiet, true);
-    o.pool = serving_pool(&options);
-    atomic_store(&step.quiet, false);
-    o.graph = falkor_select_graph(o.pool, NULL);
-    atomic_store(&step.commands, 0);
-    atomic_store(&step.lists, 0);
-    atomic_store(&step.unversioned, 0);
+    own o = {NULL, NULL};
+    step->before = NULL;
+    atomic_store(&step->quiet, true);
+    if (!falkor_pool_create(&options, &o.pool, error) &&
+        !falkor_pool_open(o.pool, error))
+        o.graph = falkor_select_graph(o.pool, NULL);
+    atomic_store(&step->quiet, false);
+    atomic_store(&step->commands, 0);
+    atomic_store(&step->lists, 0);
+    atomic_store(&step->unversioned, 0);
+    return o;
+}
+
+static own opened(int size) {
+    falkor_error error;
+    own o = opened_or_not(size, &error);
+    serving_ok(&error);
     return o;
 }
 
 static void closed(own *o) {
-    step.before = NULL;
+    step->before = NULL;
     falkor_graph_free(o->graph);
     falkor_pool_free(o->pool);
 }
@@ -110,12 +134,12 @@ static void test_names_cost_nothing_when_known(void **state) {
     given(X);
     own o = opened(1);
     proved(&o);
-    int fresh = atomic_load(&step.commands);
+    int fresh = atomic_load(&step->commands);
     for (int i = 0; i < 100; i++)
         proved(&o);
     printf("GRAPH commands of the first query of a fresh pool: %d, of the "
-           "next 100: %d\n", fresh, atomic_load(&step.commands) - fresh);
-    assert_int_equal(atomic_load(&step.commands), fresh + 100);
+           "next 100: %d\n", fresh, atomic_load(&step->commands) - fresh);
+    assert_int_equal(atomic_load(&step->commands), fresh + 100);
     assert_true(fresh <= 9);
     closed(&o);
 }
@@ -127,7 +151,8 @@ static void test_names_version_is_always_sent(void **state) {
     falkor_error error;
     falkor_cursor *cursor;
     serving_run(o.graph, "CREATE (n:A {a: 'a|A'}) RETURN n");
-    serving_run(o.graph, "CREATE (n:B {b: 'b|B', VERSION: 'VERSION|B'}) RETURN n");
+    serving_run(o.graph, "CREATE (n:B {b: 'b|B', VERSION: 'VERSION|B'}) "
+                "RETURN n");
     proved_rows(&o, &(falkor_call_options){.read_only = true,
                                            .server_timeout_ms = 5000}, 2);
     falkor_query_each(o.graph, &reading, ALL, NULL, NULL, NULL, NULL, &error);
@@ -138,8 +163,8 @@ static void test_names_version_is_always_sent(void **state) {
     falkor_pipeline(o.pool, NULL, &request, 1, &error);
     serving_ok(&error);
     falkor_result_free(request.result);
-    assert_true(atomic_load(&step.commands) > 10);
-    assert_int_equal(atomic_load(&step.unversioned), 0);
+    assert_true(atomic_load(&step->commands) > 10);
+    assert_int_equal(atomic_load(&step->unversioned), 0);
     closed(&o);
 }
 
@@ -148,14 +173,14 @@ static void test_names_new_connection_reads_them_anew(void **state) {
     given(X);
     own o = opened(1);
     proved(&o);
-    int lists = atomic_load(&step.lists);
+    int lists = atomic_load(&step->lists);
     free(serving_ask(server.port, "CLIENT KILL TYPE normal SKIPME yes"));
     redisFree(other);
     other = serving_client(server.port);
     proved(&o);
-    assert_int_equal(atomic_load(&step.lists), lists + 1);
+    assert_int_equal(atomic_load(&step->lists), lists + 1);
     proved(&o);
-    assert_int_equal(atomic_load(&step.lists), lists + 1);
+    assert_int_equal(atomic_load(&step->lists), lists + 1);
     closed(&o);
 }
 
@@ -202,10 +227,10 @@ static void test_names_many_mismatches_read_once(void **state) {
     one each[MANY];
     proved(&o);
     naming_run(other, "names", "CREATE (:Z {z: 'z|Z'})");
-    int lists = atomic_load(&step.lists), commands =
-        atomic_load(&step.commands);
-    step.ctx = &g;
-    step.before = at_gate;
+    int lists = atomic_load(&step->lists), commands =
+        atomic_load(&step->commands);
+    step->ctx = &g;
+    step->before = at_gate;
     for (int i = 0; i < MANY; i++)
         each[i] = (one){.o = &o};
     test_threads threads = test_start(ask_one, each, sizeof *each, MANY);
@@ -214,9 +239,9 @@ static void test_names_many_mismatches_read_once(void **state) {
         serving_ok(&each[i].error);
     test_no_complaints();
     printf("%d threads refused at once: names read %d times, %d commands\n",
-           MANY, atomic_load(&step.lists) - lists,
-           atomic_load(&step.commands) - commands);
-    assert_true(atomic_load(&step.lists) - lists <= 2);
+           MANY, atomic_load(&step->lists) - lists,
+           atomic_load(&step->commands) - commands);
+    assert_true(atomic_load(&step->lists) - lists <= 2);
     closed(&o);
 }
 
@@ -228,8 +253,8 @@ static void test_names_waiter_keeps_its_deadline(void **state) {
     own o = opened(2);
     gate g = {.of = "CALL db.labels()"};
     one each[2] = {{.o = &o}, {.o = &o, .timeout_ms = 200}};
-    step.ctx = &g;
-    step.before = at_gate;
+    step->ctx = &g;
+    step->before = at_gate;
     test_threads reader = test_start(ask_one, &each[0], sizeof *each, 1);
     TEST_EVENTUALLY(atomic_load(&g.waiting) == 1);
     test_threads waiter = test_start(ask_one, &each[1], sizeof *each, 1);
@@ -250,8 +275,8 @@ static void test_names_reader_loses_its_connection(void **state) {
     own o = opened(4);
     gate g = {.of = "CALL db.labels()"};
     one each[4] = {{.o = &o}, {.o = &o}, {.o = &o}, {.o = &o}};
-    step.ctx = &g;
-    step.before = at_gate;
+    step->ctx = &g;
+    step->before = at_gate;
     test_threads threads = test_start(ask_one, each, sizeof *each, 4);
     TEST_EVENTUALLY(atomic_load(&g.waiting) == 1);
     atomic_store(&g.kill, true);
@@ -273,8 +298,8 @@ static void test_names_frozen_server(void **state) {
     one each[4];
     for (int i = 0; i < 4; i++)
         each[i] = (one){.o = &o, .timeout_ms = 300 + 50 * i};
-    step.ctx = &g;
-    step.before = at_gate;
+    step->ctx = &g;
+    step->before = at_gate;
     test_threads threads = test_start(ask_one, each, sizeof *each, 4);
     TEST_EVENTUALLY(atomic_load(&g.waiting) == 1);
     serving_signal(&server, SIGSTOP);
@@ -295,8 +320,8 @@ static void test_names_pool_closes_while_one_waits(void **state) {
     own o = opened(4);
     gate g = {.of = "CALL db.labels()"};
     one each[4] = {{.o = &o}, {.o = &o}, {.o = &o}, {.o = &o}};
-    step.ctx = &g;
-    step.before = at_gate;
+    step->ctx = &g;
+    step->before = at_gate;
     test_threads threads = test_start(ask_one, each, sizeof *each, 4);
     TEST_EVENTUALLY(atomic_load(&g.waiting) == 1);
     falkor_stats stats;
@@ -321,7 +346,7 @@ static void test_names_another_client_recreates_the_graph(void **state) {
     uint64_t seed = test_seed();
     given(X);
     own o = opened(1);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 40; i++) {
         naming_way way = (naming_way)(i % NAMING_WAYS);
         naming_layout(text, seed + (uint64_t)i, way == NAMING_COPY);
         naming_replace(other, "names", way, text);
@@ -488,14 +513,14 @@ static void test_names_of_another_database(void **state) {
     falkor_acquire(o.pool, &conn, &error);
     serving_ok(&error);
     command(&o, conn, "SELECT 3");
-    int lists = atomic_load(&step.lists);
+    int lists = atomic_load(&step->lists);
     for (int i = 0; i < 3; i++) {
         proved_rows(&o, &(falkor_call_options){.read_only = true,
                                                .conn = conn}, 1);
         proved(&o);
     }
     /* Two rounds each on the held one, one for the pool's second. */
-    assert_true(atomic_load(&step.lists) - lists <= 2 * 3 + 1);
+    assert_true(atomic_load(&step->lists) - lists <= 2 * 3 + 1);
     asked(&o, &(falkor_call_options){.conn = conn},
           "CREATE (n:W {w: 'w|W'}) RETURN n", &error);
     serving_ok(&error);
@@ -574,25 +599,30 @@ static void to_copy(redisContext *client) {
 static int steps_run, steps_stale, steps_empty;
 
 /* One query with these moves, on a warm or a fresh pool. Returns how many
-   commands it took. */
+   commands it took; 0: the server is not there any more. */
 static int stepped_query(moves *m, const char *before, const char *cypher,
                          bool read_only, bool warm, bool fill) {
     falkor_error error;
     given(before);
-    own o = opened(1);
+    own o = opened_or_not(1, &error);
+    if (!o.graph) {
+        TEST_COMPLAIN("%s", error.message);
+        closed(&o);
+        return 0;
+    }
     if (warm)
         asked(&o, NULL, "RETURN 1", &error);
-    for (int i = 0; fill && i < 30; i++) {      /* the server's plans */
+    for (int i = 0; fill && i < 26; i++) {      /* the server's plans */
         char text[40];
         snprintf(text, sizeof text, "RETURN 'other %d'", i);
         naming_run(m->client, "names", text);
     }
-    atomic_store(&step.commands, 0);
-    step.ctx = m;
-    step.before = make_moves;
+    atomic_store(&step->commands, 0);
+    step->ctx = m;
+    step->before = make_moves;
     falkor_status status = asked(&o, &(falkor_call_options){
         .read_only = read_only}, cypher, &error);
-    int commands = atomic_load(&step.commands);
+    int commands = atomic_load(&step->commands);
     if (status == FALKOR_ERR_STALE) {
         if (read_only || !error.maybe_executed)
             TEST_COMPLAIN("%s", error.message);
@@ -605,7 +635,8 @@ static int stepped_query(moves *m, const char *before, const char *cypher,
     }
     steps_run++;
     closed(&o);
-    return commands;
+    return status == FALKOR_ERR_IO || status == FALKOR_ERR_CONNECT ? 0
+        : commands;
 }
 
 typedef void (*move)(redisContext *client);
@@ -621,58 +652,84 @@ static void all_steps(const char *before, const char *cypher, bool read_only,
             moves m = {.client = client, .at = at, .first = all[a]};
             most = stepped_query(&m, before, cypher, read_only, warm, fill);
             /* And a second move, in a share of the places. */
-            for (int then = at; then <= most && then <= at + 1; then++) {
-                m.then = then;
-                m.second = all[(a + then + at) % MOVES];
+            m.then = at + at % 2;
+            m.second = all[(a + m.then + at) % MOVES];
+            if (most && (a + at) % 3)
                 stepped_query(&m, before, cypher, read_only, warm, fill);
-            }
-            test_no_complaints();
         }
     redisFree(client);
 }
 
-static void told_steps(void) {
-    printf("%d schedules: %d STALE, %d empty key\n", steps_run, steps_stale,
-           steps_empty);
-    steps_run = steps_stale = steps_empty = 0;
+/* Runs a body that only complains, and again on another server when this one
+   has crashed. */
+static void steps(void (*body)(void)) {
+    void *state = NULL;
+    for (int turn = 0; turn < 4; turn++) {
+        steps_run = steps_stale = steps_empty = 0;
+        body();
+        if (naming_is_alive(&server)) {
+            printf("%d schedules: %d STALE, %d empty key\n", steps_run,
+                   steps_stale, steps_empty);
+            test_no_complaints();
+            return;
+        }
+        printf("note: %d complaints do not count\n",
+               test_forget_complaints());
+        revive(&state);
+    }
+    fail_msg("the server crashed four times");
+}
+
+static void write_to_a_fresh_graph(void) {
+    all_steps(NULL, OWN, false, true, false);
+    all_steps(NULL, OWN, false, false, false);
 }
 
 static void test_names_steps_write_to_a_fresh_graph(void **state) {
     (void)state;
-    all_steps(NULL, OWN, false, true, false);
-    all_steps(NULL, OWN, false, false, false);
-    told_steps();
+    steps(write_to_a_fresh_graph);
+}
+
+static void write_to_a_graph_with_names(void) {
+    all_steps("CREATE (:A {a: 'a|A'})", OWN, false, true, false);
 }
 
 static void test_names_steps_write_to_a_graph_with_names(void **state) {
     (void)state;
-    all_steps("CREATE (:A {a: 'a|A'})", OWN, false, true, false);
-    told_steps();
+    steps(write_to_a_graph_with_names);
+}
+
+static void write_when_plans_are_gone(void) {
+    all_steps("CREATE (:A {a: 'a|A'})", OWN, false, true, true);
 }
 
 static void test_names_steps_write_when_plans_are_gone(void **state) {
     (void)state;
-    all_steps("CREATE (:A {a: 'a|A'})", OWN, false, true, true);
-    told_steps();
+    steps(write_when_plans_are_gone);
+}
+
+static void read_steps(void) {
+    all_steps("CREATE (:A {a: 'a|A'})", ALL, true, true, false);
+    all_steps("CREATE (:A {a: 'a|A'})", ALL, true, false, false);
 }
 
 static void test_names_steps_read(void **state) {
     (void)state;
-    all_steps("CREATE (:A {a: 'a|A'})", ALL, true, true, false);
-    all_steps("CREATE (:A {a: 'a|A'})", ALL, true, false, false);
-    told_steps();
+    steps(read_steps);
+}
+
+static void read_by_a_query_that_may_write(void) {
+    all_steps("CREATE (:A {a: 'a|A'})", ALL, false, true, false);
 }
 
 static void test_names_steps_read_by_a_query_that_may_write(void **state) {
     (void)state;
-    all_steps("CREATE (:A {a: 'a|A'})", ALL, false, true, false);
-    told_steps();
+    steps(read_by_a_query_that_may_write);
 }
 
 /* Nobody takes the graph away: no write may fail, whatever others add, and
    whether the server still has our mark or not. */
-static void test_names_steps_of_those_who_only_add(void **state) {
-    (void)state;
+static void only_add(void) {
     redisContext *client = serving_client(server.port);
     for (int kind = 0; kind < 8; kind++)
         for (int at = 1, most = 1; at <= most && at < 24; at++) {
@@ -683,9 +740,86 @@ static void test_names_steps_of_those_who_only_add(void **state) {
                                  : "RETURN 1", OWN, false, true, kind & 2);
         }
     redisFree(client);
-    test_no_complaints();
-    assert_int_equal(steps_stale, 0);
-    told_steps();
+    TEST_CHECK(steps_stale == 0);
+}
+
+static void test_names_steps_of_those_who_only_add(void **state) {
+    (void)state;
+    steps(only_add);
+}
+
+/* A graph keeps its plans, and so our mark, when it is renamed: away, and back
+   behind other names that were read from the one that stood there meanwhile. */
+static void to_away(redisContext *client) {
+    naming_do(client, "RENAME names away");
+    naming_run(client, "names", "CREATE (:A {a: 'a|A'}) CREATE (:N0:N1 "
+        "{n: 'n|N0:N1', m: 'm|N0:N1'})-[:S {o: 'o|S'}]->(:N2 {p: 'p|N2'})");
+}
+
+static void to_back(redisContext *client) {
+    naming_do(client, "RENAME away names");
+}
+
+static void renamed(const char *before, const char *cypher, bool read_only) {
+    redisContext *client = serving_client(server.port);
+    for (int at = 1, most = 1; at <= most && at < 24; at++)
+        for (int then = at + 1; then <= most + 1 && then <= at + 4; then++) {
+            moves m = {.client = client, .at = at, .first = to_away,
+                       .then = then, .second = to_back};
+            int took = stepped_query(&m, before, cypher, read_only, true,
+                                     false);
+            most = took > most ? took : most;
+        }
+    redisFree(client);
+}
+
+static void renamed_away_and_back(void) {
+    renamed("CREATE (:A {a: 'a|A'})", OWN, false);
+    renamed("CREATE (:A {a: 'a|A'})", ALL, true);
+    renamed("CREATE (:A {a: 'a|A'})", ALL, false);
+}
+
+static void test_names_steps_renamed_away_and_back(void **state) {
+    (void)state;
+    steps(renamed_away_and_back);
+}
+
+/* ---- a held connection ------------------------------------------------- */
+
+/* Another graph before each of the next queries. */
+typedef struct changes { redisContext *client; int left; } changes;
+
+static bool change_often(naming_step *s, int number, const char *text) {
+    changes *c = s->ctx;
+    (void)number;
+    if (strstr(text, "MATCH (n)") && c->left > 0)
+        (c->left-- % 2 ? to_others : to_same_begin)(c->client);
+    return true;
+}
+
+/* There are no other attempts: all must be tried in the first. */
+static void test_names_held_connection_asks_on(void **state) {
+    (void)state;
+    changes c = {.client = serving_client(server.port)};
+    for (int read_only = 0; read_only < 2; read_only++) {
+        falkor_conn *conn;
+        falkor_error error;
+        given(X);
+        own o = opened(1);
+        falkor_acquire(o.pool, &conn, &error);
+        serving_ok(&error);
+        c.left = 15;
+        step->ctx = &c;
+        step->before = change_often;
+        asked(&o, &(falkor_call_options){.read_only = read_only,
+              .conn = conn}, ALL, &error);
+        serving_ok(&error);
+        assert_int_equal(c.left, 0);
+        test_no_complaints();
+        falkor_release(conn);
+        closed(&o);
+    }
+    redisFree(c.client);
 }
 
 /* ---- two writes whose names were read from one snapshot ---------------- */
@@ -745,8 +879,8 @@ static void test_names_two_writes_of_one_snapshot(void **state) {
         asked(&o, NULL, "RETURN 1", &error);
         b.writes = b.lists = 0;
         b.replaced = false;
-        step.ctx = &b;
-        step.before = between_both;
+        step->ctx = &b;
+        step->before = between_both;
         test_threads threads = test_start(write_own, each, sizeof *each, 2);
         test_join(&threads);
         for (int i = 0; i < 2; i++)
@@ -771,11 +905,11 @@ static void test_names_no_graph_is_left_behind(void **state) {
         own o = opened(1);
         falkor_error error;
         proved(&o);
-        atomic_store(&step.commands, 0);
-        step.ctx = &m;
-        step.before = make_moves;
+        atomic_store(&step->commands, 0);
+        step->ctx = &m;
+        step->before = make_moves;
         asked(&o, NULL, OWN, &error);
-        most = atomic_load(&step.commands);
+        most = atomic_load(&step->commands);
         /* It was deleted behind the write: nothing may make it again. */
         if (at > 1 && most > at &&
             serving_number(server.port, "EXISTS names") != 0)
@@ -999,6 +1133,62 @@ static void test_names_after_a_restart_from_an_older_dump(void **state) {
     assert_int_equal(rmdir(dir), 0);
 }
 
+/* ---- short results, long texts ---------------------------------------- */
+
+/* The server cuts lists of rows without a sign: not those of names. */
+static void test_names_are_more_than_a_result_may_hold(void **state) {
+    (void)state;
+    falkor_error error;
+    given("CREATE (:X {k: 'k|X'}), (:Y {k: 'k|Y'}), (:Z {k: 'k|Z'})");
+    own o = opened(1);
+    naming_do(other, "GRAPH.CONFIG SET RESULTSET_SIZE 1");
+    falkor_status read = asked(&o, &reading, "MATCH (n:Z) RETURN n", &error);
+    falkor_status wrote = asked(&o, NULL, "CREATE (n:W {k: 'k|W'}) RETURN n",
+                                &error);
+    naming_do(other, "GRAPH.CONFIG SET RESULTSET_SIZE -1");
+    assert_int_equal(read, FALKOR_OK);
+    assert_int_equal(wrote, FALKOR_OK);
+    test_no_complaints();
+    closed(&o);
+}
+
+/* Many rows of a long text that lack the same name: without its plan the
+   server's word for the graph is gone, and the text is looked through. */
+static void test_names_of_many_rows_are_looked_for_once(void **state) {
+    (void)state;
+    enum { ROWS = 2000 };
+    static falkor_value values[ROWS];
+    falkor_result *result;
+    falkor_error error;
+    char text[200], plan[32];
+    memset(text, 'N', sizeof text);
+    for (int i = 0; i < ROWS; i++)
+        values[i] = falkor_string_n(text, sizeof text);
+    given(X);
+    falkor_options options = serving_options(server.port);
+    options.graph = "names";
+    own o = {.pool = serving_pool(&options)};
+    o.graph = falkor_select_graph(o.pool, NULL);
+    proved(&o);
+    for (int i = 0; i < 60; i++) {      /* more than the server keeps plans */
+        snprintf(plan, sizeof plan, "RETURN 'plan %d'", i);
+        asked(&o, &reading, plan, &error);
+        serving_ok(&error);
+    }
+    int64_t begun = test_now_ms();
+    falkor_query_with(o.graph, &(falkor_call_options){.timeout_ms = 3000},
+        "UNWIND $rows AS row CREATE (n:Night) RETURN n",
+        FALKOR_PARAMS({"rows", falkor_array(values, ROWS)}), &result, &error);
+    int64_t took = test_now_ms() - begun;
+    serving_ok(&error);
+    assert_int_equal(falkor_result_rows(result), ROWS);
+    assert_string_equal(falkor_result_value(result, ROWS - 1, 0)
+                            ->as.node->labels[0], "Night");
+    assert_in_range(took, 0, 3000);
+    falkor_result_free(result);
+    closed(&o);
+}
+
 /* ---- all at once ------------------------------------------------------ */
 
 /* The rest of the 1 000 rounds: check_names.c. */
@@ -1007,36 +1197,41 @@ static void test_names_stress(void **state) {
     static const int sizes[] = {1, 4, 20};
     for (int i = 0; i < 3; i++)
         naming_on_own_server(run_stress, &(naming_stress){.threads = 16,
-            .connections = sizes[i], .rounds = SERVING_SANITIZED ? 20 : 70,
+            .connections = sizes[i], .rounds = SERVING_SANITIZED ? 10 : 25,
             .seed = test_seed() + (uint64_t)i, .graph = "stress"});
 }
 
+#define NAMED(test) cmocka_unit_test_setup(test, revive)
 TEST_MAIN_WITH(begin, end,
-    cmocka_unit_test(test_names_cost_nothing_when_known),
-    cmocka_unit_test(test_names_version_is_always_sent),
-    cmocka_unit_test(test_names_new_connection_reads_them_anew),
-    cmocka_unit_test(test_names_many_mismatches_read_once),
-    cmocka_unit_test(test_names_waiter_keeps_its_deadline),
-    cmocka_unit_test(test_names_reader_loses_its_connection),
-    cmocka_unit_test(test_names_frozen_server),
-    cmocka_unit_test(test_names_pool_closes_while_one_waits),
-    cmocka_unit_test(test_names_another_client_recreates_the_graph),
-    cmocka_unit_test(test_names_unknown_id_in_a_read),
-    cmocka_unit_test(test_names_unknown_id_behind_the_first_row),
-    cmocka_unit_test(test_names_unknown_id_in_the_first_row),
-    cmocka_unit_test(test_names_version_zero_is_not_kept),
-    cmocka_unit_test(test_names_own_commands_drop_them),
-    cmocka_unit_test(test_names_of_another_database),
-    cmocka_unit_test(test_names_steps_write_to_a_fresh_graph),
-    cmocka_unit_test(test_names_steps_write_to_a_graph_with_names),
-    cmocka_unit_test(test_names_steps_write_when_plans_are_gone),
-    cmocka_unit_test(test_names_steps_read),
-    cmocka_unit_test(test_names_steps_read_by_a_query_that_may_write),
-    cmocka_unit_test(test_names_steps_of_those_who_only_add),
-    cmocka_unit_test(test_names_two_writes_of_one_snapshot),
-    cmocka_unit_test(test_names_no_graph_is_left_behind),
-    cmocka_unit_test(test_names_many_add_at_the_same_time),
-    cmocka_unit_test(test_names_many_begin_a_graph),
-    cmocka_unit_test(test_names_change_without_end),
-    cmocka_unit_test(test_names_after_a_restart_from_an_older_dump),
-    cmocka_unit_test(test_names_stress))
+    NAMED(test_names_cost_nothing_when_known),
+    NAMED(test_names_version_is_always_sent),
+    NAMED(test_names_new_connection_reads_them_anew),
+    NAMED(test_names_many_mismatches_read_once),
+    NAMED(test_names_waiter_keeps_its_deadline),
+    NAMED(test_names_reader_loses_its_connection),
+    NAMED(test_names_frozen_server),
+    NAMED(test_names_pool_closes_while_one_waits),
+    NAMED(test_names_another_client_recreates_the_graph),
+    NAMED(test_names_unknown_id_in_a_read),
+    NAMED(test_names_unknown_id_behind_the_first_row),
+    NAMED(test_names_unknown_id_in_the_first_row),
+    NAMED(test_names_version_zero_is_not_kept),
+    NAMED(test_names_own_commands_drop_them),
+    NAMED(test_names_of_another_database),
+    NAMED(test_names_steps_write_to_a_fresh_graph),
+    NAMED(test_names_steps_write_to_a_graph_with_names),
+    NAMED(test_names_steps_write_when_plans_are_gone),
+    NAMED(test_names_steps_read),
+    NAMED(test_names_steps_read_by_a_query_that_may_write),
+    NAMED(test_names_steps_of_those_who_only_add),
+    NAMED(test_names_steps_renamed_away_and_back),
+    NAMED(test_names_held_connection_asks_on),
+    NAMED(test_names_two_writes_of_one_snapshot),
+    NAMED(test_names_no_graph_is_left_behind),
+    NAMED(test_names_many_add_at_the_same_time),
+    NAMED(test_names_many_begin_a_graph),
+    NAMED(test_names_change_without_end),
+    NAMED(test_names_after_a_restart_from_an_older_dump),
+    NAMED(test_names_are_more_than_a_result_may_hold),
+    NAMED(test_names_of_many_rows_are_looked_for_once),
+    NAMED(test_names_stress))
