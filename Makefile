@@ -1,7 +1,7 @@
 # falkorpool: all the ways to build, test, measure and install it. GNU make; `make help` lists them.
 #
 # Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, DESTDIR, BUILD (the folder for everything made or fetched),
-# VARIANT (asan, tsan, clang, hiredis1, werror, tls), THREADS=c11, TLS=1, WERROR=1, TEST and ONLY (see test).
+# VARIANT (asan, tsan, clang, hiredis1, werror, tls), THREADS=c11, TLS=1, WERROR=1, TEST, ONLY and CHECK (see test, checks).
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
@@ -67,7 +67,7 @@ TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TEST
 ifeq ($(VARIANT),tsan)
 TESTS    := $(filter-out %/test_schedules,$(TESTS))
 endif
-CHECKS   := $(call programs,test/check_*.c)
+CHECKS   := $(if $(CHECK),$(OUT)/test/check_$(CHECK:check_%=%),$(call programs,test/check_*.c))
 DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
@@ -161,11 +161,15 @@ rows:  ## which tests show which requirement
 
 check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, drivers, test/check_*.c
 	@test/check.sh
+# CHECK=stress runs test/check_stress.c only.
 checks: $(CHECKS)
 	@TEST_TIMEOUT=600 $(RUN) $(CHECKS)
 
 drivers: $(DRIVERS)  ## examples/drivers against PostgreSQL, PgBouncer, MariaDB, Redis, nginx and Bolt
 	@test/services.sh check $(OUT)/examples/drivers
+.PHONY: mutants
+mutants:  ## small mistakes put into the library one at a time: each must be caught by the test that its patch names
+	@test/mutants.sh
 
 FUZZERS = $(patsubst test/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz_*.c))
 fuzz: $(FUZZERS)  ## the fuzzers, FUZZ_SECONDS (30) each

@@ -165,6 +165,19 @@ static void test_lifecycle_open_dials_min_size(void **state) {
     open_pool(begin(-1, 9));            /* none: yet one proves the server */
     assert_int_equal(fake_opened(&f), 1);
     end();
+    /* All of them before it is open: it is not the worker who dials. */
+    create(begin(3, 3));
+    fake_shut(&f, FAKE_OPEN);
+    fake_permit(&f, FAKE_OPEN, 2);
+    caller opener = {0};
+    test_threads thread = start(open_run, &opener);
+    fake_await_begun(&f, FAKE_OPEN, 3);
+    test_pause_ms(30);
+    assert_false(atomic_load(&opener.done) || stats().initialized);
+    fake_lift(&f, FAKE_OPEN);
+    test_join(&thread);
+    assert_int_equal(opener.status, FALKOR_OK);
+    end();
 }
 
 /* A7 */
@@ -980,6 +993,19 @@ static void test_lifecycle_old_one_goes_on_release(void **state) {
     end();
 }
 
+/* Or nothing would ever be idle for long. */
+/* A10, A12 */
+static void test_lifecycle_checks_do_not_count_as_use(void **state) {
+    (void)state;
+    falkor_options options = begin(-1, 3);
+    options.health_check_interval_ms = 60;
+    options.idle_timeout_ms = 400;
+    open_pool(options);
+    fake_await_begun(&f, FAKE_DEEP, 3);
+    TEST_EVENTUALLY(stats().total == 0);
+    end();
+}
+
 TEST_MAIN(
     cmocka_unit_test(test_lifecycle_create_does_no_io),
     cmocka_unit_test(test_lifecycle_query_before_open_is_not_open),
@@ -1017,4 +1043,5 @@ TEST_MAIN(
     cmocka_unit_test(test_lifecycle_idle_ones_go_down_to_min_size),
     cmocka_unit_test(test_lifecycle_old_ones_are_replaced),
     cmocka_unit_test(test_lifecycle_lifetimes_differ),
-    cmocka_unit_test(test_lifecycle_old_one_goes_on_release))
+    cmocka_unit_test(test_lifecycle_old_one_goes_on_release),
+    cmocka_unit_test(test_lifecycle_checks_do_not_count_as_use))

@@ -410,6 +410,35 @@ static void test_pool_max_waiters_refuses_at_once(void **state) {
     end();
 }
 
+/* A connection comes back for one of two: the other does not get the reserve
+   with it, before his time. */
+/* A13 */
+static void test_pool_reserve_is_for_who_has_waited(void **state) {
+    (void)state;
+    fake_begin(&f);
+    falkor_options options = fake_options(&f);
+    options.max_size = 1;
+    options.reserve_size = 2;
+    options.reserve_after_ms = 600000;
+    open_pool(options);
+    falkor_conn *held = take();
+    asker first = {.timeout_ms = -1, .keeps = true}, second = first;
+    test_threads one = test_start(ask, &first, sizeof first, 1);
+    TEST_EVENTUALLY(stats().waiting == 1);
+    test_threads other = test_start(ask, &second, sizeof second, 1);
+    TEST_EVENTUALLY(stats().waiting == 2);
+    give(held);
+    test_join(&one);
+    assert_int_equal(first.status, FALKOR_OK);
+    assert_int_equal(stats().waiting, 1);
+    assert_int_equal(fake_begun(&f, FAKE_OPEN), 1);
+    give(first.conn);
+    test_join(&other);
+    assert_int_equal(second.status, FALKOR_OK);
+    give(second.conn);
+    end();
+}
+
 /* ---- release ---------------------------------------------------------- */
 
 /* A23 */
@@ -717,6 +746,12 @@ static void test_pool_dial_keeps_both_deadlines(void **state) {
     deadline = f.open_deadline_ns;
     assert_true(deadline >= before + 5000 * INT64_C(1000000));
     assert_true(deadline <= after + 5000 * INT64_C(1000000));
+    falkor_conn_mark_broken(conn);
+    give(conn);
+    TEST_EVENTUALLY(stats().total == 1);
+    conn = take_within(600000);         /* the same: not all of that time */
+    assert_true(f.open_deadline_ns <= falkor_now_ns() +
+                5000 * INT64_C(1000000));
     give(conn);
     give(held);
     end();
@@ -1304,6 +1339,7 @@ TEST_MAIN(
     cmocka_unit_test(test_pool_timeout_leaves_the_queue_whole),
     cmocka_unit_test(test_pool_idle_is_last_in_first_out),
     cmocka_unit_test(test_pool_max_waiters_refuses_at_once),
+    cmocka_unit_test(test_pool_reserve_is_for_who_has_waited),
     cmocka_unit_test(test_pool_release_null_is_refused),
     cmocka_unit_test(test_pool_release_of_foreign_changes_nothing),
     cmocka_unit_test(test_pool_double_release_is_refused),

@@ -39,8 +39,16 @@ typedef struct place {
 } place;
 static place places[PLACES];
 static int failing_dials, present, most_present;
+static falkor_pool *pool;
+
+/* The driver and the program are called without the lock. */
+static void outside(const char *who) {
+    if (pool && pool->mutex.owner == sched_self())
+        sched_fail("%s is called with the lock held", who);
+}
 
 static void enter(place *at) {
+    outside("the driver");
     if (!at->open || at->inside)
         sched_fail("a driver call on a connection that is %s",
                    at->open ? "in one already" : "closed");
@@ -53,6 +61,7 @@ static falkor_status place_open(void *ctx, int64_t deadline_ns, void **handle,
                                 falkor_error *error) {
     int number = 0;
     (void)ctx, (void)deadline_ns, (void)error;
+    outside("the driver");
     if (++present > most_present)
         most_present = present;
     sched_point();
@@ -85,6 +94,7 @@ static falkor_status place_reset(void *ctx, void *handle,
 
 static void place_shutdown(void *ctx, void *handle) {
     (void)ctx;
+    outside("the driver");
     if (!((place *)handle)->open)
         sched_fail("shuts down what is closed");
     ((place *)handle)->sick = true;
@@ -112,8 +122,12 @@ typedef struct scene {
     bool no_check;              /* a driver without hooks: the short way */
 } scene;
 static const scene *on;
-static falkor_pool *pool;
 static falkor_driver bare_driver;
+
+static void on_event(void *ctx, const falkor_event *event) {
+    (void)ctx, (void)event;
+    outside("on_event");
+}
 
 /* The queue as it was when the lock was given back last, and whose each place
    in it is: a waiter lies on its owner's stack. */
@@ -151,6 +165,8 @@ static void check_order(void) {
         }
     }
     queue_length = length;
+    if (pool->state == FALKOR__POOL_CLOSED && pool->first_waiter)
+        sched_fail("somebody waits in a closed pool");
     if (most_present > pool->config.max_size + pool->config.reserve_size)
         sched_fail("%d connections", most_present);
 }
@@ -169,7 +185,7 @@ static void setup(void) {
     if (on->no_check)
         bare_driver.check = NULL, bare_driver.reset = NULL;
     falkor__config config;
-    falkor_options options = {.driver = &bare_driver,
+    falkor_options options = {.driver = &bare_driver, .on_event = on_event,
         .max_size = on->max_size, .min_size = on->min_size ? on->min_size : -1,
         .reserve_size = on->reserve_size,
         .reserve_after_ms = on->reserve_after_ms,
