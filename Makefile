@@ -1,7 +1,7 @@
 # falkorpool: all the ways to build, test, measure and install it. GNU make; `make help` lists them.
 #
 # Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, DESTDIR, BUILD (the folder for everything made or fetched),
-# VARIANT (asan, tsan, clang, hiredis1, werror, tls), THREADS=c11, TLS=1, WERROR=1, TEST and ONLY (see test).
+# VARIANT (asan, tsan, clang, hiredis1, werror, tls), THREADS=c11, TLS=1, WERROR=1, TEST, ONLY and CHECK (see test, checks).
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
@@ -63,11 +63,16 @@ PAGES    := $(filter-out $(OUT)/examples/demo $(OUT)/examples/tls,$(EXAMPLES))
 # (test_tls runs examples/tls, on a build with TLS.)
 TESTS    := $(if $(TEST),$(patsubst %,$(OUT)/test/test_%,$(TEST:test_%=%)),$(call programs,test/test_*.c) test/differential.sh)
 TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TESTS))
-CHECKS   := $(call programs,test/check_*.c)
+# The scheduler of test/sched.h runs one thread at a time, on stacks that ThreadSanitizer does not know.
+ifeq ($(VARIANT),tsan)
+TESTS    := $(filter-out %/test_schedules,$(TESTS))
+endif
+CHECKS   := $(if $(CHECK),$(OUT)/test/check_$(CHECK:check_%=%),$(call programs,test/check_*.c))
+DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
-.PHONY: all test check fuzz bench demo install clean distclean format help tests checks FORCE
+.PHONY: all test rows check drivers fuzz bench demo install clean distclean format help tests checks FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -86,6 +91,11 @@ $(BUILD)/deps.mk: test/deps.sh test/versions.lock
 	@test/deps.sh get
 $(BUILD)/deps-tls.mk: test/deps.sh test/versions.lock
 	@test/deps.sh tls
+ifneq ($(filter drivers,$(MAKECMDGOALS)),)
+include $(BUILD)/services.mk
+endif
+$(BUILD)/services.mk: test/services.sh
+	@test/services.sh headers
 
 $(HIREDIS1):
 	test/deps.sh hiredis1
@@ -113,6 +123,13 @@ $(OUT)/health_server: $(call obj,examples/health_server.c) $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lm
 $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lm
+# The drivers' libraries are fetched for `make drivers` alone.
+$(OUT)/obj/examples/drivers/%.o: ALL_CPPFLAGS += $(DRIVER_CPPFLAGS)
+$(OUT)/examples/drivers/%: $(OUT)/obj/examples/drivers/%.o $(OUT)/obj/examples/drivers/trial.o $(LIB)
+	$(LINK) $(DRIVER_LDFLAGS) $(DRIVER_LIB_$*) -lhiredis $(TLS_LIBS) -lm
+DRIVER_LIB_postgres = -lpq
+DRIVER_LIB_mariadb = -lmariadb
+DRIVER_LIB_http = -lcurl
 $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lcmocka -lcjson -lm
 
@@ -139,11 +156,20 @@ test: all tests $(TLS_TEST)  ## all tests, with a private server; TEST=pool runs
 	-@$(if $(filter %differential.sh,$(TESTS)),test/deps.sh node)
 	@ONLY='$(ONLY)' $(RUN) $(if $(TEST),,--contract $(PAGES)) $(TESTS) $(TLS_TEST)
 tests: $(TESTS)
+rows:  ## which tests show which requirement
+	@test/rows.sh
 
-check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, test/check_*.c
+check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, drivers, test/check_*.c
 	@test/check.sh
+# CHECK=stress runs test/check_stress.c only.
 checks: $(CHECKS)
 	@TEST_TIMEOUT=600 $(RUN) $(CHECKS)
+
+drivers: $(DRIVERS)  ## examples/drivers against PostgreSQL, PgBouncer, MariaDB, Redis, nginx and Bolt
+	@test/services.sh check $(OUT)/examples/drivers
+.PHONY: mutants
+mutants:  ## small mistakes put into the library one at a time: each must be caught by the test that its patch names
+	@test/mutants.sh
 
 FUZZERS = $(patsubst test/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz_*.c))
 fuzz: $(FUZZERS)  ## the fuzzers, FUZZ_SECONDS (30) each
@@ -173,7 +199,7 @@ install: all  ## into $(DESTDIR)$(PREFIX): library, headers, falkor-cli, falkorp
 	    'Libs: -L$${prefix}/lib -lfalkorpool $(strip -lhiredis $(TLS_LIBS) -pthread)' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
 
 clean:  ## what was built; what was fetched stays
-	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name 'deps*' ! -name data ! -name node ! -name apt \
+	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name services ! -name 'deps*' ! -name data ! -name node ! -name apt \
 	    ! -name '.*' -exec rm -rf {} + 2>/dev/null || :
 distclean:  ## all of the build folder
 	rm -rf $(BUILD)

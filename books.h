@@ -7,9 +7,11 @@
    connection lives in a slot, and a slot is in exactly one state: free (no
    connection), idle, in use, connecting (being dialled, or in the worker's
    hands for a check), closing. The last four are counted and their sum never
-   exceeds max_size, for there are no more slots. Who waits is granted a slot
-   under the lock, in order of arrival: with a connection, or empty, to dial
-   for himself. A grant beats a timeout.
+   exceeds max_size + reserve_size, for there are no more slots; it exceeds
+   max_size only for one who has waited reserve_after_ms. Who waits is granted
+   a slot under the lock, in order of arrival: with a connection, or empty, to
+   dial for himself; nobody is while the pool is paused. A grant beats a
+   timeout.
 
    A falkor_conn is a lease: it binds a holder to a slot from acquire to
    release. Leases are handed out of a ring, oldest first, so that a lease that
@@ -26,6 +28,7 @@ struct falkor__slot {
     int64_t used_ns;            /* coarse clock: end of the last use */
     int64_t checked_ns;         /* the same, or the worker's last check */
     int64_t expires_ns;         /* end of its lifetime */
+    unsigned generation;        /* the pool's when it was dialled */
 };
 
 typedef enum falkor__lease_state {
@@ -41,6 +44,13 @@ struct falkor_conn {
     falkor_conn *next;          /* free ones, oldest first */
     atomic_int state;           /* a falkor__lease_state */
     bool broken;                /* the holder's */
+
+    /* Of a hold, where leaks are looked for. */
+    const char *file;           /* NULL: of a call of the library's own */
+    int line;
+    unsigned long thread;
+    int64_t since_ns;           /* coarse clock; FALKOR__NEVER: not held, or
+                                   reported */
 };
 
 typedef struct falkor__waiter falkor__waiter;
@@ -48,6 +58,7 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
     falkor__waiter *before, *behind;
     falkor__cond wake;
     falkor__slot *slot;         /* granted; NULL when awake: closed */
+    int64_t reserve_ns;         /* from then on the reserve is for it */
     bool awake;
 };
 
@@ -66,7 +77,10 @@ struct falkor_pool {
     falkor_conn *leases;
     size_t lease_count;
     falkor__thread worker;              /* the opener's, then destroy's */
+    falkor__guard guard;
+    atomic_bool closed;         /* state is CLOSED: changed under the lock */
     atomic_bool cutting;        /* close has begun to shut sockets down */
+    atomic_uint generation;     /* of connections; changed under the lock */
 
     falkor__mutex mutex;                /* guards all below */
     falkor__cond changed;       /* state, or any change once closed */
@@ -74,7 +88,9 @@ struct falkor_pool {
     falkor__pool_state state;
     int64_t wake_ns;            /* when the worker means to wake; 0: awake */
     bool has_worker, orphan;    /* orphan: freed, the last release frees it */
+    bool wants_worker;          /* in a child of fork, at its first acquire */
     bool warned;                /* of high utilisation */
+    bool paused;
     int idle, in_use, connecting, closing, waiting;
     falkor__slot *hottest, *coldest;    /* the idle */
     falkor__slot *first_free;
@@ -96,25 +112,39 @@ void falkor__unlock(falkor_pool *pool);
 int falkor__total(const falkor_pool *pool);
 
 void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot);
+falkor__slot *falkor__take_locked(falkor_pool *pool);   /* for a newcomer */
 void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot);
 falkor__slot *falkor__take_free_locked(falkor_pool *pool);
+void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter);
 void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter);
-falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot);
-falkor__slot *falkor__take_locked(falkor_pool *pool);
+falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
+                                  const falkor__patience *patience);
+void falkor__unlease_locked(falkor_pool *pool, falkor_conn *conn);
 
-/* Gives a slot that is counted nowhere to who waits longest; if nobody waits,
-   the connection becomes idle, the empty slot free. cold: the worker brings it
-   back unused. */
+/* True once when more than 80 % are in use; armed again at 60 %. */
+bool falkor__crossed_high_locked(falkor_pool *pool);
+
+/* Grants what there is to those who wait, in their order. */
+void falkor__serve_locked(falkor_pool *pool);
+
+/* A slot that is counted nowhere becomes idle or, empty, free, which is to say
+   somebody's where somebody waits. cold: the worker brings it back unused. */
 void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
                               bool cold);
+
+/* The same for a connection that a flush may have overtaken: it is retired
+   then. Releases the lock in that case. */
+void falkor__bring_back_locked(falkor_pool *pool, falkor__slot *slot,
+                               bool cold);
 
 /* Closes the connection in a slot that is counted nowhere, and hands the empty
    slot over. reason NULL: not worth an event. Releases the lock meanwhile. */
 void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
                            const char *reason);
 
-/* Retires every idle connection. Releases the lock meanwhile. */
-void falkor__close_idle_locked(falkor_pool *pool);
+/* Retires every connection that is idle now, and no other. Releases the lock
+   meanwhile. */
+void falkor__close_idle_locked(falkor_pool *pool, const char *reason);
 
 /* ---- without the lock -------------------------------------------------- */
 
@@ -122,7 +152,18 @@ void falkor__close_idle_locked(falkor_pool *pool);
 falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
                                 int64_t deadline_ns, falkor_error *error);
 
-/* connection_failed, as an event. */
+void falkor__slot_close(falkor_pool *pool, falkor__slot *slot);
+
+/* Whether the connection in a slot that is the caller's is fit for use. */
+bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
+                      falkor__patience *patience);
+
+/* The end of the time of who acquires. */
+int64_t falkor__until(falkor__patience *patience);
+
+/* Events. */
+void falkor__tell_recycled(falkor_pool *pool, const char *reason);
+void falkor__tell_high(falkor_pool *pool);
 void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
                          int delay_ms);
 
@@ -133,6 +174,9 @@ falkor_status falkor__refusal(falkor__pool_state state, falkor_error *error);
    cutting meanwhile. */
 falkor_status falkor__hold(falkor_pool *pool, falkor_conn *conn,
                            falkor_error *error);
+
+/* Starts the worker that the pool wants. */
+void falkor__start_worker(falkor_pool *pool);
 
 /* The last who leaves a freed pool frees its memory. */
 void falkor__pool_free_memory(falkor_pool *pool);

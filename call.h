@@ -20,8 +20,14 @@ typedef struct falkor__client {
     falkor__mutex mutex;                /* guards the list of graphs */
     falkor_graph *first;
     atomic_uint epoch;
+    falkor__guard guard;
+    falkor_pool *pool, *next_shared;    /* of a shared one; the list's mutex */
+    int users;                          /* 0: not shared */
 } falkor__client;
 falkor__client *falkor__client_of(falkor_pool *pool);
+
+/* Whether others still use the shared pool that one user frees. */
+bool falkor__still_shared(falkor_pool *pool);
 
 /* What is known of a command beside its words: what it does to its session (one
    that is not as it was is not given to anybody else); whether its error reply

@@ -74,6 +74,20 @@ void falkor_graph_free(falkor_graph *graph) {
 
 /* ---- the pool's life -------------------------------------------------- */
 
+static void falkor__before_client_forks(void *object) {
+    falkor__client *client = object;
+    falkor__mutex_lock(&client->mutex);
+    for (falkor_graph *graph = client->first; graph; graph = graph->next)
+        falkor__names_lock(&graph->names);
+}
+
+static void falkor__client_has_forked(void *object, bool child) {
+    falkor__client *client = object;
+    for (falkor_graph *graph = client->first; graph; graph = graph->next)
+        falkor__names_unlock(&graph->names, child);
+    falkor__mutex_unlock(&client->mutex);
+}
+
 falkor_status falkor_pool_create(const falkor_options *options,
                                  falkor_pool **pool, falkor_error *error) {
     falkor__config config;
@@ -96,9 +110,16 @@ falkor_status falkor_pool_create(const falkor_options *options,
         return status;
     }
     atomic_init(&client->epoch, 0);
+    client->pool = *pool;
+    client->guard = (falkor__guard){.object = client,
+        .lock = falkor__before_client_forks,
+        .unlock = falkor__client_has_forked};
+    falkor__guard_add(&client->guard);
     *falkor__pool_client(*pool) = client;
     return FALKOR_OK;
 }
+
+/* ---- opening ----------------------------------------------------------- */
 
 /* Runs one call on the connection that opens the pool. */
 static falkor_status falkor__run_on(falkor__call *call, falkor_conn *conn,
@@ -260,9 +281,10 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error) {
 }
 
 void falkor_pool_free(falkor_pool *pool) {
-    if (!pool)
+    if (!pool || falkor__still_shared(pool))
         return;
     falkor__client *client = falkor__client_of(pool);
+    falkor__guard_remove(&client->guard);
     falkor__pool_destroy(pool);
     while (client->first) {
         falkor_graph *graph = client->first;

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #ifndef MSG_NOSIGNAL                    /* macOS: SO_NOSIGPIPE below instead */
 #define MSG_NOSIGNAL 0
@@ -41,6 +42,7 @@ struct falkor__link {
        being sent: the replies to come are read from here first. */
     char *inbox;
     size_t inbox_at, inbox_end, inbox_size;
+    falkor__link *older;        /* in a child of fork: the parent's */
 };
 
 /* ---- socket ----------------------------------------------------------- */
@@ -544,10 +546,14 @@ static falkor_status falkor__dial_secure(falkor__link *link,
     return FALKOR_OK;
 }
 
+/* A child of fork may have the descriptor too, from while it was dialled: the
+   server is told of the end all the same. */
 static void falkor__dial_undo(falkor__link *link) {
     falkor__tls_end(link->tls);
-    if (link->context)
+    if (link->context) {
+        shutdown(link->context->fd, SHUT_RDWR);
         redisFree(link->context);
+    }
     link->tls = NULL;
     link->context = NULL;
 }
@@ -575,6 +581,8 @@ static falkor_status falkor__dial_finish(falkor__link *link,
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
     int code = 0;
     socklen_t size = sizeof code;
+    if (!context->err)                  /* before the wait below */
+        fcntl(context->fd, F_SETFD, FD_CLOEXEC);
     if (context->err) {
         code = context->err == REDIS_ERR_IO ? errno : 0;
         falkor__dial_failed(error, code, address, context->errstr);
@@ -764,7 +772,20 @@ static void falkor__link_shutdown(void *ctx, void *handle) {
     shutdown(link->fd, SHUT_RDWR);
 }
 
+/* Its memory stays, and stays known to who looks for leaks. */
+static void falkor__link_forget(void *ctx, void *handle) {
+    static falkor__link *forgotten;
+    falkor__link *link = handle;
+    (void)ctx;
+    close(link->fd);
+    link->fd = -1;              /* for who was in the middle of a row */
+    if (link->tls)
+        falkor__tls_forget(link->tls);
+    link->older = forgotten;
+    forgotten = link;
+}
+
 const falkor_driver falkor__link_driver = {
     .open = falkor__link_open, .check = falkor__link_check,
     .reset = falkor__link_reset, .shutdown = falkor__link_shutdown,
-    .close = falkor__link_close};
+    .close = falkor__link_close, .forget = falkor__link_forget};

@@ -83,8 +83,9 @@ static falkor_status falkor__next_arriving(falkor_cursor *cursor,
     if (cursor->row > 0 && call->conn) {
         falkor__link *link = falkor__conn_link(call->pool, call->conn);
         status = link ? falkor__reply_next(call->reply, error)
-            : falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "options.conn was "
-                "released before the cursor was closed");
+            : falkor__fail(error, call->options.conn ? FALKOR_ERR_ARGUMENT
+                : FALKOR_ERR_IO, 0, "the connection is not held any more: it "
+                "was released, or this is a child of fork");
         if (!status)
             status = falkor__link_read(link, call->reply, call->use_until_ns,
                                        error);

@@ -54,6 +54,20 @@ int64_t falkor__deadline(int timeout_ms);
    passed. */
 int falkor__poll_ms(int64_t deadline_ns);
 
+/* ---- fork.c: what fork() does ----------------------------------------- */
+
+/* Around a fork lock takes what object's unlock gives back, in both processes;
+   child: other threads are not there any more. The guard is object's own. */
+typedef struct falkor__guard falkor__guard;
+struct falkor__guard {
+    void (*lock)(void *object);
+    void (*unlock)(void *object, bool child);
+    void *object;
+    falkor__guard *next, *before;
+};
+void falkor__guard_add(falkor__guard *guard);
+void falkor__guard_remove(falkor__guard *guard);
+
 /* ---- url.c: a URL's parts --------------------------------------------- */
 
 /* What a URL says, each part decoded; NULL or 0 where it says nothing. The
@@ -108,6 +122,10 @@ falkor__tls *falkor__tls_begin(const falkor__tls_settings *settings,
                                const char *host, int fd);
 void falkor__tls_end(falkor__tls *tls);
 
+/* In a child of fork, whose parent has the session: no word to the server, and
+   nothing is freed, for another thread may have been in the middle of it. */
+void falkor__tls_forget(falkor__tls *tls);
+
 /* These do what can be done now and return the bytes moved (handshake: 1). 0:
    the server has closed. -1 with errno EAGAIN: repeat when the socket is ready
    for *events. -1 with any other errno: broken for good, and reason says why,
@@ -154,6 +172,7 @@ falkor_status falkor__config_make(const falkor_options *options,
                                   falkor__config *config,
                                   falkor_error *error);
 void falkor__config_free(falkor__config *config);   /* wipes the password */
+bool falkor__config_same(const falkor__config *a, const falkor__config *b);
 
 /* ---- stats.c: counters and events ------------------------------------- */
 
@@ -511,6 +530,10 @@ falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
                                   const struct iovec *texts, size_t count,
                                   falkor_error *error);
 
+/* For a guard: see fork.c. */
+void falkor__names_lock(falkor__names *names);
+void falkor__names_unlock(falkor__names *names, bool child);
+
 /* Forgets a snapshot that has proved old. version, if not NULL, is the graph's
    own. */
 void falkor__names_drop(falkor__names *names, const falkor__schema *schema,
@@ -547,6 +570,8 @@ typedef struct falkor__patience {
     bool may_wait;
     int64_t latest_ns;
     int64_t until_ns;           /* 0: not read yet */
+    const char *file;           /* of the acquire; NULL: the library's own */
+    int line;
 } falkor__patience;
 
 /* error is not NULL. */
@@ -556,6 +581,8 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
 
 /* Sleeps until the deadline; false, at once, when the pool is closed. */
 bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns);
+
+bool falkor__pool_is_closed(falkor_pool *pool);         /* takes no lock */
 
 /* Frees what close has left; the last held connection's release does it when
    there is one. */

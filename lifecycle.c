@@ -1,6 +1,7 @@
-/* A pool's life: create, open, the worker thread, close, free. The worker does what is
-   due for connections that nobody uses: checks them, ends old ones and those
-   too many, and keeps min_size open. */
+/* A pool's life: create, open, the worker thread, close, free, and what is left
+   of it in a child of fork. The worker does what is due for connections that
+   nobody uses: checks them, ends old ones and those too many, and keeps
+   min_size open; and it tells of holds that last too long. */
 #include "books.h"
 #include <stdlib.h>
 
@@ -13,22 +14,72 @@ static atomic_int falkor__pools;
 
 /* ---- create ----------------------------------------------------------- */
 
-/* Enough leases that one is not used again before max_size others were. */
-static size_t falkor__lease_room(const falkor__config *config) {
-    return (size_t)config->max_size * 2 + 16;
+static size_t falkor__slot_room(const falkor__config *config) {
+    return (size_t)config->max_size + (size_t)config->reserve_size;
 }
 
-static void falkor__link_up(falkor_pool *pool) {
-    for (int i = 0; i < pool->config.max_size; i++)
+/* Enough leases that one is not used again before max_size others were. */
+static size_t falkor__lease_room(const falkor__config *config) {
+    return falkor__slot_room(config) * 2 + 16;
+}
+
+static void falkor__link_slots(falkor_pool *pool) {
+    for (size_t i = 0; i < falkor__slot_room(&pool->config); i++)
         falkor__push_free_locked(pool, &pool->slots[i]);
+}
+
+static void falkor__link_leases(falkor_pool *pool) {
     for (size_t i = 0; i < pool->lease_count; i++) {
         pool->leases[i].pool = pool;
+        pool->leases[i].since_ns = FALKOR__NEVER;
         pool->leases[i].next =
             i + 1 < pool->lease_count ? &pool->leases[i + 1] : NULL;
     }
     pool->oldest_lease = pool->leases;
     pool->newest_lease = &pool->leases[pool->lease_count - 1];
 }
+
+/* ---- fork -------------------------------------------------------------- */
+
+static void falkor__before_pool_forks(void *object) {
+    falkor__mutex_lock(&((falkor_pool *)object)->mutex);
+}
+
+/* The child's pool: open as it was, but empty and without a worker; nobody
+   holds or waits. A connection that was being dialled is lost to it. What the
+   parent holds is refused here as long as if it had been released. */
+static void falkor__begin_child_locked(falkor_pool *pool) {
+    falkor__cond_init(&pool->changed);
+    falkor__cond_init(&pool->work);
+    for (size_t i = 0; i < falkor__slot_room(&pool->config); i++) {
+        falkor__slot *slot = &pool->slots[i];
+        if (slot->live && pool->driver->forget)
+            pool->driver->forget(pool->driver_ctx, slot->handle);
+        slot->live = false;
+    }
+    pool->idle = pool->in_use = pool->connecting = pool->closing = 0;
+    pool->waiting = 0;
+    pool->hottest = pool->coldest = pool->first_free = NULL;
+    pool->first_waiter = pool->last_waiter = NULL;
+    falkor__link_slots(pool);
+    for (size_t i = 0; i < pool->lease_count; i++)
+        if (atomic_load(&pool->leases[i].state) != FALKOR__LEASE_FREE)
+            falkor__unlease_locked(pool, &pool->leases[i]);
+    if (pool->state == FALKOR__POOL_OPENING)
+        pool->state = FALKOR__POOL_CREATED;
+    pool->wants_worker = pool->state == FALKOR__POOL_OPEN;
+    pool->has_worker = pool->warned = false;
+    pool->wake_ns = 0;
+}
+
+static void falkor__pool_has_forked(void *object, bool child) {
+    falkor_pool *pool = object;
+    if (child)
+        falkor__begin_child_locked(pool);
+    falkor__mutex_unlock(&pool->mutex);
+}
+
+/* ---- create: the pool itself ------------------------------------------- */
 
 falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                falkor_error *error) {
@@ -37,7 +88,7 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
     *pool = NULL;
     if (!made)
         goto no_pool;
-    made->slots = calloc((size_t)config->max_size, sizeof *made->slots);
+    made->slots = calloc(falkor__slot_room(config), sizeof *made->slots);
     made->leases = calloc(leases, sizeof *made->leases);
     if (!made->slots || !made->leases)
         goto no_room;
@@ -53,7 +104,11 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                        : &falkor__link_driver;
     made->driver_ctx = config->driver.open ? config->driver_ctx
                                            : &made->config;
-    falkor__link_up(made);
+    falkor__link_slots(made);
+    falkor__link_leases(made);
+    made->guard = (falkor__guard){.object = made,
+        .lock = falkor__before_pool_forks, .unlock = falkor__pool_has_forked};
+    falkor__guard_add(&made->guard);
     *pool = made;
     atomic_fetch_add(&falkor__pools, 1);
     return FALKOR_OK;
@@ -126,7 +181,7 @@ static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
         pool->connecting--;
         pool->health_failures += !fit;
         if (fit) {                      /* idle again; close sees to it */
-            falkor__hand_over_locked(pool, slot, true);
+            falkor__bring_back_locked(pool, slot, true);
             return;
         }
     }
@@ -161,7 +216,7 @@ static int falkor__refill_locked(falkor_pool *pool, int failures) {
         pool->connect_failures++;
     else
         pool->connections_created++;
-    falkor__hand_over_locked(pool, slot, true);
+    falkor__bring_back_locked(pool, slot, true);
     return delay_ms;
 }
 
@@ -174,18 +229,54 @@ static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
     return NULL;
 }
 
-/* A connection that becomes idle while the worker sleeps has nothing due
-   before the shorter of these periods is over, but for the end of its life,
-   which push_idle looks at. */
+/* A connection that becomes idle, or is acquired, while the worker sleeps has
+   nothing due before the shortest of these periods is over, but for the end of
+   its life, which push_idle looks at. */
 static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
     const int periods[] = {pool->config.idle_timeout_ms,
-                           pool->config.health_check_interval_ms};
+                           pool->config.health_check_interval_ms,
+                           pool->config.leak_after_ms};
     int64_t until = FALKOR__NEVER;
     for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
         if (periods[i] >= 0)
             until = falkor__sooner(until,
                                    now + periods[i] * FALKOR__NS_PER_MS);
     return until;
+}
+
+/* The first hold that has lasted too long, or when the next one will have. */
+static falkor_conn *falkor__leak_locked(const falkor_pool *pool, int64_t now,
+                                        int64_t *due_ns) {
+    int after_ms = pool->config.leak_after_ms;
+    for (size_t i = 0; after_ms >= 0 && i < pool->lease_count; i++) {
+        falkor_conn *conn = &pool->leases[i];
+        if (conn->since_ns == FALKOR__NEVER)
+            continue;
+        int64_t at = conn->since_ns + after_ms * FALKOR__NS_PER_MS;
+        bool held = atomic_load(&conn->state) != FALKOR__LEASE_POOL;
+        if (at <= now && held)
+            return conn;
+        *due_ns = falkor__sooner(*due_ns, held ? at
+                                     : now + after_ms * FALKOR__NS_PER_MS);
+    }
+    return NULL;
+}
+
+/* Tells once of each. The lock is released meanwhile. */
+static void falkor__report_leak_locked(falkor_pool *pool, falkor_conn *conn,
+                                       int64_t now) {
+    long long held_ms = (now - conn->since_ns) / FALKOR__NS_PER_MS;
+    unsigned long thread = conn->thread;
+    const char *file = conn->file;
+    int line = conn->line;
+    char quoted[300];
+    conn->since_ns = FALKOR__NEVER;
+    falkor__unlock(pool);
+    falkor__event(&pool->config, (falkor__event_head){
+        .level = FALKOR_EVENT_WARNING, .name = "connection_leak"},
+        "held_ms=%lld thread=%lu file=%s line=%d", held_ms, thread,
+        file ? falkor__quote(quoted, sizeof quoted, file) : "-", line);
+    falkor__lock(pool);
 }
 
 /* The worker's life: one duty at a time, then sleep until the next. */
@@ -198,8 +289,11 @@ static void *falkor__worker(void *argument) {
         int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
         falkor__duty duty;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
+        falkor_conn *leak = falkor__leak_locked(pool, now, &due_ns);
         bool lacks = falkor__total(pool) < pool->config.min_size;
-        if (slot) {
+        if (leak) {
+            falkor__report_leak_locked(pool, leak, now);
+        } else if (slot) {
             falkor__serve_idle_locked(pool, slot, duty);
         } else if (lacks && dial_ns <= now) {
             int delay_ms = falkor__refill_locked(pool, failures);
@@ -211,9 +305,17 @@ static void *falkor__worker(void *argument) {
             pool->wake_ns = 0;
         }
     }
-    falkor__close_idle_locked(pool);    /* what it brought back too late */
+    falkor__close_idle_locked(pool, NULL);  /* what it brought back too late */
     falkor__unlock(pool);
     return NULL;
+}
+
+void falkor__start_worker(falkor_pool *pool) {
+    bool started = falkor__thread_start(&pool->worker, falkor__worker, pool);
+    falkor__lock(pool);
+    pool->has_worker = started;
+    pool->wants_worker = !started;
+    falkor__unlock(pool);
 }
 
 /* ---- open ------------------------------------------------------------- */
@@ -256,11 +358,28 @@ static falkor_status falkor__open_one(falkor_pool *pool, int64_t deadline_ns,
         pool->connect_failures++;
     else
         pool->connections_created++;
-    falkor__hand_over_locked(pool, slot, false);
+    falkor__bring_back_locked(pool, slot, false);
     falkor__unlock(pool);
     if (status)
         falkor__tell_failed(pool, error, 0);
     return status;
+}
+
+/* Leases an idle connection while nobody else is let in: there is one, unless
+   a lever has closed them all in this moment. */
+static falkor_status falkor__lease_first(falkor_pool *pool,
+                                         falkor_conn **lease,
+                                         falkor_error *error) {
+    falkor__lock(pool);
+    bool closed = pool->state == FALKOR__POOL_CLOSED;
+    falkor__slot *slot = closed ? NULL : pool->hottest;
+    if (slot) {
+        falkor__take_idle_locked(pool, slot);
+        pool->in_use++;
+        *lease = falkor__lease_locked(pool, slot, &(falkor__patience){0});
+    }
+    falkor__unlock(pool);
+    return closed ? falkor__refusal(FALKOR__POOL_CLOSED, error) : FALKOR_OK;
 }
 
 falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
@@ -274,15 +393,12 @@ falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
     int wanted = pool->config.min_size > 0 ? pool->config.min_size : 1;
     for (int i = 0; i < wanted && !status; i++)
         status = falkor__open_one(pool, deadline_ns, error);
-    if (status)
-        return falkor__pool_finish(pool, NULL, status, NULL);
-    falkor__lock(pool);
-    bool closed = pool->state == FALKOR__POOL_CLOSED;
-    falkor_conn *lease = closed ? NULL
-        : falkor__lease_locked(pool, falkor__take_locked(pool));
-    falkor__unlock(pool);
-    status = closed ? falkor__refusal(FALKOR__POOL_CLOSED, error)
-                    : falkor__hold(pool, lease, error);
+    falkor_conn *lease = NULL;
+    while (!status && !(status = falkor__lease_first(pool, &lease, error)) &&
+           !lease)
+        status = falkor__open_one(pool, deadline_ns, error);
+    if (!status)
+        status = falkor__hold(pool, lease, error);
     if (status)
         return falkor__pool_finish(pool, NULL, status, NULL);
     *conn = lease;
@@ -302,7 +418,7 @@ falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
     pool->has_worker = worker;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
     if (status || closed)
-        falkor__close_idle_locked(pool);
+        falkor__close_idle_locked(pool, NULL);
     if (!closed)
         pool->state = status ? FALKOR__POOL_CREATED : FALKOR__POOL_OPEN;
     falkor__cond_broadcast(&pool->changed);
@@ -358,6 +474,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     falkor__lock(pool);
     bool first = pool->state != FALKOR__POOL_CLOSED;
     pool->state = FALKOR__POOL_CLOSED;
+    atomic_store(&pool->closed, true);
     falkor__dismiss_locked(pool);
     falkor__cond_signal(&pool->work);
     falkor__unlock(pool);
@@ -365,7 +482,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
         falkor__event(&pool->config, (falkor__event_head){
             .name = "closing_connection_pool"}, "%s", "");
     falkor__lock(pool);
-    falkor__close_idle_locked(pool);
+    falkor__close_idle_locked(pool, NULL);
     while (falkor__total(pool) > 0 &&
            falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns))
         continue;
@@ -386,6 +503,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
 }
 
 void falkor__pool_free_memory(falkor_pool *pool) {
+    falkor__guard_remove(&pool->guard);
     falkor__cond_destroy(&pool->work);
     falkor__cond_destroy(&pool->changed);
     falkor__mutex_destroy(&pool->mutex);

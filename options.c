@@ -511,15 +511,6 @@ static falkor_status falkor__check_numbers(const falkor_options *merged,
             "retry_max_delay_ms is %d, below retry_initial_delay_ms %d: "
             "raise the one or lower the other", config->retry_max_delay_ms,
             config->retry_initial_delay_ms);
-    if (config->reserve_size > 0)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "reserve_size is not supported yet: leave it 0");
-    if (config->reserve_after_ms > 0)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "reserve_after_ms is not supported yet: leave it 0");
-    if (config->leak_after_ms > 0)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "leak_after_ms is not supported yet: leave it 0");
     return FALKOR_OK;
 }
 
@@ -653,6 +644,29 @@ void falkor__config_free(falkor__config *config) {
          t < FALKOR__TLS_TEXTS_END; t++)
         free(*(char **)(void *)((char *)config + t->config));
     *config = (falkor__config){0};
+}
+
+bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
+    const char *const texts[][2] = {
+        {a->host, b->host}, {a->unix_path, b->unix_path},
+        {a->username, b->username}, {a->password, b->password},
+        {a->client_name, b->client_name}, {a->graph, b->graph},
+        {a->tls.ca_file, b->tls.ca_file},
+        {a->tls.cert_file, b->tls.cert_file},
+        {a->tls.key_file, b->tls.key_file},
+        {a->tls.server_name, b->tls.server_name}};
+    bool same = !a->schema && !b->schema && !a->driver.open &&
+                !b->driver.open && a->on_event == b->on_event &&
+                a->event_ctx == b->event_ctx && a->tls.on == b->tls.on &&
+                a->tls.skip_verify == b->tls.skip_verify;
+    for (const falkor__setting *s = falkor__settings;
+         s < FALKOR__SETTINGS_END && same; s++)
+        same = falkor__number_get(a, s->config, s->real) ==
+               falkor__number_get(b, s->config, s->real);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && same; i++)
+        same = texts[i][0] == texts[i][1] || (texts[i][0] && texts[i][1] &&
+            strcmp(texts[i][0], texts[i][1]) == 0);
+    return same;
 }
 
 /* ---- the environment -------------------------------------------------- */

@@ -1,324 +1,8 @@
 /* The blocking pool: who waits, who gets which connection, and how it comes
-   back. books.h says how the pool is kept; lifecycle.c opens and closes it. */
+   back. books.h says how the pool is kept; lifecycle.c opens and closes it,
+   levers.c is for emergencies. */
 #include "books.h"
-#include <assert.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define FALKOR__WARN_PERCENT 80
-#define FALKOR__REARM_PERCENT 60
-
-/* ---- lock and law ----------------------------------------------------- */
-
-int falkor__total(const falkor_pool *pool) {
-    return pool->idle + pool->in_use + pool->connecting + pool->closing;
-}
-
-#ifdef FALKOR_DEBUG
-/* Every slot is in exactly one state, the lists agree with the counts, and
-   nobody waits while there is something to give. */
-static void falkor__assert_law(const falkor_pool *pool) {
-    int free_slots = 0, idle = 0, waiting = 0;
-    for (falkor__slot *s = pool->first_free; s; s = s->colder)
-        free_slots++;
-    for (falkor__slot *s = pool->hottest; s; s = s->colder)
-        idle++;
-    for (falkor__waiter *w = pool->first_waiter; w; w = w->behind)
-        waiting++;
-    assert(pool->idle >= 0 && pool->in_use >= 0);
-    assert(pool->connecting >= 0 && pool->closing >= 0);
-    assert(falkor__total(pool) + free_slots == pool->config.max_size);
-    assert(idle == pool->idle && waiting == pool->waiting);
-    assert(!waiting || pool->state != FALKOR__POOL_OPEN ||
-           (!idle && !free_slots));
-}
-#else
-static void falkor__assert_law(const falkor_pool *pool) {
-    (void)pool;
-}
-#endif
-
-void falkor__lock(falkor_pool *pool) {
-    falkor__mutex_lock(&pool->mutex);
-}
-
-/* Once closed, every change may be what a closer waits for. */
-void falkor__unlock(falkor_pool *pool) {
-    falkor__assert_law(pool);
-    if (pool->state == FALKOR__POOL_CLOSED)
-        falkor__cond_broadcast(&pool->changed);
-    falkor__mutex_unlock(&pool->mutex);
-}
-
-/* ---- slots, leases, waiters: the lock is held -------------------------- */
-
-static void falkor__push_idle_locked(falkor_pool *pool, falkor__slot *slot) {
-    slot->hotter = NULL;
-    slot->colder = pool->hottest;
-    if (pool->hottest)
-        pool->hottest->hotter = slot;
-    else
-        pool->coldest = slot;
-    pool->hottest = slot;
-    pool->idle++;
-    if (slot->expires_ns < pool->wake_ns)
-        falkor__cond_signal(&pool->work);
-}
-
-/* Back to where the worker took it from: nobody has used it since. */
-static void falkor__push_cold_locked(falkor_pool *pool, falkor__slot *slot) {
-    slot->colder = NULL;
-    slot->hotter = pool->coldest;
-    if (pool->coldest)
-        pool->coldest->colder = slot;
-    else
-        pool->hottest = slot;
-    pool->coldest = slot;
-    pool->idle++;
-}
-
-void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot) {
-    if (slot->hotter)
-        slot->hotter->colder = slot->colder;
-    else
-        pool->hottest = slot->colder;
-    if (slot->colder)
-        slot->colder->hotter = slot->hotter;
-    else
-        pool->coldest = slot->hotter;
-    pool->idle--;
-}
-
-/* The worker learns when min_size is no longer there. */
-void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot) {
-    slot->colder = pool->first_free;
-    pool->first_free = slot;
-    if (falkor__total(pool) < pool->config.min_size)
-        falkor__cond_signal(&pool->work);
-}
-
-falkor__slot *falkor__take_free_locked(falkor_pool *pool) {
-    falkor__slot *slot = pool->first_free;
-    if (slot)
-        pool->first_free = slot->colder;
-    return slot;
-}
-
-falkor_conn *falkor__lease_locked(falkor_pool *pool,
-                                         falkor__slot *slot) {
-    falkor_conn *conn = pool->oldest_lease;
-    pool->oldest_lease = conn->next;    /* more leases than slots: never out */
-    conn->slot = slot;
-    conn->broken = false;
-    atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
-                          memory_order_relaxed);
-    pool->acquires++;
-    return conn;
-}
-
-static void falkor__unlease_locked(falkor_pool *pool, falkor_conn *conn) {
-    conn->slot = NULL;
-    conn->next = NULL;
-    atomic_store_explicit(&conn->state, FALKOR__LEASE_FREE,
-                          memory_order_relaxed);
-    pool->newest_lease->next = conn;
-    pool->newest_lease = conn;
-}
-
-static void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter) {
-    waiter->before = pool->last_waiter;
-    if (pool->last_waiter)
-        pool->last_waiter->behind = waiter;
-    else
-        pool->first_waiter = waiter;
-    pool->last_waiter = waiter;
-    pool->waiting++;
-}
-
-void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter) {
-    if (waiter->before)
-        waiter->before->behind = waiter->behind;
-    else
-        pool->first_waiter = waiter->behind;
-    if (waiter->behind)
-        waiter->behind->before = waiter->before;
-    else
-        pool->last_waiter = waiter->before;
-    pool->waiting--;
-}
-
-/* The waiter is signalled under the lock, for it lies on its owner's stack,
-   which is gone as soon as he has seen the grant. */
-void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
-                                     bool cold) {
-    falkor__waiter *waiter = pool->first_waiter;
-    if (waiter) {
-        falkor__dequeue_locked(pool, waiter);
-        if (slot->live)
-            pool->in_use++;
-        else
-            pool->connecting++;
-        waiter->slot = slot;
-        waiter->awake = true;
-        falkor__cond_signal(&waiter->wake);
-    } else if (!slot->live) {
-        falkor__push_free_locked(pool, slot);
-    } else if (cold) {
-        falkor__push_cold_locked(pool, slot);
-    } else {
-        falkor__push_idle_locked(pool, slot);
-    }
-}
-
-/* Something for a newcomer: an idle connection, or room to dial. Nothing while
-   others wait: nobody overtakes. */
-falkor__slot *falkor__take_locked(falkor_pool *pool) {
-    falkor__slot *slot = NULL;
-    if (pool->first_waiter)
-        return NULL;
-    if (pool->hottest) {
-        slot = pool->hottest;
-        falkor__take_idle_locked(pool, slot);
-        pool->in_use++;
-    } else if (pool->first_free) {
-        slot = falkor__take_free_locked(pool);
-        pool->connecting++;
-    }
-    return slot;
-}
-
-/* True once when more than 80 % are in use; armed again at 60 %. */
-static bool falkor__crossed_high_locked(falkor_pool *pool) {
-    int used = pool->in_use * 100, size = pool->config.max_size;
-    bool crossed = used > FALKOR__WARN_PERCENT * size && !pool->warned;
-    if (crossed)
-        pool->warned = true;
-    else if (used <= FALKOR__REARM_PERCENT * size)
-        pool->warned = false;
-    return crossed;
-}
-
-/* ---- driver calls: never with the lock held ---------------------------- */
-
-int64_t falkor__sooner(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-/* An end of a connection's life that is not at the same moment for all. */
-static int64_t falkor__expiry(const falkor_pool *pool,
-                              const falkor__slot *slot) {
-    int64_t now = falkor__coarse_ns();
-    uint64_t seed = (uint64_t)falkor_now_ns() ^ (uint64_t)(uintptr_t)slot;
-    if (pool->config.max_lifetime_ms < 0)
-        return FALKOR__NEVER;
-    double span = (double)pool->config.max_lifetime_ms *
-        (0.9 + 0.2 * falkor__random(&seed));
-    return now + (int64_t)span * FALKOR__NS_PER_MS;
-}
-
-/* Opens a connection in an empty slot that is the caller's. */
-falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
-                                       int64_t deadline_ns,
-                                       falkor_error *error) {
-    falkor__error_clear(error);
-    falkor_status status = pool->driver->open(pool->driver_ctx,
-        falkor__sooner(deadline_ns,
-                       falkor__deadline(pool->config.connect_timeout_ms)),
-        &slot->handle, error);
-    if (status) {
-        if (status != FALKOR_ERR_AUTH)
-            status = FALKOR_ERR_CONNECT;
-        if (!*error->message)
-            falkor__fail(error, status, error->sys_errno,
-                         "the driver could not open a connection");
-        return error->status = status;
-    }
-    falkor__error_clear(error);         /* an address that failed before */
-    slot->live = true;
-    slot->used_ns = slot->checked_ns = falkor__coarse_ns();
-    slot->expires_ns = falkor__expiry(pool, slot);
-    return FALKOR_OK;
-}
-
-static void falkor__slot_close(falkor_pool *pool, falkor__slot *slot) {
-    pool->driver->close(pool->driver_ctx, slot->handle);
-    slot->live = false;
-}
-
-static int64_t falkor__until(falkor__patience *patience) {
-    if (!patience->until_ns)
-        patience->until_ns = falkor__sooner(patience->latest_ns,
-            falkor__deadline(patience->timeout_ms));
-    return patience->until_ns;
-}
-
-/* FAST always; MEDIUM after a long idle time, within half of what the caller
-   has left, so that a new dial has the other half. */
-static bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
-                             falkor__patience *patience) {
-    const falkor_driver *driver = pool->driver;
-    int after_ms = pool->config.validate_after_ms;
-    if (!driver->check)
-        return true;
-    if (driver->check(pool->driver_ctx, slot->handle, FALKOR_CHECK_FAST, 0))
-        return false;
-    if (after_ms < 0 || falkor__coarse_ns() - slot->used_ns <=
-                            after_ms * FALKOR__NS_PER_MS)
-        return true;
-    int64_t now = falkor_now_ns(), until_ns = falkor__until(patience);
-    int64_t limit = falkor__deadline(pool->config.connect_timeout_ms);
-    if (until_ns != FALKOR__NEVER)
-        limit = falkor__sooner(limit, now + (until_ns - now) / 2);
-    return driver->check(pool->driver_ctx, slot->handle, FALKOR_CHECK_MEDIUM,
-                         limit) == FALKOR_OK;
-}
-
-static void falkor__tell_recycled(falkor_pool *pool, const char *reason) {
-    falkor__event(&pool->config, (falkor__event_head){
-        .level = FALKOR_EVENT_INFO, .name = "connection_recycled"},
-        "reason=%s", reason);
-}
-
-void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
-                                int delay_ms) {
-    char quoted[sizeof error->message + 16];
-    falkor__event(&pool->config, (falkor__event_head){
-        .level = FALKOR_EVENT_WARNING, .name = "connection_failed",
-        .status = error->status, .delay_ms = delay_ms},
-        "error=%s delay_ms=%d",
-        falkor__quote(quoted, sizeof quoted, error->message), delay_ms);
-}
-
-static void falkor__tell_high(falkor_pool *pool) {
-    falkor_stats now;
-    falkor_pool_stats(pool, &now);
-    falkor__event(&pool->config, (falkor__event_head){
-        .level = FALKOR_EVENT_WARNING, .name = "high_pool_utilization"},
-        "utilization_percent=%.0f active=%d max=%d",
-        now.utilization_percent, now.active, now.max_size);
-}
-
-void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
-                                  const char *reason) {
-    pool->closing++;
-    falkor__unlock(pool);
-    falkor__slot_close(pool, slot);
-    if (reason)
-        falkor__tell_recycled(pool, reason);
-    falkor__lock(pool);
-    pool->closing--;
-    falkor__hand_over_locked(pool, slot, false);
-}
-
-/* Closes every idle connection. The lock is released meanwhile. */
-void falkor__close_idle_locked(falkor_pool *pool) {
-    while (pool->coldest) {
-        falkor__slot *slot = pool->coldest;
-        falkor__take_idle_locked(pool, slot);
-        falkor__retire_locked(pool, slot, NULL);
-    }
-}
 
 /* ---- acquire ---------------------------------------------------------- */
 
@@ -339,17 +23,34 @@ falkor_status falkor__refusal(falkor__pool_state state,
         "the pool is not open: call falkor_pool_open first");
 }
 
+/* Sleeps until awake or late. On the way the reserve becomes the waiter's: it
+   is asked for once, and then given by who brings a slot. */
+static void falkor__sleep_locked(falkor_pool *pool, falkor__waiter *self,
+                                 int64_t deadline_ns) {
+    if (self->reserve_ns < deadline_ns) {
+        while (!self->awake && falkor__cond_wait(&self->wake, &pool->mutex,
+                                                 self->reserve_ns))
+            continue;
+        if (!self->awake)
+            falkor__serve_locked(pool);
+    }
+    while (!self->awake &&
+           falkor__cond_wait(&self->wake, &pool->mutex, deadline_ns))
+        continue;
+}
+
 /* Stands in line until granted a slot, or closed, or the deadline. */
-static falkor_status falkor__wait_locked(falkor_pool *pool,
+static falkor_status falkor__wait_locked(falkor_pool *pool, int64_t since_ns,
                                          int64_t deadline_ns,
                                          falkor__slot **slot) {
-    falkor__waiter self = {0};
+    const falkor__config *config = &pool->config;
+    falkor__waiter self = {.reserve_ns = config->reserve_size == 0
+        ? FALKOR__NEVER
+        : since_ns + config->reserve_after_ms * FALKOR__NS_PER_MS};
     if (!falkor__cond_init(&self.wake))
         return FALKOR_ERR_NOMEM;
     falkor__enqueue_locked(pool, &self);
-    while (!self.awake &&
-           falkor__cond_wait(&self.wake, &pool->mutex, deadline_ns))
-        continue;
+    falkor__sleep_locked(pool, &self, deadline_ns);
     if (!self.awake)
         falkor__dequeue_locked(pool, &self);
     falkor__cond_destroy(&self.wake);
@@ -357,6 +58,9 @@ static falkor_status falkor__wait_locked(falkor_pool *pool,
     return self.slot ? FALKOR_OK : self.awake ? FALKOR_ERR_CLOSED
                                               : FALKOR_ERR_POOL_TIMEOUT;
 }
+
+static const char falkor__paused[] =
+    "the pool is paused, falkor_pool_resume lets go on";
 
 /* A slot for the caller, by whatever way; else why not. */
 static falkor_status falkor__admit_locked(falkor_pool *pool,
@@ -371,11 +75,12 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
         pool->waiting >= config->max_waiters)
         return falkor__fail(error, FALKOR_ERR_POOL_EXHAUSTED, 0,
             "%d wait for a connection already (max_waiters), %d of %d in use: "
-            "raise max_size or max_waiters", pool->waiting, pool->in_use,
-            config->max_size);
+            "%s", pool->waiting, pool->in_use,
+            config->max_size + config->reserve_size,
+            pool->paused ? falkor__paused : "raise max_size or max_waiters");
     int64_t since = falkor_now_ns();
     status = patience->may_wait
-        ? falkor__wait_locked(pool, falkor__until(patience), slot)
+        ? falkor__wait_locked(pool, since, falkor__until(patience), slot)
         : FALKOR_ERR_POOL_TIMEOUT;
     if (status == FALKOR_ERR_CLOSED)
         return falkor__refusal(pool->state, error);
@@ -385,9 +90,11 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
     if (status == FALKOR_ERR_POOL_TIMEOUT) {
         pool->acquire_timeouts++;
         falkor__fail(error, status, 0, "no connection free after %.2f s (%d of "
-            "%d in use, %d waiting): raise max_size or look for a leak",
+            "%d in use, %d waiting): %s",
             (double)(falkor_now_ns() - since) / 1e9, pool->in_use,
-            config->max_size, pool->waiting);
+            config->max_size + config->reserve_size, pool->waiting,
+            pool->paused ? falkor__paused
+                         : "raise max_size or look for a leak");
     }
     return status;
 }
@@ -399,6 +106,7 @@ static void falkor__replace(falkor_pool *pool, falkor__slot **slot) {
     falkor__lock(pool);
     pool->in_use--;
     pool->closing++;
+    (*slot)->live = false;
     pool->health_failures++;
     pool->connections_recycled++;
     falkor__unlock(pool);
@@ -411,6 +119,7 @@ static void falkor__replace(falkor_pool *pool, falkor__slot **slot) {
         *slot = pool->hottest;
         falkor__take_idle_locked(pool, *slot);
         pool->in_use++;
+        falkor__serve_locked(pool);
     } else {
         pool->connecting++;
     }
@@ -431,6 +140,8 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
     if (!status) {
         pool->in_use++;
         pool->connections_created++;
+        if (conn->since_ns != FALKOR__NEVER)
+            conn->since_ns = falkor__coarse_ns();   /* the dial is no hold */
         crossed = falkor__crossed_high_locked(pool);
     } else {
         pool->connect_failures++;
@@ -477,9 +188,11 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
     bool crossed = false, settled = false;
     *conn = NULL;
     falkor__lock(pool);
+    bool starts = pool->wants_worker && pool->state == FALKOR__POOL_OPEN;
+    pool->wants_worker = pool->wants_worker && !starts;
     falkor_status status = falkor__admit_locked(pool, patience, &slot, error);
     if (!status) {
-        lease = falkor__lease_locked(pool, slot);
+        lease = falkor__lease_locked(pool, slot, patience);
         crossed = falkor__crossed_high_locked(pool);
         settled = slot->live && !pool->driver->check &&
             pool->state == FALKOR__POOL_OPEN;
@@ -488,6 +201,8 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
                                   memory_order_relaxed);
     }
     falkor__unlock(pool);
+    if (starts)                         /* it sees what is dialled here */
+        falkor__start_worker(pool);
     if (!status && !settled) {
         status = falkor__settle(pool, lease, patience, error);
         if (!status)
@@ -500,8 +215,9 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
     return status;
 }
 
-falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
-                                    falkor_conn **conn, falkor_error *error) {
+falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
+                                falkor_conn **conn, falkor_error *error,
+                                const char *file, int line) {
     falkor_error own;
     if (!error)
         error = &own;
@@ -512,17 +228,24 @@ falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
             "falkor_acquire: %s is NULL", pool ? "conn" : "pool");
     /* Who does not wait still gets the time of a dial. */
+    if (timeout_ms == FALKOR_POOL_TIMEOUT)
+        timeout_ms = pool->config.pool_timeout_ms;
     return falkor__pool_acquire(pool, &(falkor__patience){
         .may_wait = timeout_ms != 0, .latest_ns = FALKOR__NEVER,
         .timeout_ms = timeout_ms ? timeout_ms
-                                 : pool->config.connect_timeout_ms},
-        conn, error);
+                                 : pool->config.connect_timeout_ms,
+        .file = file, .line = line}, conn, error);
 }
 
-falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,
-                             falkor_error *error) {
-    return falkor_acquire_within(pool,
-        pool ? pool->config.pool_timeout_ms : 0, conn, error);
+falkor_status (falkor_acquire_within)(falkor_pool *pool, int timeout_ms,
+                                      falkor_conn **conn,
+                                      falkor_error *error) {
+    return falkor_acquire_at(pool, timeout_ms, conn, error, NULL, 0);
+}
+
+falkor_status (falkor_acquire)(falkor_pool *pool, falkor_conn **conn,
+                               falkor_error *error) {
+    return falkor_acquire_at(pool, FALKOR_POOL_TIMEOUT, conn, error, NULL, 0);
 }
 
 /* ---- release ---------------------------------------------------------- */
@@ -565,8 +288,12 @@ static bool falkor__reset(falkor_pool *pool, const falkor_conn *conn,
 static void falkor__take_back_locked(falkor_pool *pool, falkor_conn *conn,
                                      bool clean, int64_t now) {
     falkor__slot *slot = conn->slot;
+    bool surplus = falkor__total(pool) - pool->closing >
+        pool->config.max_size && (!pool->first_waiter || pool->paused);
     const char *reason = conn->broken ? "broken" : !clean ? "unclean"
-        : slot->expires_ns <= now ? "max_lifetime" : NULL;
+        : slot->generation != pool->generation ? "flush"
+        : slot->expires_ns <= now ? "max_lifetime"
+        : surplus ? "reserve" : NULL;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
     slot->used_ns = slot->checked_ns = now;
     falkor__unlease_locked(pool, conn);
@@ -651,6 +378,10 @@ bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns) {
     return open;
 }
 
+bool falkor__pool_is_closed(falkor_pool *pool) {
+    return atomic_load(&pool->closed);
+}
+
 /* ---- statistics ------------------------------------------------------- */
 
 void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
@@ -677,6 +408,8 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
     stats->health_failures = pool->health_failures;
     stats->initialized = pool->state == FALKOR__POOL_OPEN;
     stats->closed = pool->state == FALKOR__POOL_CLOSED;
+    stats->reserve_size = pool->config.reserve_size;
+    stats->paused = pool->paused;
     falkor__unlock(pool);
     stats->utilization_percent = 100.0 * stats->active / stats->max_size;
     falkor__counters_read(&pool->counters, stats);

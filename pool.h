@@ -33,6 +33,12 @@
  *   the falkor_error it is given; NULL there means "not wanted".
  * - What a call gives back through a pointer is set on failure too: to NULL
  *   or zero.
+ * - After fork() the child's pools are open (or paused, or closed) as they
+ *   were, but empty: it dials its own connections, and starts its own worker,
+ *   when it first uses one. What the parent held cannot be released there, and
+ *   rows that were being read end there with FALKOR_ERR_IO. What was in the
+ *   middle of a call of another thread (a dial, a result) is not freed in the
+ *   child.
  * - NULL given to a function that frees, or that reads a result, is harmless.
  * - Pool and graph may be used by any thread at any time; a held connection
  *   by one thread at a time; a result is read-only, by any number of threads.
@@ -121,9 +127,10 @@ typedef struct falkor_value falkor_value;   /* one typed value, in or out */
    queries, commands and schema work: with a driver of your own they return
    FALKOR_ERR_ARGUMENT.
 
-   Its functions are called without the pool's lock, from the thread that
-   acquires or releases or from the pool's worker, never two at once on one
-   handle but for shutdown; they must not call that pool. Each keeps its
+   Its functions are called without the pool's lock (forget: inside of fork),
+   from the thread that acquires or releases or from the pool's worker, never
+   two at once on one handle but for shutdown; they must not call that pool.
+   Each keeps its
    deadline_ns (compare with falkor_now_ns; INT64_MAX: none). */
 typedef enum falkor_check_level {
     FALKOR_CHECK_FAST,          /* no round trip, never blocks */
@@ -148,6 +155,11 @@ typedef struct falkor_driver {
     void (*shutdown)(void *ctx, void *handle);
     /* close ends the connection and frees the handle. Called once. */
     void (*close)(void *ctx, void *handle);
+    /* forget is close in a child of fork: closes the descriptor without a word
+       to the server, which is the parent's to talk to, and touches nothing
+       that another thread may have been in the middle of. May be NULL: the
+       child keeps the descriptor. */
+    void (*forget)(void *ctx, void *handle);
 } falkor_driver;
 
 /* falkor_now_ns reads the monotonic clock that every deadline_ns counts on. */
@@ -172,6 +184,7 @@ typedef enum falkor_event_level {
      query_failed_after_retries      error    attempts error
      connection_failed               warning  error delay_ms
      connection_recycled             info     reason
+     connection_leak                 warning  held_ms thread file line
      deprecated_setting              warning  name use */
 typedef struct falkor_event {
     falkor_event_level level;
@@ -189,10 +202,10 @@ void falkor_log_event(void *ctx, const falkor_event *event);
 
 /* ---- options ---------------------------------------------------------- */
 
-/* falkor_options: {0} (in C++ {}) means all defaults. In a number 0 means its default
-   and -1 none, off, or for ever. Fields that are set win over the url; a url
-   beside host or unix_path is an error, for they could disagree. Everything is
-   copied; driver_ctx and event_ctx must live as long as the pool.
+/* falkor_options: {0} (in C++ {}) means all defaults. In a number 0 means its
+   default and -1 none, off, or for ever. Fields that are set win over the url;
+   a url beside host or unix_path is an error, for they could disagree.
+   Everything is copied; driver_ctx and event_ctx must live as long as the pool.
 
    url: falkor://user:password@host:port/graph?pool_max_size=20&db=1 ,
    redis:// (a path of digits is the database), falkors:// and rediss:// which
@@ -210,9 +223,11 @@ typedef struct falkor_options {
     const char *client_name;    /* shown by CLIENT LIST; NULL: none */
     int database;               /* 0 */
     int min_size;               /* kept open: 5, or max_size where less */
-    int max_size;               /* never more connections than this: 20 */
-    int reserve_size;           /* extra connections for a long queue: 0 */
-    int reserve_after_ms;       /* how long the first waiter waits for one */
+    int max_size;               /* never more connections than this, but for
+                                   the reserve: 20 */
+    int reserve_size;           /* extra connections, beyond max_size, for who
+                                   has waited; closed when nobody waits: 0 */
+    int reserve_after_ms;       /* how long he has waited: 0, at once */
     int max_waiters;            /* a longer queue fails at once: no limit */
     int pool_timeout_ms;        /* wait for a free connection: 10 000 */
     int connect_timeout_ms;     /* one dial, but for name look-up: 5 000 */
@@ -221,7 +236,9 @@ typedef struct falkor_options {
     int validate_after_ms;      /* idle longer: PING before use: 1 000 */
     int max_lifetime_ms;        /* of a connection, +-10 %: 3 600 000 */
     int idle_timeout_ms;        /* then closed, down to min_size: 60 000 */
-    int leak_after_ms;          /* report longer holds: off */
+    int leak_after_ms;          /* tells of longer holds, once each, as event
+                                   connection_leak; a long query's too, with
+                                   file=-: off */
     int max_retries;            /* beyond the first attempt: 3 */
     int retry_initial_delay_ms; /* 100 */
     int retry_max_delay_ms;     /* 2 000 */
@@ -279,6 +296,15 @@ falkor_status falkor_pool_create(const falkor_options *options,
    included. Open already: OK. After an error open again, or free. */
 falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
 
+/* falkor_pool_shared gives the one open pool of this process that the url
+   configures (NULL: what the environment does, by falkor_options_from_env),
+   and makes and opens it when there is none. Two urls that mean the same share
+   it, and so do callers at the same time; one that has been closed is not
+   given again. Blocks as falkor_pool_open. Free it with falkor_pool_free, once
+   for each call: the last frees it. */
+falkor_status falkor_pool_shared(const char *url, falkor_pool **pool,
+                                 falkor_error *error);
+
 /* falkor_pool_close lets nobody in any more: who waits for a connection gets
    FALKOR_ERR_CLOSED at once. It waits timeout_ms (0: not at all; negative: for
    ever) for the connections in use; then cuts them, so that calls in progress
@@ -296,6 +322,21 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms);
    must live until then. */
 void falkor_pool_free(falkor_pool *pool);
 
+/* Levers for an emergency, for any thread; each returns OK, FALKOR_ERR_CLOSED,
+   or FALKOR_ERR_ARGUMENT for NULL.
+   falkor_pool_pause: from now on nobody is given a connection; who acquires
+   waits, his own time at most, and the error says "paused". What is held, or
+   being dialled, is not touched. falkor_pool_resume ends that: those who wait
+   are served in their order. falkor_pool_flush replaces every connection made
+   before now: idle ones at once, those in use when they are released; for a
+   server that was moved, say. falkor_pool_drop_idle closes the idle ones;
+   min_size is dialled again. The latter two block as long as the driver takes
+   to close. */
+falkor_status falkor_pool_pause(falkor_pool *pool);
+falkor_status falkor_pool_resume(falkor_pool *pool);
+falkor_status falkor_pool_flush(falkor_pool *pool);
+falkor_status falkor_pool_drop_idle(falkor_pool *pool);
+
 /* falkor_acquire waits pool_timeout_ms at most for a connection, first come
    first served, and dials one where the pool may grow. The time covers the
    dial too (connect_timeout_ms at most; name look-up excepted), and the check
@@ -311,6 +352,18 @@ falkor_status falkor_acquire(falkor_pool *pool, falkor_conn **conn,
    negative waits for ever. */
 falkor_status falkor_acquire_within(falkor_pool *pool, int timeout_ms,
                                     falkor_conn **conn, falkor_error *error);
+
+/* falkor_acquire_at is falkor_acquire_within with the place that a leak is
+   reported with; file must live as long as the pool. The two above are macros
+   too, which name the caller's own. */
+falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
+                                falkor_conn **conn, falkor_error *error,
+                                const char *file, int line);
+#define FALKOR_POOL_TIMEOUT (-2147483647 - 1)   /* timeout_ms: the pool's own */
+#define falkor_acquire(pool, conn, error) falkor_acquire_at((pool),            \
+    FALKOR_POOL_TIMEOUT, (conn), (error), __FILE__, __LINE__)
+#define falkor_acquire_within(pool, timeout_ms, conn, error) \
+    falkor_acquire_at((pool), (timeout_ms), (conn), (error), __FILE__, __LINE__)
 
 /* falkor_release gives a connection back, by any thread, once. What was left
    half read, broken, or changed for its session (MULTI, SELECT, ...) is closed
@@ -819,6 +872,8 @@ typedef struct falkor_stats {
     int min_size, closing;
     uint64_t errors[FALKOR_STATUS_SLOTS]; /* calls that ended with each
                                    falkor_status; [FALKOR_OK]: without one */
+    int reserve_size;
+    bool paused;
 } falkor_stats;                 /* grows at its end only, with the SONAME */
 
 /* falkor_pool_stats fills stats. It takes the pool's lock for the length of a

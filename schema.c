@@ -38,9 +38,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FALKOR__FOLLOW_MS 300
-#define FALKOR__MARK_SIZE 64
+#define FALKOR__MARK_SIZE 96
 
 /* What a fetched snapshot owns beside its head: the replies that the names
    lie in. */
@@ -84,7 +85,7 @@ static falkor__fetched *falkor__fetched_new(const void *seed) {
     uint64_t state = (uint64_t)falkor_now_ns() ^ (uint64_t)(uintptr_t)seed;
     uint64_t random = (uint64_t)(falkor__random(&state) * 9007199254740992.0);
     snprintf(fetched->mark, sizeof fetched->mark,
-        "RETURN 'falkorpool %llx %llx %llx'",
+        "RETURN 'falkorpool %lx %llx %llx %llx'", (unsigned long)getpid(),
         (unsigned long long)falkor_now_ns(), (unsigned long long)random,
         (unsigned long long)atomic_fetch_add_explicit(&counter, 1,
                                                       memory_order_relaxed));
@@ -283,6 +284,20 @@ void falkor__names_end(falkor__names *names) {
     falkor__schema_release(names->newest);
     falkor__cond_destroy(&names->changed);
     falkor__mutex_destroy(&names->mutex);
+}
+
+void falkor__names_lock(falkor__names *names) {
+    falkor__mutex_lock(&names->mutex);
+}
+
+/* In a child nobody reads, asks for a mark, or waits. Its links are all younger
+   than the newest, so that the two processes never ask for the same mark. */
+void falkor__names_unlock(falkor__names *names, bool child) {
+    if (child) {
+        falkor__cond_init(&names->changed);
+        names->reading = names->proving = false;
+    }
+    falkor__mutex_unlock(&names->mutex);
 }
 
 /* Puts schema, or NULL, in the place of the newest. The mutex is held; the old

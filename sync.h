@@ -2,7 +2,9 @@
    forms that the library uses. Everything else in the library goes through
    here. Two backends: pthreads, whose timed waits count on the monotonic
    clock, and C11 <threads.h> (FALKOR_C11_THREADS), whose timed wait counts on
-   the wall clock: a step of that clock makes such a wait longer or shorter. */
+   the wall clock: a step of that clock makes such a wait longer or shorter.
+   FALKOR_SYNC_HEADER names a third: the tests' scheduler, or your own. It
+   defines what a backend below does, and falkor__clock_ns. */
 #ifndef FALKOR_SYNC_H
 #define FALKOR_SYNC_H
 #include <errno.h>
@@ -10,6 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #ifndef CLOCK_MONOTONIC
 #error "include pool.h with FALKORPOOL_IMPLEMENTATION before any system header"
 #endif
@@ -26,11 +32,15 @@
 #define FALKOR__COARSE_CLOCK CLOCK_MONOTONIC
 #endif
 
+#ifdef FALKOR_SYNC_HEADER
+#include FALKOR_SYNC_HEADER
+#else
 static inline int64_t falkor__clock_ns(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * FALKOR__NS_PER_S + now.tv_nsec;
 }
+#endif
 
 static inline int64_t falkor__coarse_ns(void) {
     return falkor__clock_ns(FALKOR__COARSE_CLOCK);
@@ -41,7 +51,8 @@ static inline struct timespec falkor__timespec(int64_t ns) {
                              .tv_nsec = (long)(ns % FALKOR__NS_PER_S)};
 }
 
-#ifdef FALKOR_C11_THREADS
+#ifdef FALKOR_SYNC_HEADER
+#elif defined(FALKOR_C11_THREADS)
 /* ---- C11 -------------------------------------------------------------- */
 #include <stdlib.h>
 #include <threads.h>
@@ -196,6 +207,16 @@ static inline void falkor__thread_join(falkor__thread *thread) {
 #endif
 
 /* ---- both ------------------------------------------------------------- */
+
+/* The number that tools (ps, gdb, perf) know this thread by, where the system
+   has one. */
+static inline unsigned long falkor__thread_number(void) {
+#ifdef SYS_gettid
+    return (unsigned long)syscall(SYS_gettid);
+#else
+    return (unsigned long)(uintptr_t)pthread_self();
+#endif
+}
 
 /* Starts a thread that receives no signal: the program's handlers run in the
    program's own threads. */

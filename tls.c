@@ -74,6 +74,10 @@ void falkor__tls_end(falkor__tls *tls) {
     (void)tls;
 }
 
+void falkor__tls_forget(falkor__tls *tls) {
+    (void)tls;
+}
+
 #else
 #include <arpa/inet.h>
 #include <openssl/err.h>
@@ -99,6 +103,7 @@ struct falkor__tls_shared {
     falkor__mutex mutex;                /* guards the rest until it is set */
     SSL_CTX *context;                   /* NULL: not loaded yet */
     BIO_METHOD *method;
+    falkor__guard guard;
 };
 
 struct falkor__tls {
@@ -106,7 +111,6 @@ struct falkor__tls {
     const falkor__tls_settings *settings;
     const char *host;
     int fd;
-    pid_t owner;                        /* who may say goodbye */
     int reads;                          /* recv calls left to the operation */
     int sys_errno;                      /* of the last failed recv or send */
     bool may_wait;                      /* the next recv may */
@@ -283,22 +287,38 @@ static int falkor__tls_verified(int good, X509_STORE_CTX *store) {
 
 /* ---- what all links of a pool share ----------------------------------- */
 
+static void falkor__before_tls_forks(void *object) {
+    falkor__mutex_lock(&((falkor__tls_shared *)object)->mutex);
+}
+
+/* A child uses what the parent has loaded: it may not be allowed to read the
+   files any more. */
+static void falkor__tls_has_forked(void *object, bool child) {
+    (void)child;
+    falkor__mutex_unlock(&((falkor__tls_shared *)object)->mutex);
+}
+
 falkor_status falkor__tls_settle(falkor__tls_settings *settings,
                                  falkor_error *error) {
     if (!settings->on)
         return FALKOR_OK;
-    settings->shared = calloc(1, sizeof *settings->shared);
-    if (settings->shared && falkor__mutex_init(&settings->shared->mutex))
-        return FALKOR_OK;
-    free(settings->shared);
-    settings->shared = NULL;
-    return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "no memory for TLS");
+    falkor__tls_shared *shared = calloc(1, sizeof *shared);
+    if (!shared || !falkor__mutex_init(&shared->mutex)) {
+        free(shared);
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "no memory for TLS");
+    }
+    shared->guard = (falkor__guard){.object = shared,
+        .lock = falkor__before_tls_forks, .unlock = falkor__tls_has_forked};
+    falkor__guard_add(&shared->guard);
+    settings->shared = shared;
+    return FALKOR_OK;
 }
 
 void falkor__tls_unsettle(falkor__tls_settings *settings) {
     falkor__tls_shared *shared = settings->shared;
     if (!shared)
         return;
+    falkor__guard_remove(&shared->guard);
     SSL_CTX_free(shared->context);
     BIO_meth_free(shared->method);
     falkor__mutex_destroy(&shared->mutex);
@@ -464,7 +484,7 @@ falkor__tls *falkor__tls_begin(const falkor__tls_settings *settings,
         return NULL;
     }
     *tls = (falkor__tls){.ssl = ssl, .settings = settings, .host = host,
-                         .fd = fd, .owner = getpid()};
+                         .fd = fd};
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
@@ -620,19 +640,21 @@ const char *falkor__tls_reason(const falkor__tls *tls) {
     return tls->reason;
 }
 
-/* A child of fork shares the socket, and its goodbye would end the parent's
-   session. A record of which a part was kept back must not be completed by
-   it. */
+/* A record of which a part was kept back must not be completed by a goodbye. */
 void falkor__tls_end(falkor__tls *tls) {
     if (!tls)
         return;
-    if (!tls->broken && !tls->writing && SSL_is_init_finished(tls->ssl) &&
-        tls->owner == getpid()) {
+    if (!tls->broken && !tls->writing && SSL_is_init_finished(tls->ssl)) {
         falkor__tls_enter(tls, false);
         SSL_shutdown(tls->ssl);
     }
     SSL_free(tls->ssl);                 /* and its BIO */
     ERR_clear_error();
     free(tls);
+}
+
+void falkor__tls_forget(falkor__tls *tls) {
+    tls->fd = -1;
+    tls->broken = true;
 }
 #endif

@@ -15,7 +15,7 @@ step() {
     mkdir -p "$BUILD"
     timeout --foreground "${minutes}m" make -j"$(nproc)" "$@" >"$log" 2>&1
     read -r passed failed < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1) || failed=1
-    grep -E '^(ok|FAILED|note:) ' "$log"
+    grep -E '^(ok|FAILED|MISSED|BROKEN|note:) ' "$log"
     if [ "${passed:-0}$failed" = 00 ]; then failed=1; fi
     [ "${passed:-0}" != 0 ] || echo "FAILED $name ran no test"
     if [ -z "$passed" ] || [ "$failed" != 0 ]; then tail -n 40 "$log" | sed 's/^/    /'; fi
@@ -33,7 +33,10 @@ step hiredis1 6 test VARIANT=hiredis1 WERROR=1
 step tls 6 test VARIANT=tls WERROR=1 TEST='tls options connect safety cli'
 step tls-hiredis1 6 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='tls options connect safety'
 step threads 6 test THREADS=c11 WERROR=1
+step drivers 6 drivers VARIANT=werror WERROR=1
 step long 15 checks VARIANT=werror WERROR=1
+step stress 8 checks VARIANT=tsan CHECK=stress
+step mutants 12 mutants
 step fuzz 5 fuzz
 
 printf '\n== code size at -Os\n'

@@ -2,6 +2,7 @@
 #include "fake.h"
 #include <errno.h>
 #include <time.h>
+#include <unistd.h>
 
 static struct timespec fake_timespec(int64_t ns) {
     return (struct timespec){(time_t)(ns / 1000000000),
@@ -154,6 +155,16 @@ static void fake_close(void *ctx, void *at) {
     pthread_mutex_unlock(&f->mutex);
 }
 
+static void fake_forget(void *ctx, void *at) {
+    fake_handle *handle = at;
+    fake *f = ctx;
+    handle->done[FAKE_CLOSE]++;
+    atomic_store(&handle->closed, true);
+    f->forgotten++;
+    f->closed++;
+    f->present--;
+}
+
 static void fake_on_event(void *ctx, const falkor_event *event) {
     fake *f = ctx;
     falkor_stats stats;
@@ -177,16 +188,33 @@ static void fake_on_event(void *ctx, const falkor_event *event) {
 
 /* ---- for tests -------------------------------------------------------- */
 
-void fake_begin(fake *f) {
+static void fake_begin_changed(fake *f) {
     pthread_condattr_t attributes;
-    memset(f, 0, sizeof *f);
-    f->driver = (falkor_driver){.open = fake_open, .check = fake_check,
-        .reset = fake_reset, .shutdown = fake_shutdown, .close = fake_close};
-    pthread_mutex_init(&f->mutex, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&f->changed, &attributes);
     pthread_condattr_destroy(&attributes);
+}
+
+void fake_begin(fake *f) {
+    memset(f, 0, sizeof *f);
+    f->driver = (falkor_driver){.open = fake_open, .check = fake_check,
+        .reset = fake_reset, .shutdown = fake_shutdown, .close = fake_close,
+        .forget = fake_forget};
+    pthread_mutex_init(&f->mutex, NULL);
+    fake_begin_changed(f);
+}
+
+pid_t fake_fork(fake *f) {
+    pthread_mutex_lock(&f->mutex);
+    pid_t child = fork();
+    if (child == 0) {
+        fake_begin_changed(f);
+        memset(f->at, 0, sizeof f->at);
+        f->present = f->opened - f->closed;     /* dials are the parent's */
+    }
+    pthread_mutex_unlock(&f->mutex);
+    return child;
 }
 
 void fake_end(fake *f) {

@@ -1,8 +1,9 @@
 /* A driver without a server, for tests of the pool. Each of its functions can
    be held at a gate, made to fail, and counted; each proves that the pool's
    lock is free by taking it (falkor_pool_stats), and complains when it meets
-   another driver call on the same handle, a holder, or a closed handle. Events
-   are recorded, and scanned for "SECRET". */
+   another driver call on the same handle, a holder, or a closed handle. forget
+   closes without any of that, for it runs inside fork(). Events are recorded,
+   and scanned for "SECRET". */
 #ifndef FALKOR_FAKE_H
 #define FALKOR_FAKE_H
 #include "testing.h"
@@ -52,7 +53,7 @@ struct fake {
     const char *open_message;   /* "refused by the fake"; "" for none */
     int64_t open_deadline_ns, medium_deadline_ns;   /* of the last call */
     int present, most_present;  /* being dialled, open, or being closed */
-    int opened, closed;
+    int opened, closed, forgotten;
     fake_handle *handles;
     int event_count;
     fake_event events[FAKE_EVENTS];
@@ -64,6 +65,10 @@ struct fake {
 void fake_begin(fake *f);
 /* Frees the handles; complains about one that is not closed. */
 void fake_end(fake *f);
+
+/* fork(), between two calls of the driver. The child's copy has no gate, no
+   failure to come, and nothing that another thread is in the middle of. */
+pid_t fake_fork(fake *f);
 
 /* Options for a pool on this driver, with its events. The worker is quiet. */
 falkor_options fake_options(fake *f);

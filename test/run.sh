@@ -97,7 +97,7 @@ one() {
 
 # contract: the first programs of README and pool.h, and others written against pool.h, compile with every compiler that is
 # here, in every dialect, without a warning; so does the single header, with and without its second half. And no public function
-# is without its tests.
+# is without its tests, nor is any row.
 contract() {
     awk '/^```c$/ { on = !done; next } /^```$/ { done = done || on; on = 0 } on' README.md >"$OUT/first-readme.c"
     sed -n 's/^ \*     //p' pool.h | awk '/include "pool.h"/ { on = 1 } on { print } on && /^}/ { exit }' >"$OUT/first-header.c"
@@ -123,6 +123,7 @@ contract() {
         done
     done
     one "tests of every public function" test/audit.sh
+    one "rows" test/rows.sh --check
     printf '%-6s %-28s %4d passed, %d failed\n' "$([ "$FAILED" = 0 ] && echo ok || echo FAILED)" contract "$PASSED" "$FAILED"
 }
 

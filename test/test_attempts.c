@@ -214,6 +214,7 @@ static void test_attempts_number_is_the_callers(void **state) {
     stage_end(&on);
 }
 
+/* A9, C4 */
 static void test_attempts_end_with_the_deadline(void **state) {
     stage on;
     falkor_error error;
@@ -291,6 +292,7 @@ static const refusal refusals[] = {
 
 /* Refused before it ran: also a write is sent again, and runs once. Anything
    else is the answer. */
+/* C2, R9 */
 static void test_attempts_follow_the_error_reply(void **state) {
     stage on;
     falkor_error error;

@@ -187,6 +187,7 @@ static void succeed(redisContext *client, const char *command) {
     freeReplyObject(reply);
 }
 
+/* R9 */
 static void test_connect_password(void **state) {
     serving server;
     (void)state;
@@ -202,6 +203,7 @@ static void test_connect_password(void **state) {
     serving_stop(&server);
 }
 
+/* R9 */
 static void test_connect_acl_user(void **state) {
     serving server;
     falkor_error error;
@@ -282,6 +284,7 @@ static void test_connect_refused(void **state) {
 }
 
 /* Accepts nothing and answers nothing: the kernel takes the connection. */
+/* A9 */
 static void test_connect_never_answered(void **state) {
     falkor_error error;
     int fd;

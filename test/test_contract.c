@@ -254,6 +254,71 @@ static void test_contract_pool_stats(void **state) {
     assert_true(stats.closed);
 }
 
+/* A lever of a pool that is not there, is closed, or is not open yet, which may
+   be pulled; twice, too. */
+static void levers(falkor_status (*pull)(falkor_pool *pool)) {
+    assert_int_equal(pull(NULL), FALKOR_ERR_ARGUMENT);
+    assert_int_equal(pull(closed), FALKOR_ERR_CLOSED);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pull(unopened), FALKOR_OK);
+        assert_int_equal(pull(pool), FALKOR_OK);
+    }
+}
+
+static void test_contract_pool_pause(void **state) {
+    falkor_conn *conn = STALE(falkor_conn);
+    (void)state;
+    assert_int_equal(falkor_pool_pause(NULL), FALKOR_ERR_ARGUMENT);
+    levers(falkor_pool_pause);
+    FAILS(FALKOR_ERR_POOL_TIMEOUT, falkor_acquire_within(pool, 1, &conn, e));
+    assert_null(conn);
+    levers(falkor_pool_resume);
+}
+
+static void test_contract_pool_resume(void **state) {
+    falkor_conn *conn;
+    (void)state;
+    assert_int_equal(falkor_pool_resume(NULL), FALKOR_ERR_ARGUMENT);
+    levers(falkor_pool_resume);         /* nothing was paused */
+    assert_int_equal(falkor_acquire(pool, &conn, NULL), FALKOR_OK);
+    assert_int_equal(falkor_release(conn), FALKOR_OK);
+}
+
+static void test_contract_pool_flush(void **state) {
+    (void)state;
+    assert_int_equal(falkor_pool_flush(NULL), FALKOR_ERR_ARGUMENT);
+    levers(falkor_pool_flush);
+    serving_run(graph, "RETURN 1");
+}
+
+static void test_contract_pool_drop_idle(void **state) {
+    (void)state;
+    assert_int_equal(falkor_pool_drop_idle(NULL), FALKOR_ERR_ARGUMENT);
+    levers(falkor_pool_drop_idle);
+    serving_run(graph, "RETURN 1");
+}
+
+static void test_contract_pool_shared(void **state) {
+    static const char *const bad[] = {"", "http://h", "falkor://h:70000",
+                                      "falkor://h?pool_max_size=-1"};
+    falkor_pool *shared = STALE(falkor_pool);
+    (void)state;
+    REFUSED(falkor_pool_shared("falkor://h", NULL, e));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        shared = STALE(falkor_pool);
+        REFUSED(falkor_pool_shared(bad[i], &shared, e));
+        assert_null(shared);
+    }
+    setenv("DB_POOL_MAX_SIZE", "many", 1);
+    shared = STALE(falkor_pool);
+    REFUSED(falkor_pool_shared(NULL, &shared, e));
+    unsetenv("DB_POOL_MAX_SIZE");
+    assert_null(shared);
+    FAILS(FALKOR_ERR_CONNECT, falkor_pool_shared(
+        "unix:///nobody/here?max_retries=1", &shared, e));
+    assert_null(shared);
+}
+
 /* ---- connections ------------------------------------------------------ */
 
 static void test_contract_acquire(void **state) {
@@ -291,6 +356,25 @@ static void test_contract_acquire_within(void **state) {
     assert_null(conn);
     for (int i = 0; i < 2; i++)
         assert_int_equal(falkor_release(all[i]), FALKOR_OK);
+}
+
+static void test_contract_acquire_at(void **state) {
+    falkor_conn *conn = STALE(falkor_conn);
+    (void)state;
+    REFUSED(falkor_acquire_at(NULL, 10, &conn, e, "file", 1));
+    assert_null(conn);
+    REFUSED(falkor_acquire_at(pool, 10, NULL, e, "file", 1));
+    conn = STALE(falkor_conn);
+    FAILS(FALKOR_ERR_NOT_OPEN, falkor_acquire_at(unopened, -1, &conn, e,
+                                                 "file", 1));
+    assert_null(conn);
+    conn = STALE(falkor_conn);
+    FAILS(FALKOR_ERR_CLOSED, falkor_acquire_at(closed, FALKOR_POOL_TIMEOUT,
+                                               &conn, e, "file", 1));
+    assert_null(conn);
+    assert_int_equal(falkor_acquire_at(pool, 5000, &conn, NULL, NULL, -1),
+                     FALKOR_OK);
+    assert_int_equal(falkor_release(conn), FALKOR_OK);
 }
 
 static void test_contract_release(void **state) {
@@ -1054,8 +1138,14 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_contract_pool_close),
     cmocka_unit_test(test_contract_pool_free),
     cmocka_unit_test(test_contract_pool_stats),
+    cmocka_unit_test(test_contract_pool_pause),
+    cmocka_unit_test(test_contract_pool_resume),
+    cmocka_unit_test(test_contract_pool_flush),
+    cmocka_unit_test(test_contract_pool_drop_idle),
+    cmocka_unit_test(test_contract_pool_shared),
     cmocka_unit_test(test_contract_acquire),
     cmocka_unit_test(test_contract_acquire_within),
+    cmocka_unit_test(test_contract_acquire_at),
     cmocka_unit_test(test_contract_release),
     cmocka_unit_test(test_contract_conn_handle),
     cmocka_unit_test(test_contract_conn_mark_broken),

@@ -72,6 +72,7 @@ static fake_event event_of(const char *name) {
 
 /* ---- events ----------------------------------------------------------- */
 
+/* D5 */
 static void test_events_of_a_quiet_life(void **state) {
     (void)state;
     falkor_options options = begin(1, 7);
@@ -140,6 +141,7 @@ static void test_events_of_a_failed_connection(void **state) {
 }
 
 /* Opening goes through the one loop that retries. */
+/* C6, D5 */
 static void test_events_of_retries(void **state) {
     (void)state;
     falkor_error error;
@@ -173,6 +175,7 @@ static int high_events(void) {
 }
 
 /* Once above 80 %, again only after 60 % or less. */
+/* A17, D5 */
 static void test_events_of_high_utilization(void **state) {
     (void)state;
     falkor_conn *held[10];
@@ -205,6 +208,7 @@ static void test_events_of_high_utilization(void **state) {
 }
 
 /* The same when the pool grows to it: dialled connections are in use too. */
+/* A17 */
 static void test_events_of_high_utilization_while_dialling(void **state) {
     (void)state;
     falkor_conn *held[5];
@@ -217,6 +221,45 @@ static void test_events_of_high_utilization_while_dialling(void **state) {
     assert_int_equal(high_events(), 1);
     for (int i = 0; i < 5; i++)
         give(held[i]);
+    end();
+}
+
+/* What a callback may do: ask for the statistics, for no lock is held then,
+   whoever calls; and what it reads is of this moment. */
+typedef struct curious { atomic_int asked; int active_when_high; } curious;
+
+static void ask_stats(void *ctx, const falkor_event *event) {
+    curious *self = ctx;
+    falkor_stats now = stats();
+    atomic_fetch_add(&self->asked, 1);
+    if (strcmp(event->name, "high_pool_utilization") == 0)
+        self->active_when_high = now.active;
+}
+
+/* A25, M12 */
+static void test_events_callback_may_ask_the_pool(void **state) {
+    (void)state;
+    curious self = {0};
+    falkor_conn *held[4], *conn;
+    falkor_options options = begin(1, 4);
+    options.on_event = ask_stats;
+    options.event_ctx = &self;
+    options.leak_after_ms = 20;
+    options.retry_initial_delay_ms = 1;
+    open_pool(options);                 /* initialized */
+    for (int i = 0; i < 3; i++)
+        held[i] = take();
+    fake_fail(&f, FAKE_OPEN, 1);
+    assert_int_equal(falkor_acquire(pool, &conn, NULL), FALKOR_ERR_CONNECT);
+    held[3] = take();                   /* high utilization, then leaks */
+    TEST_EVENTUALLY(atomic_load(&self.asked) >= 7);
+    falkor_pool_flush(pool);
+    for (int i = 0; i < 4; i++)
+        give(held[i]);                  /* recycled */
+    TEST_EVENTUALLY(stats().idle == 1);
+    assert_int_equal(falkor_pool_close(pool, 1000), FALKOR_OK);
+    assert_int_equal(self.active_when_high, 4);
+    assert_true(atomic_load(&self.asked) >= 13);
     end();
 }
 
@@ -609,6 +652,7 @@ static void assert_no_secret(const falkor_error *error) {
 
 /* The recorder scans every event; this provokes them all, and every error that
    a pool with a driver of its own can return. */
+/* A19, R6 */
 static void test_events_tell_no_secret(void **state) {
     (void)state;
     falkor_error error;
@@ -619,6 +663,7 @@ static void test_events_tell_no_secret(void **state) {
     options.max_waiters = 1;
     options.max_retries = 1;
     options.retry_initial_delay_ms = 1;
+    options.leak_after_ms = 1;
     create(options);
     falkor_acquire(pool, &conn, &error);
     assert_no_secret(&error);
@@ -630,6 +675,7 @@ static void test_events_tell_no_secret(void **state) {
     assert_int_equal(falkor_acquire_within(pool, 0, &conn, &error),
                      FALKOR_ERR_POOL_TIMEOUT);
     assert_no_secret(&error);
+    TEST_EVENTUALLY(fake_event_count(&f, "connection_leak") == 1);
     falkor_conn_mark_broken(held);
     fake_fail(&f, FAKE_OPEN, 1);
     give(held);
@@ -642,13 +688,14 @@ static void test_events_tell_no_secret(void **state) {
     static const char *const names[] = {"connection_pool_initialized",
         "closing_connection_pool", "connection_pool_closed", "close_error",
         "high_pool_utilization", "query_retry", "query_failed_after_retries",
-        "connection_failed", "connection_recycled"};
+        "connection_failed", "connection_recycled", "connection_leak"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         event_of(names[i]);
     end();
 }
 
 /* The built-in driver against a port where nobody listens. */
+/* A19, R6 */
 static void test_events_builtin_driver_tells_no_secret(void **state) {
     (void)state;
     falkor_error error;
@@ -686,6 +733,7 @@ TEST_MAIN(
     cmocka_unit_test(test_events_of_retries),
     cmocka_unit_test(test_events_of_high_utilization),
     cmocka_unit_test(test_events_of_high_utilization_while_dialling),
+    cmocka_unit_test(test_events_callback_may_ask_the_pool),
     cmocka_unit_test(test_events_logger_prints_one_line),
     cmocka_unit_test(test_events_logger_cuts_but_ends_the_line),
     cmocka_unit_test(test_events_logger_lines_do_not_mix),

@@ -1,204 +1,27 @@
 /* What happens to queries when the world fails: killed connections, a server
    that stops, signals at any moment, connections that break in the middle, and
    replies that come byte by byte. Each test has a server of its own. */
-#include "serving.h"
+#include "crowd.h"
 #include <errno.h>
 #include <signal.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-#define THREADS 50
 #define TOKENS (SERVING_SANITIZED ? 20000 : 200000)
-
-/* ---- each thread asks for its own token ------------------------------- */
-
-/* What the threads of one run share, and what they found. */
-typedef struct crowd {
-    falkor_pool *pool;
-    falkor_graph *graph;
-    int queries;                        /* of each thread; 0: until stopped */
-    int timeout_ms;
-    atomic_bool stopped;
-    atomic_int wrong;                   /* tokens of somebody else: never */
-    atomic_int unsaid;                  /* a status that was not due, or a
-                                           write's maybe_executed not said */
-    atomic_int good, bad[FALKOR_STATUS_COUNT];
-    char first_unsaid[600];
-    atomic_bool said;
-} crowd;
-typedef struct member {
-    crowd *crowd;
-    int number;
-    atomic_int good, since;             /* since: good ones from then on */
-    int calls, within_50_ms;
-    int64_t worst_ns;                   /* beyond the deadline */
-    pthread_t thread;
-} member;
-
-static bool is_token(const falkor_result *result, int64_t token) {
-    const falkor_value *value = falkor_result_value(result, 0, 0);
-    const falkor_value *text = falkor_result_value(result, 0, 1);
-    char expected[32];
-    snprintf(expected, sizeof expected, "t%lld", (long long)token);
-    return falkor_result_rows(result) == 1 && value && text &&
-        value->type == FALKOR_INTEGER && value->as.integer == token &&
-        text->type == FALKOR_STRING && strcmp(text->as.string, expected) == 0;
-}
-
-/* Whether a call may end so while connections die or the server sleeps. A write
-   that was not sent, for the names were not there in time, has not run. */
-static bool is_due(const falkor_error *error, bool write) {
-    switch (error->status) {
-    case FALKOR_ERR_POOL_TIMEOUT: case FALKOR_ERR_CONNECT:
-        return !error->maybe_executed || error->attempts > 1;
-    case FALKOR_ERR_IO:
-        return !write || error->maybe_executed || error->attempts > 1;
-    case FALKOR_ERR_TIMEOUT:
-        return !write || error->maybe_executed ||
-               strstr(error->message, "the names of graph");
-    default:
-        return false;
-    }
-}
-
-static void note_unsaid(crowd *all, const falkor_error *error, bool write) {
-    atomic_fetch_add(&all->unsaid, 1);
-    if (!atomic_exchange(&all->said, true))
-        snprintf(all->first_unsaid, sizeof all->first_unsaid,
-                 "%s, write %d, attempts %d, maybe %d: %s",
-                 falkor_status_name(error->status), write, error->attempts,
-                 error->maybe_executed, error->message);
-}
-
-static void note(member *me, falkor_status status, const falkor_error *error,
-                 const falkor_result *result, int64_t token, bool write) {
-    crowd *all = me->crowd;
-    if (status) {
-        atomic_fetch_add(&all->bad[status], 1);
-        if (!is_due(error, write))
-            note_unsaid(all, error, write);
-        return;
-    }
-    if (!is_token(result, token))
-        atomic_fetch_add(&all->wrong, 1);
-    atomic_fetch_add(&all->good, 1);
-    atomic_fetch_add(&me->good, 1);
-    atomic_fetch_add(&me->since, 1);
-}
-
-static void clock_in(member *me, int64_t elapsed_ns, int timeout_ms) {
-    int64_t over = elapsed_ns - timeout_ms * SERVING_MS;
-    me->calls++;
-    if (over > me->worst_ns)
-        me->worst_ns = over;
-    if (over < 50 * SERVING_MS)
-        me->within_50_ms++;
-}
-
-static void *ask_tokens(void *argument) {
-    member *me = argument;
-    crowd *all = me->crowd;
-    for (int i = 0; all->queries ? i < all->queries
-                                 : !atomic_load(&all->stopped); i++) {
-        int64_t token = me->number * INT64_C(1000000000) + i;
-        bool write = i % 2 != 0;
-        char text[32];
-        falkor_result *result;
-        falkor_error error;
-        snprintf(text, sizeof text, "t%lld", (long long)token);
-        int64_t begin = falkor_now_ns();
-        falkor_status status = falkor_query_with(all->graph,
-            &(falkor_call_options){.read_only = !write,
-                                   .timeout_ms = all->timeout_ms},
-            "RETURN $t, $s", (const falkor_param[]){
-                {"t", falkor_int(token)}, {"s", falkor_string(text)}, {0}},
-            &result, &error);
-        clock_in(me, falkor_now_ns() - begin, all->timeout_ms);
-        note(me, status, &error, result, token, write);
-        falkor_result_free(result);
-    }
-    return NULL;
-}
-
-static void crowd_start(crowd *all, member *members) {
-    for (int i = 0; i < THREADS; i++) {
-        members[i] = (member){.crowd = all, .number = i + 1};
-        assert_int_equal(pthread_create(&members[i].thread, NULL, ask_tokens,
-                                        &members[i]), 0);
-    }
-}
-
-static void crowd_join(member *members) {
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(members[i].thread, NULL);
-}
-
-static void crowd_check(crowd *all) {
-    printf("good %d", atomic_load(&all->good));
-    for (int i = 1; i < FALKOR_STATUS_COUNT; i++)
-        if (atomic_load(&all->bad[i]))
-            printf(", %s %d", falkor_status_name((falkor_status)i),
-                   atomic_load(&all->bad[i]));
-    printf("\n");
-    fflush(stdout);
-    assert_int_equal(atomic_load(&all->wrong), 0);
-    if (atomic_load(&all->unsaid))
-        fail_msg("%d calls ended as none should: %s",
-                 atomic_load(&all->unsaid), all->first_unsaid);
-}
-
-static falkor_options crowded(int port) {
-    falkor_options options = serving_options(port);
-    options.min_size = options.max_size = 20;
-    options.retry_initial_delay_ms = 2;
-    options.retry_max_delay_ms = 20;
-    options.client_name = "crowd";
-    return options;
-}
-
-static bool is_full(falkor_pool *pool) {
-    falkor_stats stats;
-    falkor_pool_stats(pool, &stats);
-    return stats.total == 20 && stats.idle == 20 && stats.active == 0 &&
-        stats.waiting == 0;
-}
-
-/* The server counts as many of our connections as the pool does; what the
-   pool has closed the server may see a little later. */
-static bool server_sees(int port, int wanted) {
-    char *list = serving_ask(port, "CLIENT LIST");
-    int count = 0;
-    for (char *at = list; (at = strstr(at, " name=crowd ")) != NULL; at++)
-        count++;
-    free(list);
-    return count == wanted;
-}
 
 /* Makes sure that the graph is there: RO_QUERY wants one. */
 static void found(falkor_graph *graph) {
     serving_run(graph, "CREATE (:Canary {song: 'tweet'})");
 }
 
-/* Takes all connections at once: one that was killed while idle is seen then,
-   and replaced. */
-static void take_all_20(falkor_pool *pool) {
-    falkor_conn *conn[20];
-    falkor_error error;
-    for (int i = 0; i < 20; i++) {
-        falkor_acquire(pool, &conn[i], &error);
-        serving_ok(&error);
-    }
-    for (int i = 0; i < 20; i++)
-        assert_int_equal(falkor_release(conn[i]), FALKOR_OK);
-}
-
+/* A24, M1 */
 static void test_faults_tokens_never_cross(void **state) {
     serving server;
-    member members[THREADS];
+    crowd_member members[CROWD];
     (void)state;
     serving_start(&server, NULL);
-    falkor_options options = crowded(server.port);
-    crowd all = {.queries = TOKENS / THREADS};
+    falkor_options options = crowd_options(server.port);
+    crowd all = {.queries = TOKENS / CROWD};
     all.pool = serving_pool(&options);
     all.graph = falkor_select_graph(all.pool, "tokens");
     found(all.graph);
@@ -206,7 +29,7 @@ static void test_faults_tokens_never_cross(void **state) {
     crowd_join(members);
     crowd_check(&all);
     assert_int_equal(atomic_load(&all.good), TOKENS);
-    TEST_EVENTUALLY(is_full(all.pool));
+    TEST_EVENTUALLY(crowd_pool_is_full(all.pool));
     falkor_pool_free(all.pool);
     serving_stop(&server);
 }
@@ -240,13 +63,14 @@ static void *kill_clients(void *argument) {
     return NULL;
 }
 
+/* A11, A24 */
 static void test_faults_tokens_under_client_kill(void **state) {
     serving server;
-    member members[THREADS];
+    crowd_member members[CROWD];
     (void)state;
     serving_start(&server, NULL);
-    falkor_options options = crowded(server.port);
-    crowd all = {.queries = TOKENS / THREADS};
+    falkor_options options = crowd_options(server.port);
+    crowd all = {.queries = TOKENS / CROWD};
     killer other = {.port = server.port};
     all.pool = serving_pool(&options);
     all.graph = falkor_select_graph(all.pool, "tokens");
@@ -262,12 +86,12 @@ static void test_faults_tokens_under_client_kill(void **state) {
     crowd_check(&all);
     assert_true(other.killed > 20);
     assert_true(atomic_load(&all.good) > TOKENS / 2);
-    TEST_EVENTUALLY(is_full(all.pool));
+    TEST_EVENTUALLY(crowd_pool_is_full(all.pool));
     free(serving_ask(server.port, "CLIENT KILL TYPE normal SKIPME yes"));
-    TEST_EVENTUALLY(server_sees(server.port, 0));
-    take_all_20(all.pool);
-    assert_true(is_full(all.pool));
-    TEST_EVENTUALLY(server_sees(server.port, 20));
+    TEST_EVENTUALLY(crowd_is_seen(server.port, 0));
+    crowd_take_all(all.pool);
+    assert_true(crowd_pool_is_full(all.pool));
+    TEST_EVENTUALLY(crowd_is_seen(server.port, CROWD_POOL));
     assert_int_equal(serving_integer(all.graph,
         "MATCH (c:Canary) RETURN count(c)", NULL), 1);
     falkor_pool_free(all.pool);
@@ -278,28 +102,10 @@ static void test_faults_tokens_under_client_kill(void **state) {
 
 #define STOP_DEADLINE_MS 200
 
-/* Waits until each thread has had ten good answers since the last look. No
-   assert: the threads still run. */
-static bool all_answered(member *members) {
-    int64_t until = test_now_ms() + TEST_PATIENCE_MS;
-    for (int i = 0; i < THREADS; i++)
-        while (atomic_load(&members[i].since) < 10) {
-            if (test_now_ms() > until)
-                return false;
-            test_pause_ms(1);
-        }
-    return true;
-}
-
-static void forget_since(member *members) {
-    for (int i = 0; i < THREADS; i++)
-        atomic_store(&members[i].since, 0);
-}
-
-static void print_overruns(const member *members) {
+static void print_overruns(const crowd_member *members) {
     int calls = 0, within = 0;
     int64_t worst = 0;
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < CROWD; i++) {
         calls += members[i].calls;
         within += members[i].within_50_ms;
         if (members[i].worst_ns > worst)
@@ -314,23 +120,23 @@ static void print_overruns(const member *members) {
 
 static void test_faults_stopped_server(void **state) {
     serving server;
-    member members[THREADS];
+    crowd_member members[CROWD];
     (void)state;
     serving_start(&server, NULL);
-    falkor_options options = crowded(server.port);
+    falkor_options options = crowd_options(server.port);
     crowd all = {.timeout_ms = STOP_DEADLINE_MS};
     all.pool = serving_pool(&options);
     all.graph = falkor_select_graph(all.pool, "tokens");
     found(all.graph);
     crowd_start(&all, members);
-    bool alive = all_answered(members);
+    bool alive = crowd_all_answered(members);
     for (int round = 0; alive && round < 2; round++) {
         serving_signal(&server, SIGSTOP);
         serving_await_state(&server, 'T');
         test_pause_ms(10 * STOP_DEADLINE_MS);    /* the outage itself */
         serving_signal(&server, SIGCONT);
-        forget_since(members);
-        alive = all_answered(members);
+        crowd_forget_since(members);
+        alive = crowd_all_answered(members);
     }
     atomic_store(&all.stopped, true);
     crowd_join(members);
@@ -339,7 +145,7 @@ static void test_faults_stopped_server(void **state) {
     crowd_check(&all);
     assert_true(atomic_load(&all.bad[FALKOR_ERR_TIMEOUT]) > 20);
     assert_true(atomic_load(&all.bad[FALKOR_ERR_POOL_TIMEOUT]) > 0);
-    TEST_EVENTUALLY(is_full(all.pool));
+    TEST_EVENTUALLY(crowd_pool_is_full(all.pool));
     falkor_pool_free(all.pool);
     serving_stop(&server);
 }
@@ -423,7 +229,7 @@ static bool pricked_queries(falkor_graph *graph, int enough,
                 {"t", falkor_int(i)}, {"s", falkor_string(text)}), &result,
                 error))
             return false;
-        bool right = is_token(result, i);
+        bool right = crowd_is_token(result, i);
         falkor_result_free(result);
         if (!right)
             return false;

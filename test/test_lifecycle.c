@@ -115,6 +115,7 @@ static test_threads start(void *(*run)(void *), caller *one) {
 
 /* ---- create and open -------------------------------------------------- */
 
+/* A7 */
 static void test_lifecycle_create_does_no_io(void **state) {
     (void)state;
     falkor_error error;
@@ -133,6 +134,7 @@ static void test_lifecycle_create_does_no_io(void **state) {
     end();
 }
 
+/* A7 */
 static void test_lifecycle_query_before_open_is_not_open(void **state) {
     (void)state;
     falkor_error error;
@@ -151,6 +153,7 @@ static void test_lifecycle_query_before_open_is_not_open(void **state) {
     falkor_pool_free(builtin);
 }
 
+/* A2, A7 */
 static void test_lifecycle_open_dials_min_size(void **state) {
     (void)state;
     open_pool(begin(4, 9));
@@ -162,8 +165,22 @@ static void test_lifecycle_open_dials_min_size(void **state) {
     open_pool(begin(-1, 9));            /* none: yet one proves the server */
     assert_int_equal(fake_opened(&f), 1);
     end();
+    /* All of them before it is open: it is not the worker who dials. */
+    create(begin(3, 3));
+    fake_shut(&f, FAKE_OPEN);
+    fake_permit(&f, FAKE_OPEN, 2);
+    caller opener = {0};
+    test_threads thread = start(open_run, &opener);
+    fake_await_begun(&f, FAKE_OPEN, 3);
+    test_pause_ms(30);
+    assert_false(atomic_load(&opener.done) || stats().initialized);
+    fake_lift(&f, FAKE_OPEN);
+    test_join(&thread);
+    assert_int_equal(opener.status, FALKOR_OK);
+    end();
 }
 
+/* A7 */
 static void test_lifecycle_open_twice_is_harmless(void **state) {
     (void)state;
     falkor_error error;
@@ -178,6 +195,7 @@ static void test_lifecycle_open_twice_is_harmless(void **state) {
 }
 
 /* The second opener waits for the first, and does not dial too. */
+/* A7 */
 static void test_lifecycle_two_threads_open(void **state) {
     (void)state;
     caller both[2] = {0};
@@ -217,6 +235,7 @@ static void test_lifecycle_second_opener_after_a_failure(void **state) {
 }
 
 /* A failure part of the way closes what was dialled; then again. */
+/* A7 */
 static void test_lifecycle_failed_open_can_be_repeated(void **state) {
     (void)state;
     falkor_error error;
@@ -305,6 +324,7 @@ static void assert_closed(void) {
     assert_int_equal(fake_begun(&f, FAKE_OPEN), dials);
 }
 
+/* A7, A8 */
 static void test_lifecycle_close_ends_it_all(void **state) {
     (void)state;
     open_pool(begin(3, 5));
@@ -324,6 +344,7 @@ static void test_lifecycle_close_ends_it_all(void **state) {
 }
 
 /* Waiters go home at once, though the connection is still in use. */
+/* A8, M13 */
 static void test_lifecycle_close_wakes_waiters(void **state) {
     (void)state;
     caller waiting[5];
@@ -357,6 +378,7 @@ static void test_lifecycle_close_wakes_waiters(void **state) {
 
 /* Who holds a connection has until the deadline, not less, and then it is cut:
    each held one once, no other. It is still his to release. */
+/* A8 */
 static void test_lifecycle_close_cuts_at_the_deadline(void **state) {
     (void)state;
     enum { SIZE = 4, HELD = 3 };
@@ -389,6 +411,7 @@ static void test_lifecycle_close_cuts_at_the_deadline(void **state) {
     end();
 }
 
+/* A8 */
 static void test_lifecycle_close_zero_does_not_wait(void **state) {
     (void)state;
     open_pool(begin(2, 2));
@@ -403,6 +426,7 @@ static void test_lifecycle_close_zero_does_not_wait(void **state) {
     end();
 }
 
+/* A8 */
 static void test_lifecycle_two_threads_close(void **state) {
     (void)state;
     caller both[2] = {{.timeout_ms = 200}, {.timeout_ms = 200}};
@@ -422,6 +446,7 @@ static void test_lifecycle_two_threads_close(void **state) {
 }
 
 /* A release that meets the cut waits until the driver is out of the handle. */
+/* A8 */
 static void test_lifecycle_release_waits_for_the_cut(void **state) {
     (void)state;
     for (int with_reset = 0; with_reset < 2; with_reset++) {
@@ -535,6 +560,7 @@ static void test_lifecycle_close_waits_for_a_dial(void **state) {
     end();
 }
 
+/* A7, A8 */
 static void test_lifecycle_close_during_open(void **state) {
     (void)state;
     create(begin(3, 3));
@@ -660,6 +686,7 @@ static void *use_until_closed(void *argument) {
 }
 
 /* Close meets acquires and releases at any moment of theirs. */
+/* A8 */
 static void test_lifecycle_close_among_many(void **state) {
     (void)state;
     uint64_t seeds[16], random = test_seed();
@@ -681,6 +708,7 @@ static void test_lifecycle_close_among_many(void **state) {
 
 /* ---- free ------------------------------------------------------------- */
 
+/* A8 */
 static void test_lifecycle_free_closes(void **state) {
     (void)state;
     open_pool(begin(3, 3));
@@ -690,6 +718,7 @@ static void test_lifecycle_free_closes(void **state) {
 /* Connections held over the end of their pool: free gives them its 10 s, cuts
    them, and lets them go; the last release, here one of two at once, frees the
    rest. LeakSanitizer sees whether it did. */
+/* A8 */
 static void test_lifecycle_free_with_held_connections(void **state) {
     (void)state;
     open_pool(begin(2, 4));
@@ -717,6 +746,7 @@ static void test_lifecycle_free_with_held_connections(void **state) {
 
 /* ---- worker ----------------------------------------------------------- */
 
+/* A2, A10 */
 static void test_lifecycle_worker_keeps_min_size(void **state) {
     (void)state;
     open_pool(begin(4, 6));
@@ -736,6 +766,7 @@ static void test_lifecycle_worker_keeps_min_size(void **state) {
 
 /* While the server is down the worker tries less and less often, and says so;
    when it is back, so is min_size. */
+/* A10, M9 */
 static void test_lifecycle_worker_backs_off(void **state) {
     (void)state;
     falkor_options options = begin(2, 2);
@@ -769,6 +800,7 @@ static void test_lifecycle_worker_backs_off(void **state) {
 }
 
 /* A caller dials for himself meanwhile: the worker's pause is not his. */
+/* A10 */
 static void test_lifecycle_caller_does_not_wait_for_the_worker(void **state) {
     (void)state;
     falkor_options options = begin(2, 2);
@@ -786,6 +818,7 @@ static void test_lifecycle_caller_does_not_wait_for_the_worker(void **state) {
     end();
 }
 
+/* A10, A11 */
 static void test_lifecycle_deep_check_at_its_interval(void **state) {
     (void)state;
     falkor_options options = begin(2, 2);
@@ -810,6 +843,7 @@ static void test_lifecycle_deep_check_at_its_interval(void **state) {
 }
 
 /* What the worker checks is nobody else's; who waits for it gets it then. */
+/* A10, A11 */
 static void test_lifecycle_deep_check_lends_to_nobody(void **state) {
     (void)state;
     falkor_options options = begin(1, 1);
@@ -860,6 +894,7 @@ static void test_lifecycle_close_during_a_deep_check(void **state) {
 }
 
 /* Those not used for idle_timeout_ms go, down to min_size, and not before. */
+/* A12 */
 static void test_lifecycle_idle_ones_go_down_to_min_size(void **state) {
     (void)state;
     falkor_options options = begin(2, 8);
@@ -886,6 +921,7 @@ static void test_lifecycle_idle_ones_go_down_to_min_size(void **state) {
     end();
 }
 
+/* A12 */
 static void test_lifecycle_old_ones_are_replaced(void **state) {
     (void)state;
     falkor_options options = begin(2, 2);
@@ -903,7 +939,45 @@ static void test_lifecycle_old_ones_are_replaced(void **state) {
     end();
 }
 
+static void (*real_close)(void *ctx, void *handle);
+static int64_t lives_ns[64];
+static atomic_int lives;
+
+static void note_end(void *ctx, void *handle) {
+    int place = atomic_load(&lives);    /* only the worker closes here */
+    if (place < 64)
+        lives_ns[place] = falkor_now_ns();
+    atomic_store(&lives, place + 1);
+    real_close(ctx, handle);
+}
+
+/* Dialled at the same moment they do not end at the same moment, but all within
+   a tenth of their time, before and after. */
+/* A12 */
+static void test_lifecycle_lifetimes_differ(void **state) {
+    (void)state;
+    enum { COUNT = 20, LIFE_MS = 1000 };
+    falkor_options options = begin(COUNT, COUNT);
+    options.max_lifetime_ms = LIFE_MS;
+    real_close = f.driver.close;
+    f.driver.close = note_end;
+    atomic_store(&lives, 0);
+    int64_t began_ns = falkor_now_ns();
+    open_pool(options);
+    int64_t open_ns = falkor_now_ns();
+    TEST_EVENTUALLY(atomic_load(&lives) >= COUNT);
+    int64_t first = lives_ns[0] - began_ns, last = lives_ns[COUNT - 1] -
+        open_ns;
+    assert_true(first >= (LIFE_MS * 9 / 10 - 10) * INT64_C(1000000));
+    assert_true(last < (LIFE_MS * 11 / 10 + 500) * INT64_C(1000000));
+    /* Twenty of them within a quarter of the span: once in 10^10 runs. */
+    assert_true(lives_ns[COUNT - 1] - lives_ns[0] >
+                LIFE_MS / 20 * INT64_C(1000000));
+    end();
+}
+
 /* One that grew old in use is closed when it comes back, not before. */
+/* A12 */
 static void test_lifecycle_old_one_goes_on_release(void **state) {
     (void)state;
     falkor_options options = begin(1, 1);
@@ -916,6 +990,19 @@ static void test_lifecycle_old_one_goes_on_release(void **state) {
     give(held);
     assert_true(atomic_load(&handle->closed));
     TEST_EVENTUALLY(fake_opened(&f) >= 2);
+    end();
+}
+
+/* Or nothing would ever be idle for long. */
+/* A10, A12 */
+static void test_lifecycle_checks_do_not_count_as_use(void **state) {
+    (void)state;
+    falkor_options options = begin(-1, 3);
+    options.health_check_interval_ms = 60;
+    options.idle_timeout_ms = 400;
+    open_pool(options);
+    fake_await_begun(&f, FAKE_DEEP, 3);
+    TEST_EVENTUALLY(stats().total == 0);
     end();
 }
 
@@ -955,4 +1042,6 @@ TEST_MAIN(
     cmocka_unit_test(test_lifecycle_close_during_a_deep_check),
     cmocka_unit_test(test_lifecycle_idle_ones_go_down_to_min_size),
     cmocka_unit_test(test_lifecycle_old_ones_are_replaced),
-    cmocka_unit_test(test_lifecycle_old_one_goes_on_release))
+    cmocka_unit_test(test_lifecycle_lifetimes_differ),
+    cmocka_unit_test(test_lifecycle_old_one_goes_on_release),
+    cmocka_unit_test(test_lifecycle_checks_do_not_count_as_use))

@@ -51,6 +51,7 @@ static void refuse_url(const char *url, const char *word) {
 
 /* ---- defaults and ranges ---------------------------------------------- */
 
+/* A2, A9, A19 */
 static void test_options_defaults(void **state) {
     (void)state;
     assert_int_equal(falkor__config_make(NULL, &config, &error), FALKOR_OK);
@@ -104,7 +105,8 @@ static const struct { const char *name; size_t option, config;
     ROW(validate_after_ms, 1, INT_MAX, -1),
     ROW(max_lifetime_ms, 1, INT_MAX, -1), ROW(idle_timeout_ms, 1, INT_MAX, -1),
     ROW(max_retries, 1, 1000, 0), ROW(retry_initial_delay_ms, 1, INT_MAX, 0),
-    ROW(retry_max_delay_ms, 1, INT_MAX, 0),
+    ROW(retry_max_delay_ms, 1, INT_MAX, 0), ROW(reserve_size, 1, 10000, 0),
+    ROW(reserve_after_ms, 1, INT_MAX, 0), ROW(leak_after_ms, 1, INT_MAX, -1),
 };
 
 static bool make_int(size_t row, int number) {
@@ -119,6 +121,7 @@ static int kept_int(size_t row) {
     return *(int *)(void *)((char *)&config + ints[row].config);
 }
 
+/* A2, A19 */
 static void test_options_every_range(void **state) {
     (void)state;
     for (size_t row = 0; row < sizeof ints / sizeof *ints; row++) {
@@ -146,6 +149,7 @@ static void test_options_every_range(void **state) {
     }
 }
 
+/* A2, A19 */
 static void test_options_real_ranges(void **state) {
     (void)state;
     const double bases[] = {1, 1.5, 10}, jitters[] = {1e-9, 0.999, -1};
@@ -168,6 +172,7 @@ static void test_options_real_ranges(void **state) {
     }
 }
 
+/* A2, A19 */
 static void test_options_sizes_agree(void **state) {
     (void)state;
     assert_true(make((falkor_options){.max_size = 2}));
@@ -197,6 +202,7 @@ static void test_options_retry_delays_agree(void **state) {
     falkor__config_free(&config);
 }
 
+/* A19 */
 static void test_options_contradictions(void **state) {
     (void)state;
     refuse((falkor_options){.url = "falkor://h", .host = "i"}, "url and host",
@@ -207,6 +213,7 @@ static void test_options_contradictions(void **state) {
            "host and unix_path", "one of them");
 }
 
+/* A19 */
 static void test_options_texts(void **state) {
     (void)state;
     refuse((falkor_options){.client_name = "two words"}, "client_name", "");
@@ -274,19 +281,6 @@ static void test_options_driver_needs_open_and_close(void **state) {
     falkor__config_free(&config);
 }
 
-static void test_options_not_supported_yet(void **state) {
-    (void)state;
-    refuse((falkor_options){.reserve_size = 1}, "reserve_size",
-           "not supported yet");
-    refuse((falkor_options){.reserve_after_ms = 1}, "reserve_after_ms",
-           "not supported yet");
-    refuse((falkor_options){.leak_after_ms = 1}, "leak_after_ms",
-           "not supported yet");
-    assert_true(make((falkor_options){.reserve_size = -1,
-        .reserve_after_ms = -1, .leak_after_ms = -1}));
-    falkor__config_free(&config);
-}
-
 static void test_options_user_without_password(void **state) {
     (void)state;
     assert_true(make((falkor_options){.username = "ada"}));
@@ -300,6 +294,7 @@ static const char *shown(const char *text) {
     return text ? text : "-";
 }
 
+/* A19, F */
 static void test_options_url_forms(void **state) {
     (void)state;
     static const struct { const char *url, *expected; } rows[] = {
@@ -348,6 +343,7 @@ static void test_options_url_forms(void **state) {
     }
 }
 
+/* A19, F, R7 */
 static void test_options_url_refused(void **state) {
     (void)state;
     static const struct { const char *url, *word; } rows[] = {
@@ -431,6 +427,7 @@ static void test_options_url_refused(void **state) {
         refuse_url(rows[i].url, rows[i].word);
 }
 
+/* A19, F */
 static void test_options_url_settings(void **state) {
     (void)state;
     assert_true(make_url("falkor://h?pool_max_size=30&pool_min_size=0&"
@@ -456,6 +453,7 @@ static void test_options_url_settings(void **state) {
     falkor__config_free(&config);
 }
 
+/* A19, F */
 static void test_options_fields_win_over_url(void **state) {
     (void)state;
     assert_true(make((falkor_options){.port = 9, .username = "v",
@@ -486,6 +484,7 @@ static void test_options_numbers_in_any_locale(void **state) {
 
 /* Every single-byte damage to a URL that is full of features either still
    makes a config or says why not, and never shows the secret. */
+/* A19, F, R7 */
 static void test_options_url_damaged(void **state) {
     (void)state;
     static const char good[] =
@@ -634,6 +633,7 @@ static void refuse_env(falkor_options options, const char *word) {
         fail_msg("\"%s\" lacks \"%s\"", error.message, word);
 }
 
+/* F */
 static void test_options_env_empty(void **state) {
     (void)state;
     static const falkor_options nothing;
@@ -647,6 +647,7 @@ static void test_options_env_empty(void **state) {
                      FALKOR_ERR_ARGUMENT);
 }
 
+/* A19, F */
 static void test_options_env_all(void **state) {
     (void)state;
     static const char *const values[] = {NULL, "h", "7", "u", "SECRET", "2",
@@ -679,6 +680,7 @@ static void test_options_env_all(void **state) {
     falkor__config_free(&config);
 }
 
+/* F */
 static void test_options_env_address_as_a_whole(void **state) {
     (void)state;
     setenv("FALKORDB_HOST", "envhost", 1);
@@ -722,6 +724,7 @@ static void test_options_env_address_as_a_whole(void **state) {
     falkor__config_free(&config);
 }
 
+/* F */
 static void test_options_url_wins_over_env(void **state) {
     (void)state;
     setenv("DB_POOL_MAX_SIZE", "11", 1);
@@ -786,6 +789,7 @@ static void test_options_env_tls(void **state) {
                 .tls_skip_verify = true}).tls_skip_verify);
 }
 
+/* A19, F, R7 */
 static void test_options_env_malformed(void **state) {
     (void)state;
     static const char *const bad[] = {"x", "-1", " 1", "1x", "1e1",
@@ -806,6 +810,7 @@ static void test_options_env_malformed(void **state) {
     refuse_env((falkor_options){.url = "falkor://u:SECRET"}, "url: ");
 }
 
+/* F */
 static void test_options_env_zero(void **state) {
     (void)state;
     static const char *const refused[] = {"FALKORDB_PORT", "DB_POOL_MAX_SIZE",
@@ -845,6 +850,7 @@ static void hear(void *ctx, const falkor_event *event) {
              event->name, event->message);
 }
 
+/* F */
 static void test_options_env_older_name(void **state) {
     (void)state;
     heard all = {0};
@@ -938,8 +944,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_options_texts),
         cmocka_unit_test(test_options_are_copied),
         cmocka_unit_test(test_options_driver_needs_open_and_close),
-        cmocka_unit_test(test_options_not_supported_yet),
-        cmocka_unit_test(test_options_user_without_password),
+            cmocka_unit_test(test_options_user_without_password),
         cmocka_unit_test(test_options_url_forms),
         cmocka_unit_test(test_options_url_refused),
         cmocka_unit_test(test_options_url_settings),

@@ -35,6 +35,7 @@ static void begin(int max_size) {
 
 /* All connections are back; then the pool goes, and leaves nothing. */
 static void end(void) {
+    TEST_EVENTUALLY(stats().connecting == 0);   /* the worker's, of min_size */
     falkor_stats now = stats();
     assert_int_equal(now.active + now.connecting + now.closing, 0);
     assert_int_equal(now.waiting, 0);
@@ -115,6 +116,7 @@ static void *ask(void *argument) {
 
 /* ---- timeouts --------------------------------------------------------- */
 
+/* A3, R1 */
 static void test_pool_acquire_blocks_until_timeout(void **state) {
     (void)state;
     begin(1);
@@ -131,6 +133,7 @@ static void test_pool_acquire_blocks_until_timeout(void **state) {
     end();
 }
 
+/* A3 */
 static void test_pool_acquire_uses_pool_timeout(void **state) {
     (void)state;
     falkor_conn *conn = (falkor_conn *)&f;
@@ -152,6 +155,7 @@ static void test_pool_acquire_uses_pool_timeout(void **state) {
     end();
 }
 
+/* A3 */
 static void test_pool_acquire_negative_waits_on(void **state) {
     (void)state;
     fake_begin(&f);
@@ -171,6 +175,7 @@ static void test_pool_acquire_negative_waits_on(void **state) {
     end();
 }
 
+/* A3 */
 static void test_pool_timeout_message_tells_numbers(void **state) {
     (void)state;
     begin(2);
@@ -197,6 +202,7 @@ static void test_pool_timeout_message_tells_numbers(void **state) {
     end();
 }
 
+/* A3, R4 */
 static void test_pool_acquire_zero_fails_at_once(void **state) {
     (void)state;
     begin(1);
@@ -241,6 +247,7 @@ static void test_pool_acquire_refuses_null(void **state) {
 
 /* ---- hand-off --------------------------------------------------------- */
 
+/* A3, A4, R2 */
 static void test_pool_acquire_blocks_until_released(void **state) {
     (void)state;
     begin(1);
@@ -261,6 +268,7 @@ static void test_pool_acquire_blocks_until_released(void **state) {
     end();
 }
 
+/* A5, R3 */
 static void test_pool_acquire_reuses_released(void **state) {
     (void)state;
     begin(5);
@@ -276,6 +284,7 @@ static void test_pool_acquire_reuses_released(void **state) {
 }
 
 /* The releaser asks again at once: he comes behind all who wait. */
+/* A4, M5 */
 static void test_pool_waiters_are_served_in_order(void **state) {
     (void)state;
     asker waiting[20] = {0};
@@ -302,6 +311,7 @@ static void test_pool_waiters_are_served_in_order(void **state) {
 }
 
 /* Who does not wait takes no one's turn, though a connection comes back. */
+/* A4, M5 */
 static void test_pool_zero_timeout_overtakes_nobody(void **state) {
     (void)state;
     begin(1);
@@ -320,6 +330,7 @@ static void test_pool_zero_timeout_overtakes_nobody(void **state) {
 }
 
 /* One in the middle gives up: the others keep their order. */
+/* A4, M4 */
 static void test_pool_timeout_leaves_the_queue_whole(void **state) {
     (void)state;
     asker waiting[5] = {0};
@@ -347,6 +358,7 @@ static void test_pool_timeout_leaves_the_queue_whole(void **state) {
     end();
 }
 
+/* A5 */
 static void test_pool_idle_is_last_in_first_out(void **state) {
     (void)state;
     begin(4);
@@ -368,6 +380,7 @@ static void test_pool_idle_is_last_in_first_out(void **state) {
     end();
 }
 
+/* A14 */
 static void test_pool_max_waiters_refuses_at_once(void **state) {
     (void)state;
     fake_begin(&f);
@@ -397,8 +410,38 @@ static void test_pool_max_waiters_refuses_at_once(void **state) {
     end();
 }
 
+/* A connection comes back for one of two: the other does not get the reserve
+   with it, before his time. */
+/* A13 */
+static void test_pool_reserve_is_for_who_has_waited(void **state) {
+    (void)state;
+    fake_begin(&f);
+    falkor_options options = fake_options(&f);
+    options.max_size = 1;
+    options.reserve_size = 2;
+    options.reserve_after_ms = 600000;
+    open_pool(options);
+    falkor_conn *held = take();
+    asker first = {.timeout_ms = -1, .keeps = true}, second = first;
+    test_threads one = test_start(ask, &first, sizeof first, 1);
+    TEST_EVENTUALLY(stats().waiting == 1);
+    test_threads other = test_start(ask, &second, sizeof second, 1);
+    TEST_EVENTUALLY(stats().waiting == 2);
+    give(held);
+    test_join(&one);
+    assert_int_equal(first.status, FALKOR_OK);
+    assert_int_equal(stats().waiting, 1);
+    assert_int_equal(fake_begun(&f, FAKE_OPEN), 1);
+    give(first.conn);
+    test_join(&other);
+    assert_int_equal(second.status, FALKOR_OK);
+    give(second.conn);
+    end();
+}
+
 /* ---- release ---------------------------------------------------------- */
 
+/* A23 */
 static void test_pool_release_null_is_refused(void **state) {
     (void)state;
     begin(1);
@@ -409,6 +452,7 @@ static void test_pool_release_null_is_refused(void **state) {
 
 /* A connection goes to its own pool, whoever releases it, and is of no use in
    another. */
+/* A23, R5 */
 static void test_pool_release_of_foreign_changes_nothing(void **state) {
     (void)state;
     falkor_error error;
@@ -447,6 +491,7 @@ static void test_pool_release_of_foreign_changes_nothing(void **state) {
     end();
 }
 
+/* A23, M13 */
 static void test_pool_double_release_is_refused(void **state) {
     (void)state;
     enum { SIZE = 5 };
@@ -471,6 +516,7 @@ static void test_pool_double_release_is_refused(void **state) {
 }
 
 /* The lease of a release is not used again before max_size other acquires. */
+/* A23, M13 */
 static void test_pool_double_release_after_many_acquires(void **state) {
     (void)state;
     enum { SIZE = 7 };
@@ -533,6 +579,7 @@ static void release_by_two(bool with_reset, int rounds) {
     end();
 }
 
+/* A23, M13 */
 static void test_pool_double_release_by_two_threads(void **state) {
     (void)state;
     release_by_two(true, 300);
@@ -540,6 +587,7 @@ static void test_pool_double_release_by_two_threads(void **state) {
 }
 
 /* While the first release is in reset, the second is refused at once. */
+/* A23, M13 */
 static void test_pool_double_release_during_reset(void **state) {
     (void)state;
     pthread_barrier_t start;
@@ -560,6 +608,7 @@ static void test_pool_double_release_during_reset(void **state) {
     end();
 }
 
+/* A23, M13 */
 static void test_pool_stale_token_does_nothing(void **state) {
     (void)state;
     begin(1);
@@ -576,6 +625,7 @@ static void test_pool_stale_token_does_nothing(void **state) {
     end();
 }
 
+/* A24 */
 static void test_pool_broken_is_closed_on_release(void **state) {
     (void)state;
     begin(2);
@@ -601,6 +651,7 @@ static void test_pool_broken_is_closed_on_release(void **state) {
     end();
 }
 
+/* A15, A24 */
 static void test_pool_unclean_is_closed_on_release(void **state) {
     (void)state;
     begin(2);
@@ -618,6 +669,7 @@ static void test_pool_unclean_is_closed_on_release(void **state) {
 }
 
 /* Closing counts until it is done; then its slot goes to who waits. */
+/* A1, A4, M7, M9 */
 static void test_pool_broken_slot_goes_to_the_waiter(void **state) {
     (void)state;
     begin(1);
@@ -649,6 +701,7 @@ static void test_pool_broken_slot_goes_to_the_waiter(void **state) {
 
 /* ---- dialling --------------------------------------------------------- */
 
+/* A6, M7, R8 */
 static void test_pool_connect_error_leaves_nothing(void **state) {
     (void)state;
     falkor_conn *conn = (falkor_conn *)&f;
@@ -674,6 +727,7 @@ static void test_pool_connect_error_leaves_nothing(void **state) {
     end();
 }
 
+/* A9, M8 */
 static void test_pool_dial_keeps_both_deadlines(void **state) {
     (void)state;
     begin(2);
@@ -692,12 +746,19 @@ static void test_pool_dial_keeps_both_deadlines(void **state) {
     deadline = f.open_deadline_ns;
     assert_true(deadline >= before + 5000 * INT64_C(1000000));
     assert_true(deadline <= after + 5000 * INT64_C(1000000));
+    falkor_conn_mark_broken(conn);
+    give(conn);
+    TEST_EVENTUALLY(stats().total == 1);
+    conn = take_within(600000);         /* the same: not all of that time */
+    assert_true(f.open_deadline_ns <= falkor_now_ns() +
+                5000 * INT64_C(1000000));
     give(conn);
     give(held);
     end();
 }
 
 /* A hanging dial: its own caller gives up in time, and others get on. */
+/* A6, M8 */
 static void test_pool_dials_outside_the_lock(void **state) {
     (void)state;
     begin(3);
@@ -726,6 +787,7 @@ static void test_pool_dials_outside_the_lock(void **state) {
 
 /* Fifty at once against a server that does not answer: each is over at its own
    deadline, not one after the other. */
+/* A6, M8 */
 static void test_pool_dials_do_not_queue(void **state) {
     (void)state;
     asker dials[50] = {0};
@@ -750,6 +812,7 @@ static void test_pool_dials_do_not_queue(void **state) {
 
 /* The dial of the first waiter fails: the next one tries himself, and so on;
    nobody sleeps on, nobody but he is woken. */
+/* A6, M3 */
 static void test_pool_failed_dial_wakes_exactly_one(void **state) {
     (void)state;
     asker waiting[3] = {0};
@@ -805,6 +868,7 @@ static void *dial_and_break(void *argument) {
 }
 
 /* Those being dialled and those being closed count too. */
+/* A1, M9 */
 static void test_pool_never_exceeds_max_size(void **state) {
     (void)state;
     uint64_t seeds[32];
@@ -822,6 +886,7 @@ static void test_pool_never_exceeds_max_size(void **state) {
 
 /* ---- drivers ---------------------------------------------------------- */
 
+/* A25 */
 static void test_pool_driver_needs_open_and_close_only(void **state) {
     (void)state;
     fake_begin(&f);
@@ -851,6 +916,7 @@ static void test_pool_driver_needs_open_and_close_only(void **state) {
     end();
 }
 
+/* A25 */
 static void test_pool_driver_statuses(void **state) {
     (void)state;
     falkor_conn *conn;
@@ -870,6 +936,7 @@ static void test_pool_driver_statuses(void **state) {
     end();
 }
 
+/* A25 */
 static void test_pool_driver_without_words_gets_some(void **state) {
     (void)state;
     falkor_conn *conn;
@@ -890,6 +957,7 @@ static void test_pool_driver_without_words_gets_some(void **state) {
 
 /* ---- checks ----------------------------------------------------------- */
 
+/* A11 */
 static void test_pool_fast_check_at_every_acquire(void **state) {
     (void)state;
     begin(1);
@@ -903,6 +971,7 @@ static void test_pool_fast_check_at_every_acquire(void **state) {
 }
 
 /* The caller gets another idle one, and never sees the sick. */
+/* A11 */
 static void test_pool_unfit_is_replaced_by_an_idle_one(void **state) {
     (void)state;
     fake_begin(&f);
@@ -930,6 +999,7 @@ static void test_pool_unfit_is_replaced_by_an_idle_one(void **state) {
 }
 
 /* After the server's restart all idle ones are unfit. */
+/* A11 */
 static void test_pool_all_unfit_are_replaced(void **state) {
     (void)state;
     fake_begin(&f);
@@ -951,6 +1021,7 @@ static void test_pool_all_unfit_are_replaced(void **state) {
 
 /* The unfit one's close counts against max_size, and its slot is lost neither
    when the dial that replaces it fails. */
+/* A1, A11, M7 */
 static void test_pool_unfit_and_failed_dial(void **state) {
     (void)state;
     falkor_conn *conn;
@@ -972,6 +1043,7 @@ static void test_pool_unfit_and_failed_dial(void **state) {
 }
 
 /* A waiter's connection is checked too. */
+/* A11 */
 static void test_pool_handed_over_is_checked(void **state) {
     (void)state;
     begin(1);
@@ -989,6 +1061,7 @@ static void test_pool_handed_over_is_checked(void **state) {
     end();
 }
 
+/* A11 */
 static void test_pool_medium_check_after_idle_time(void **state) {
     (void)state;
     fake_begin(&f);
@@ -1018,6 +1091,7 @@ static void test_pool_medium_check_after_idle_time(void **state) {
     end();
 }
 
+/* A11 */
 static void test_pool_medium_check_on_every_acquire(void **state) {
     (void)state;
     fake_begin(&f);
@@ -1066,6 +1140,7 @@ static void *race_timeouts(void *argument) {
 }
 
 /* Releases meet timeouts all the time: no connection is lost by it. */
+/* A4, M4 */
 static void test_pool_grant_beats_timeout(void **state) {
     (void)state;
     racer racers[16];
@@ -1105,6 +1180,7 @@ static void *take_turns(void *argument) {
     return argument;
 }
 
+/* A4, M6 */
 static void test_pool_no_release_is_lost(void **state) {
     (void)state;
     begin(1);
@@ -1190,6 +1266,7 @@ static void stress_lock_begin(void) {
 }
 
 /* Everything at once, the worker too, and then the books must balance. */
+/* A1, A4, A23, M7 */
 static void test_pool_stress_conserves(void **state) {
     (void)state;
     actor actors[STRESS_THREADS];
@@ -1262,6 +1339,7 @@ TEST_MAIN(
     cmocka_unit_test(test_pool_timeout_leaves_the_queue_whole),
     cmocka_unit_test(test_pool_idle_is_last_in_first_out),
     cmocka_unit_test(test_pool_max_waiters_refuses_at_once),
+    cmocka_unit_test(test_pool_reserve_is_for_who_has_waited),
     cmocka_unit_test(test_pool_release_null_is_refused),
     cmocka_unit_test(test_pool_release_of_foreign_changes_nothing),
     cmocka_unit_test(test_pool_double_release_is_refused),

@@ -982,6 +982,7 @@ static void test_queries_command_replies(void **state) {
     test_assert_has(error.message, "unknown command");
 }
 
+/* A15, B9 */
 static void test_queries_transaction(void **state) {
     falkor_error error;
     falkor_conn *conn;
@@ -1056,6 +1057,7 @@ static bool is_closed(uint64_t recycled) {
 }
 
 /* What one holder did to the session the next one never sees. */
+/* A15 */
 static void test_queries_session_is_not_handed_on(void **state) {
     static const char *const changes[][2] = {{"SELECT", "5"},
         {"MULTI", NULL}, {"WATCH", "k"}, {"SUBSCRIBE", "news"},
@@ -1091,6 +1093,7 @@ static void test_queries_session_is_not_handed_on(void **state) {
 }
 
 /* A held connection that timed out is of no use, and says so. */
+/* A24, M1 */
 static void test_queries_held_after_a_timeout(void **state) {
     falkor_error error;
     falkor_conn *conn;

@@ -326,8 +326,8 @@ static const char *const queries[] = {
     "RETURN vecf32([1.5, -2, 0.1]), vecf32([]), [vecf32([3.25])]",
     "RETURN point({latitude: 32.5, longitude: -34})",
     "RETURN {k: [1, {l: [null, 'x', 2.5]}], v: vecf32([1])}, [[[[]]]]",
-    "RETURN date('2020-02-29'), localdatetime('2020-01-02T03:04:05'), "
-        "localtime('11:22:33'), duration({hours: 5, seconds: 7})",
+    ("RETURN date('2020-02-29'), localdatetime('2020-01-02T03:04:05'), "
+     "localtime('11:22:33'), duration({hours: 5, seconds: 7})"),
     "MATCH (n) RETURN n ORDER BY n.n", "MATCH ()-[e]->() RETURN e",
     "MATCH p = (:A)-[*]->() RETURN p, nodes(p), relationships(p)",
     "MATCH (n) WHERE n.n > 100 RETURN n", "RETURN $x",

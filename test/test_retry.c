@@ -73,6 +73,7 @@ static const struct {
     {"", FALKOR_ERR_QUERY},
 };
 
+/* C2, R9 */
 static void test_retry_classes_of_server_errors(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)

@@ -71,6 +71,7 @@ static void test_safety_script_is_not_repeated(void **state) {
 }
 
 /* A statement that may have run is not run again, nor those before it. */
+/* A20, C3 */
 static void test_safety_schema_is_not_repeated(void **state) {
     (void)state;
     static const char *const schema[] = {"CREATE (:Boot)",
@@ -95,6 +96,7 @@ static void test_safety_schema_is_not_repeated(void **state) {
     falkor_pool_free(pool);
 }
 
+/* A20 */
 static void test_safety_schema_existing_is_harmless(void **state) {
     (void)state;
     static const char *const schema[] = {"CREATE INDEX FOR (p:P) ON (p.n)",
@@ -133,6 +135,7 @@ static void test_safety_schema_of_two_attributes(void **state) {
 }
 
 /* The words of a failure may quote the statement: that is no excuse. */
+/* A20 */
 static void test_safety_schema_errors_count(void **state) {
     (void)state;
     static const char *const wrong[] = {"CREAT INDEX 'already exists'",
@@ -162,6 +165,7 @@ static void test_safety_schema_errors_count(void **state) {
 /* ---- sessions --------------------------------------------------------- */
 
 /* A DISCARD that was refused has not ended the transaction. */
+/* A15 */
 static void test_safety_failed_discard_is_not_lent(void **state) {
     (void)state;
     falkor_pool *pool = pool_of(1);
@@ -495,6 +499,7 @@ static void test_safety_after_quit_nothing_is_read(void **state) {
 /* ---- secrets ---------------------------------------------------------- */
 
 /* A server that does not know AUTH repeats its words, password and all. */
+/* A19, R6 */
 static void test_safety_password_in_a_refusal(void **state) {
     (void)state;
     serving renamed;

@@ -983,9 +983,9 @@ static void test_tls_fast_check(void **state) {
     assert_false(fit_after('c', false));
 }
 
-/* A child of fork that closes what it inherited leaves the parent's session
+/* A child of fork that forgets what it inherited leaves the parent's session
    alone: it sends no goodbye. */
-static void test_tls_child_closes(void **state) {
+static void test_tls_child_forgets(void **state) {
     void *handle = NULL;
     int64_t deadline = falkor_now_ns() + TEST_PATIENCE_MS * SERVING_MS;
     int ended;
@@ -997,7 +997,7 @@ static void test_tls_child_closes(void **state) {
     serving_ok(&error);
     pid_t child = fork();
     if (child == 0) {
-        driver->close(&config, handle);
+        driver->forget(&config, handle);
         _exit(0);
     }
     assert_int_equal(waitpid(child, &ended, 0), child);
@@ -1008,6 +1008,82 @@ static void test_tls_child_closes(void **state) {
                      FALKOR_OK);
     driver->close(&config, handle);
     falkor__config_free(&config);
+}
+
+static void child_asks(falkor_pool *pool, falkor_graph *graph,
+                       falkor_cursor *cursor) {
+    const falkor_result *row;
+    falkor_result *result;
+    test_child_begins();
+    TEST_CHECK(falkor_cursor_next(cursor, &row, &error) == FALKOR_ERR_IO);
+    falkor_cursor_close(cursor);
+    if (falkor_ro_query(graph, "MATCH (n:Forked) RETURN n", NULL, &result,
+                        &error))
+        TEST_COMPLAIN("in the child: %s", error.message);
+    TEST_CHECK(falkor_result_rows(result) == 1);
+    falkor_result_free(result);
+    falkor_graph_free(graph);
+    falkor_pool_free(pool);
+    test_child_quits();
+}
+
+/* Both go on: the parent in the middle of its rows, the child with a session of
+   its own. */
+static void test_tls_fork(void **state) {
+    falkor_cursor *cursor;
+    const falkor_result *row;
+    falkor_stats stats;
+    (void)state;
+    falkor_options options = tls_options();
+    falkor_pool *pool = serving_pool(&options);
+    falkor_graph *graph = falkor_select_graph(pool, "tls");
+    serving_run(graph, "CREATE (:Forked {name: 'one'})");
+    falkor_cursor_open(graph, &(falkor_call_options){.read_only = true},
+        "UNWIND range(1, 100000) AS i RETURN i", NULL, &cursor, &error);
+    serving_ok(&error);
+    assert_int_equal(falkor_cursor_next(cursor, &row, &error), FALKOR_OK);
+    pid_t child = fork();
+    if (child == 0)
+        child_asks(pool, graph, cursor);
+    test_await_child(child);
+    int rows = 0;
+    for (; !falkor_cursor_next(cursor, &row, &error) && row; rows++)
+        continue;
+    serving_ok(&error);
+    assert_int_equal(rows, 99999);
+    falkor_cursor_close(cursor);
+    assert_int_equal(serving_integer(graph, "RETURN 7", NULL), 7);
+    falkor_pool_stats(pool, &stats);
+    assert_int_equal(stats.connections_created, 1);
+    falkor_graph_free(graph);
+    falkor_pool_free(pool);
+}
+
+/* Pools that believe in other certificates are not the same. */
+static void test_tls_shared(void **state) {
+    static const char *const more[] = {"", "", "&tls_skip_verify=true",
+        "&tls_server_name=localhost", NULL};     /* NULL: a certificate */
+    enum { COUNT = sizeof more / sizeof *more };
+    falkor_pool *pools[COUNT];
+    (void)state;
+    for (size_t i = 0; i < COUNT; i++) {
+        char url[400];
+        int length = snprintf(url, sizeof url, "falkors://127.0.0.1:%d/tls"
+            "?pool_min_size=1&tls_ca_file=%s", tls_port, file("ca.crt"));
+        if (!more[i])
+            snprintf(url + length, sizeof url - (size_t)length,
+                "&tls_cert_file=%s&tls_key_file=%s", file("client.crt"),
+                file("client.key"));
+        else
+            snprintf(url + length, sizeof url - (size_t)length, "%s", more[i]);
+        falkor_pool_shared(url, &pools[i], &error);
+        serving_ok(&error);
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        for (size_t k = 0; k < i; k++)
+            assert_true((pools[i] == pools[k]) == (i == 1));
+    for (size_t i = 0; i < COUNT; i++)
+        falkor_pool_free(pools[i]);
 }
 
 /* ---- the program's own ------------------------------------------------ */
@@ -1077,7 +1153,9 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test_teardown(test_tls_call_in_time, go_on),
     cmocka_unit_test(test_tls_fast_check),
     cmocka_unit_test(test_tls_drip_in_time),
-    cmocka_unit_test(test_tls_child_closes),
+    cmocka_unit_test(test_tls_child_forgets),
+    cmocka_unit_test(test_tls_fork),
+    cmocka_unit_test(test_tls_shared),
     cmocka_unit_test(test_tls_strange_errors),
     cmocka_unit_test(test_tls_example))
 #endif

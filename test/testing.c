@@ -2,7 +2,9 @@
 #include "testing.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 uint64_t test_seed(void) {
     static uint64_t seed;
@@ -82,6 +84,47 @@ int test_forget_complaints(void) {
     complaints = 0;
     pthread_mutex_unlock(&complaints_mutex);
     return count;
+}
+
+/* ---- children --------------------------------------------------------- */
+
+#define CHILD_SECONDS (TEST_PATIENCE_MS / 1000)
+
+/* AddressSanitizer's; absent in other builds. */
+extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
+void test_child_begins(void) {
+    alarm(CHILD_SECONDS);
+}
+
+void test_child_quits(void) {
+    if (complaints)
+        fprintf(stderr, "in a child: %s\n", first_complaint);
+    _exit(complaints ? 1 : 0);
+}
+
+void test_child_ends(void) {
+    if (!complaints && __lsan_do_recoverable_leak_check &&
+        __lsan_do_recoverable_leak_check())
+        _exit(2);
+    test_child_quits();
+}
+
+int test_child_status(pid_t child) {
+    int status = -1;
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return status;
+}
+
+void test_await_child(pid_t child) {
+    int status = test_child_status(child);
+    assert_true(child > 0);
+    if (WIFSIGNALED(status))
+        fail_msg("a child ended by signal %d", WTERMSIG(status));
+    if (WEXITSTATUS(status))
+        fail_msg("a child ended with %d: 1 is a complaint, 2 a leak",
+                 WEXITSTATUS(status));
 }
 
 /* ---- threads ---------------------------------------------------------- */

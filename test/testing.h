@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
 #include <cmocka.h>
 
 /* How long anything that must happen may take on a loaded machine. */
@@ -49,6 +50,17 @@ void test_no_complaints(void);
 
 /* Forgets them, and returns how many there were. */
 int test_forget_complaints(void);
+
+/* The first and the last act of a child of fork: it is ended by an alarm, or
+   by _exit, with 0 when there is no complaint and no leak (quits: in a child
+   that other threads' memory is lost to, leaks are not looked for). status is
+   the parent's, which waits; await too, in the main thread, and fails the test
+   for a child that ended otherwise than with 0. */
+void test_child_begins(void);
+void test_child_ends(void);
+void test_child_quits(void);
+int test_child_status(pid_t child);
+void test_await_child(pid_t child);
 
 /* A thread for each of count elements of size bytes of array (NULL: each gets
    NULL), which run gets. join waits TEST_PATIENCE_MS at most and then ends the

@@ -1,0 +1,365 @@
+/* The pool's books: see books.h. The moves of connections between states, who
+   is granted what, and the calls on the driver that go with them. */
+#include "books.h"
+#include <assert.h>
+
+#define FALKOR__WARN_PERCENT 80
+#define FALKOR__REARM_PERCENT 60
+
+/* ---- lock and law ----------------------------------------------------- */
+
+int falkor__total(const falkor_pool *pool) {
+    return pool->idle + pool->in_use + pool->connecting + pool->closing;
+}
+
+#ifdef FALKOR_DEBUG
+/* Every slot is in exactly one state, the lists agree with the counts, and
+   nobody waits while there is something to give. */
+static void falkor__assert_law(const falkor_pool *pool) {
+    int free_slots = 0, idle = 0, waiting = 0;
+    for (falkor__slot *s = pool->first_free; s; s = s->colder)
+        free_slots++;
+    for (falkor__slot *s = pool->hottest; s; s = s->colder)
+        idle++;
+    for (falkor__waiter *w = pool->first_waiter; w; w = w->behind)
+        waiting++;
+    assert(pool->idle >= 0 && pool->in_use >= 0);
+    assert(pool->connecting >= 0 && pool->closing >= 0);
+    assert(falkor__total(pool) + free_slots ==
+           pool->config.max_size + pool->config.reserve_size);
+    assert(idle == pool->idle && waiting == pool->waiting);
+    assert(!waiting || pool->state != FALKOR__POOL_OPEN || pool->paused ||
+           (!idle && falkor__total(pool) >= pool->config.max_size));
+}
+#else
+static void falkor__assert_law(const falkor_pool *pool) {
+    (void)pool;
+}
+#endif
+
+void falkor__lock(falkor_pool *pool) {
+    falkor__mutex_lock(&pool->mutex);
+}
+
+/* Once closed, every change may be what a closer waits for. */
+void falkor__unlock(falkor_pool *pool) {
+    falkor__assert_law(pool);
+    if (pool->state == FALKOR__POOL_CLOSED)
+        falkor__cond_broadcast(&pool->changed);
+    falkor__mutex_unlock(&pool->mutex);
+}
+
+/* ---- slots, leases, waiters: the lock is held -------------------------- */
+
+static void falkor__push_idle_locked(falkor_pool *pool, falkor__slot *slot) {
+    slot->hotter = NULL;
+    slot->colder = pool->hottest;
+    if (pool->hottest)
+        pool->hottest->hotter = slot;
+    else
+        pool->coldest = slot;
+    pool->hottest = slot;
+    pool->idle++;
+    if (slot->expires_ns < pool->wake_ns)
+        falkor__cond_signal(&pool->work);
+}
+
+/* Back to where the worker took it from: nobody has used it since. */
+static void falkor__push_cold_locked(falkor_pool *pool, falkor__slot *slot) {
+    slot->colder = NULL;
+    slot->hotter = pool->coldest;
+    if (pool->coldest)
+        pool->coldest->colder = slot;
+    else
+        pool->hottest = slot;
+    pool->coldest = slot;
+    pool->idle++;
+}
+
+void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot) {
+    if (slot->hotter)
+        slot->hotter->colder = slot->colder;
+    else
+        pool->hottest = slot->colder;
+    if (slot->colder)
+        slot->colder->hotter = slot->hotter;
+    else
+        pool->coldest = slot->hotter;
+    pool->idle--;
+}
+
+/* The worker learns when min_size is no longer there. */
+void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot) {
+    slot->colder = pool->first_free;
+    pool->first_free = slot;
+    if (falkor__total(pool) < pool->config.min_size)
+        falkor__cond_signal(&pool->work);
+}
+
+falkor__slot *falkor__take_free_locked(falkor_pool *pool) {
+    falkor__slot *slot = pool->first_free;
+    if (slot)
+        pool->first_free = slot->colder;
+    return slot;
+}
+
+falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
+                                  const falkor__patience *patience) {
+    falkor_conn *conn = pool->oldest_lease;
+    pool->oldest_lease = conn->next;    /* more leases than slots: never out */
+    conn->slot = slot;
+    conn->broken = false;
+    atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
+                          memory_order_relaxed);
+    if (pool->config.leak_after_ms >= 0) {
+        conn->file = patience->file;
+        conn->line = patience->line;
+        conn->thread = falkor__thread_number();
+        conn->since_ns = falkor__coarse_ns();
+    }
+    pool->acquires++;
+    return conn;
+}
+
+void falkor__unlease_locked(falkor_pool *pool, falkor_conn *conn) {
+    conn->slot = NULL;
+    conn->next = NULL;
+    conn->since_ns = FALKOR__NEVER;
+    atomic_store_explicit(&conn->state, FALKOR__LEASE_FREE,
+                          memory_order_relaxed);
+    pool->newest_lease->next = conn;
+    pool->newest_lease = conn;
+}
+
+void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter) {
+    waiter->before = pool->last_waiter;
+    if (pool->last_waiter)
+        pool->last_waiter->behind = waiter;
+    else
+        pool->first_waiter = waiter;
+    pool->last_waiter = waiter;
+    pool->waiting++;
+}
+
+void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter) {
+    if (waiter->before)
+        waiter->before->behind = waiter->behind;
+    else
+        pool->first_waiter = waiter->behind;
+    if (waiter->behind)
+        waiter->behind->before = waiter->before;
+    else
+        pool->last_waiter = waiter->before;
+    pool->waiting--;
+}
+
+/* The hottest idle connection, or an empty slot where there is room to dial;
+   the reserve is room too for who has waited for it. */
+static falkor__slot *falkor__take_any_locked(falkor_pool *pool,
+                                             bool reserve) {
+    falkor__slot *slot = NULL;
+    if (pool->paused)
+        return NULL;
+    if (pool->hottest) {
+        slot = pool->hottest;
+        falkor__take_idle_locked(pool, slot);
+        pool->in_use++;
+    } else if (pool->first_free &&
+               (reserve || falkor__total(pool) < pool->config.max_size)) {
+        slot = falkor__take_free_locked(pool);
+        pool->connecting++;
+    }
+    return slot;
+}
+
+/* A waiter is signalled under the lock, for it lies on its owner's stack,
+   which is gone as soon as he has seen the grant. */
+void falkor__serve_locked(falkor_pool *pool) {
+    while (pool->first_waiter) {
+        falkor__waiter *waiter = pool->first_waiter;
+        bool reserve = waiter->reserve_ns != FALKOR__NEVER &&
+                       waiter->reserve_ns <= falkor_now_ns();
+        falkor__slot *slot = falkor__take_any_locked(pool, reserve);
+        if (!slot)
+            return;
+        falkor__dequeue_locked(pool, waiter);
+        waiter->slot = slot;
+        waiter->awake = true;
+        falkor__cond_signal(&waiter->wake);
+    }
+}
+
+void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
+                              bool cold) {
+    if (!slot->live)
+        falkor__push_free_locked(pool, slot);
+    else if (cold)
+        falkor__push_cold_locked(pool, slot);
+    else
+        falkor__push_idle_locked(pool, slot);
+    if (pool->first_waiter)
+        falkor__serve_locked(pool);
+}
+
+void falkor__bring_back_locked(falkor_pool *pool, falkor__slot *slot,
+                               bool cold) {
+    if (slot->live && slot->generation != pool->generation) {
+        pool->connections_recycled++;
+        falkor__retire_locked(pool, slot, "flush");
+    } else {
+        falkor__hand_over_locked(pool, slot, cold);
+    }
+}
+
+/* Something for a newcomer. Nothing while others wait: nobody overtakes. */
+falkor__slot *falkor__take_locked(falkor_pool *pool) {
+    return pool->first_waiter ? NULL
+        : falkor__take_any_locked(pool, pool->config.reserve_after_ms == 0);
+}
+
+/* True once when more than 80 % are in use; armed again at 60 %. */
+bool falkor__crossed_high_locked(falkor_pool *pool) {
+    int used = pool->in_use * 100, size = pool->config.max_size;
+    bool crossed = used > FALKOR__WARN_PERCENT * size && !pool->warned;
+    if (crossed)
+        pool->warned = true;
+    else if (used <= FALKOR__REARM_PERCENT * size)
+        pool->warned = false;
+    return crossed;
+}
+
+/* ---- driver calls: never with the lock held ---------------------------- */
+
+int64_t falkor__sooner(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* An end of a connection's life that is not at the same moment for all. */
+static int64_t falkor__expiry(const falkor_pool *pool,
+                              const falkor__slot *slot) {
+    int64_t now = falkor__coarse_ns();
+    uint64_t seed = (uint64_t)falkor_now_ns() ^ (uint64_t)(uintptr_t)slot;
+    if (pool->config.max_lifetime_ms < 0)
+        return FALKOR__NEVER;
+    double span = (double)pool->config.max_lifetime_ms *
+        (0.9 + 0.2 * falkor__random(&seed));
+    return now + (int64_t)span * FALKOR__NS_PER_MS;
+}
+
+/* Opens a connection in an empty slot that is the caller's. */
+falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
+                                       int64_t deadline_ns,
+                                       falkor_error *error) {
+    falkor__error_clear(error);
+    slot->generation = pool->generation;
+    falkor_status status = pool->driver->open(pool->driver_ctx,
+        falkor__sooner(deadline_ns,
+                       falkor__deadline(pool->config.connect_timeout_ms)),
+        &slot->handle, error);
+    if (status) {
+        if (status != FALKOR_ERR_AUTH)
+            status = FALKOR_ERR_CONNECT;
+        if (!*error->message)
+            falkor__fail(error, status, error->sys_errno,
+                         "the driver could not open a connection");
+        return error->status = status;
+    }
+    falkor__error_clear(error);         /* an address that failed before */
+    slot->live = true;
+    slot->used_ns = slot->checked_ns = falkor__coarse_ns();
+    slot->expires_ns = falkor__expiry(pool, slot);
+    return FALKOR_OK;
+}
+
+void falkor__slot_close(falkor_pool *pool, falkor__slot *slot) {
+    pool->driver->close(pool->driver_ctx, slot->handle);
+}
+
+int64_t falkor__until(falkor__patience *patience) {
+    if (!patience->until_ns)
+        patience->until_ns = falkor__sooner(patience->latest_ns,
+            falkor__deadline(patience->timeout_ms));
+    return patience->until_ns;
+}
+
+/* FAST always; MEDIUM after a long idle time, within half of what the caller
+   has left, so that a new dial has the other half. */
+bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
+                             falkor__patience *patience) {
+    const falkor_driver *driver = pool->driver;
+    int after_ms = pool->config.validate_after_ms;
+    if (!driver->check)
+        return true;
+    if (driver->check(pool->driver_ctx, slot->handle, FALKOR_CHECK_FAST, 0))
+        return false;
+    if (after_ms < 0 || falkor__coarse_ns() - slot->used_ns <=
+                            after_ms * FALKOR__NS_PER_MS)
+        return true;
+    int64_t now = falkor_now_ns(), until_ns = falkor__until(patience);
+    int64_t limit = falkor__deadline(pool->config.connect_timeout_ms);
+    if (until_ns != FALKOR__NEVER)
+        limit = falkor__sooner(limit, now + (until_ns - now) / 2);
+    return driver->check(pool->driver_ctx, slot->handle, FALKOR_CHECK_MEDIUM,
+                         limit) == FALKOR_OK;
+}
+
+void falkor__tell_recycled(falkor_pool *pool, const char *reason) {
+    falkor__event(&pool->config, (falkor__event_head){
+        .level = FALKOR_EVENT_INFO, .name = "connection_recycled"},
+        "reason=%s", reason);
+}
+
+void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
+                                int delay_ms) {
+    char quoted[sizeof error->message + 16];
+    falkor__event(&pool->config, (falkor__event_head){
+        .level = FALKOR_EVENT_WARNING, .name = "connection_failed",
+        .status = error->status, .delay_ms = delay_ms},
+        "error=%s delay_ms=%d",
+        falkor__quote(quoted, sizeof quoted, error->message), delay_ms);
+}
+
+void falkor__tell_high(falkor_pool *pool) {
+    falkor_stats now;
+    falkor_pool_stats(pool, &now);
+    falkor__event(&pool->config, (falkor__event_head){
+        .level = FALKOR_EVENT_WARNING, .name = "high_pool_utilization"},
+        "utilization_percent=%.0f active=%d max=%d",
+        now.utilization_percent, now.active, now.max_size);
+}
+
+/* Closes a connection that is counted as closing, and hands its slot over. */
+static void falkor__end_locked(falkor_pool *pool, falkor__slot *slot,
+                               const char *reason) {
+    falkor__unlock(pool);
+    falkor__slot_close(pool, slot);
+    if (reason)
+        falkor__tell_recycled(pool, reason);
+    falkor__lock(pool);
+    pool->closing--;
+    falkor__hand_over_locked(pool, slot, false);
+}
+
+void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
+                           const char *reason) {
+    pool->closing++;
+    slot->live = false;
+    falkor__end_locked(pool, slot, reason);
+}
+
+/* All are taken before the first is closed: nobody is granted one meanwhile,
+   and none that the worker dials meanwhile is closed in its place. */
+void falkor__close_idle_locked(falkor_pool *pool, const char *reason) {
+    falkor__slot *next = pool->coldest;
+    if (reason)
+        pool->connections_recycled += (uint64_t)pool->idle;
+    pool->closing += pool->idle;
+    pool->idle = 0;
+    pool->coldest = pool->hottest = NULL;
+    while (next) {
+        falkor__slot *slot = next;
+        next = slot->hotter;            /* before it is somebody else's */
+        slot->live = false;             /* till then a fork finds it */
+        falkor__end_locked(pool, slot, reason);
+    }
+}
