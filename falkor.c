@@ -55,7 +55,10 @@ static const falkor__trait falkor__traits[] = {
     {"MOVE", 0, 0, false, true},
     {"RENAME", 0, 0, false, true},
     {"RENAMENX", 0, 0, false, true},
+    {"DEBUG", 0, 0, false, true},               /* DEBUG RELOAD */
+    {"REPLICAOF", 0, 0, false, true},
     {"RESTORE", 0, 0, false, true},
+    {"SLAVEOF", 0, 0, false, true},
     {"SWAPDB", 0, 0, false, true},
     {"UNLINK", 0, 0, false, true},
 };

@@ -451,7 +451,7 @@ falkor_status falkor_query_each(falkor_graph *graph,
 
 /* A cursor is falkor_query_each turned round: a loop of your own asks for the
    rows. It is used by one thread at a time, and holds a connection until the
-   last row was read or it is closed.
+   last row was read or it is closed; its graph must live until then.
 
        while (!falkor_cursor_next(cursor, &row, &error) && row) ...
 

@@ -40,6 +40,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define FALKOR__FOLLOW_MS 300
 #define FALKOR__MARK_SIZE 96
 
 /* What a fetched snapshot owns beside its head: the replies that the names
@@ -330,38 +331,56 @@ void falkor__names_drop(falkor__names *names, const falkor__schema *schema,
     falkor__schema_release(old);
 }
 
+/* How long one thread waits for another that is at the server. */
+static int64_t falkor__follow_until(int64_t deadline_ns) {
+    int64_t until_ns = falkor__deadline(FALKOR__FOLLOW_MS);
+    return until_ns < deadline_ns ? until_ns : deadline_ns;
+}
+
 /* Takes the turn to read, or a snapshot that another thread has read in the
-   meantime; NULL: it is this thread's turn, or (late) time has ended. */
+   meantime. NULL: the names are to be read by this thread, in its turn or
+   (turn false) beside another, whose connection may be dead: nobody's call is
+   to end with that one. late: time has ended. */
 static falkor__schema *falkor__names_turn(falkor__names *names,
                                           const falkor__link *link,
                                           const falkor__question *question,
-                                          uint32_t *version, bool *late) {
+                                          uint32_t *version, bool *turn,
+                                          bool *late) {
+    bool patient = true;
+    int64_t until_ns = 0;
     falkor__mutex_lock(&names->mutex);
     falkor__schema *schema;
-    *late = false;
     while (!(schema = falkor__names_usable_locked(names, link, question)) &&
-           names->reading && !*late)
-        *late = !falkor__cond_wait(&names->changed, &names->mutex,
-                                   question->deadline_ns);
-    if (!schema && !*late)
+           names->reading && patient) {
+        if (!until_ns)
+            until_ns = falkor__follow_until(question->deadline_ns);
+        patient = falkor__cond_wait(&names->changed, &names->mutex, until_ns);
+    }
+    *turn = !schema && !names->reading;
+    *late = !schema && !patient && until_ns == question->deadline_ns;
+    if (*turn)
         names->reading = true;
     *version = names->version;
     falkor__mutex_unlock(&names->mutex);
     return schema;
 }
 
-/* What was read becomes the newest, where it may be kept; and the turn ends. */
-static void falkor__names_keep(falkor__names *names,
-                               falkor__schema *schema) {
+/* What was read becomes the newest, where it may be kept and nobody has read
+   later; and the turn ends. */
+static void falkor__names_keep(falkor__names *names, falkor__schema *schema,
+                               bool turn) {
     falkor__schema *old = NULL;
     falkor__mutex_lock(&names->mutex);
-    if (schema) {
+    if (schema && (!names->newest ||
+                   names->newest->read_ns <= schema->read_ns)) {
         names->version = schema->version;
         old = falkor__names_put_locked(names, schema->version == 0 &&
             falkor__has_names(schema) ? NULL : schema);
     }
-    names->reading = false;
-    falkor__cond_broadcast(&names->changed);
+    if (turn) {
+        names->reading = false;
+        falkor__cond_broadcast(&names->changed);
+    }
     falkor__mutex_unlock(&names->mutex);
     falkor__schema_release(old);
 }
@@ -371,12 +390,12 @@ falkor_status falkor__names_get(falkor__names *names, falkor__link *link,
                                 falkor__schema **schema, bool *refused,
                                 falkor_error *error) {
     falkor__reading reading = {.link = link, .question = question};
-    bool late = false;
+    bool turn = false, late = false;
     *refused = false;
     *schema = NULL;
     if (question->shared)
         *schema = falkor__names_turn(names, link, question, &reading.version,
-                                     &late);
+                                     &turn, &late);
     if (*schema)
         return FALKOR_OK;
     if (late)
@@ -388,7 +407,7 @@ falkor_status falkor__names_get(falkor__names *names, falkor__link *link,
     if (!status)
         *schema = &reading.fetched->schema;
     if (question->shared)
-        falkor__names_keep(names, *schema);
+        falkor__names_keep(names, *schema, turn);
     return status;
 }
 
@@ -412,11 +431,16 @@ falkor_status falkor__names_unchecked(falkor__link *link,
 static bool falkor__proof_begin(falkor__names *names, falkor__fetched *old,
                                 int64_t deadline_ns, bool *lost,
                                 uint32_t *version) {
-    bool late = false;
+    bool patient = true;
+    int64_t until_ns = 0;
     falkor__mutex_lock(&names->mutex);
-    while (names->proving && !late)
-        late = !falkor__cond_wait(&names->changed, &names->mutex, deadline_ns);
-    *lost = old->lost;
+    while (names->proving && patient) {
+        if (!until_ns)
+            until_ns = falkor__follow_until(deadline_ns);
+        patient = falkor__cond_wait(&names->changed, &names->mutex, until_ns);
+    }
+    bool late = !patient && until_ns == deadline_ns;
+    *lost = old->lost || names->proving;
     *version = names->version;
     if (!late && !*lost)
         names->proving = old->lost = true;

@@ -204,8 +204,10 @@ falkor_status falkor__await_ready(falkor__steps *steps,
     for (int pause_ms = 1;; pause_ms *= 2) {
         falkor_status status = falkor__ask_state(steps, cypher, params, &state,
                                                  error);
-        if (falkor__poll_ms(steps->deadline_ns) == 0 &&
-            (status || state == FALKOR__STATE_BUILDING))
+        bool waits = status ? status == FALKOR_ERR_TIMEOUT ||
+                              status == FALKOR_ERR_POOL_TIMEOUT
+                            : state == FALKOR__STATE_BUILDING;
+        if (waits && falkor__poll_ms(steps->deadline_ns) == 0)
             return falkor__target_fail(target, error, FALKOR_ERR_TIMEOUT,
                 "is still being built: the server goes on; raise timeout_ms "
                 "to wait longer");

@@ -75,12 +75,12 @@ try() {
     [ $status != 0 ] && [ $status != 99 ]
 }
 
-# sound PROGRAM PATTERN: the tests pass where nothing is broken.
+# sound PROGRAM PATTERN: the tests pass where nothing is broken; on a busy machine perhaps at the second try.
 sound() {
     local folder=$MUTANTS/sound-$1-${2//[^a-z_0-9]/+} status=0
     mkdir -p "$folder"
     ln -sfn "$MUTANTS/base/out" "$folder/out"
-    perform "$folder" "$1" "$2" || status=$?
+    perform "$folder" "$1" "$2" || perform "$folder" "$1" "$2" || status=$?
     [ $status != 0 ] || return 0
     printf 'FAILED  %s %s without a mutation: %s\n' "$1" "$2" "$(why $status "$folder/test.log")"
     return 1
