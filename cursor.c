@@ -74,18 +74,6 @@ static falkor_status falkor__check_row(falkor_cursor *cursor,
     return FALKOR_OK;
 }
 
-/* Rows were arriving on a connection that is in nobody's hands now: the caller
-   has released his own, or it is the parent's, in a child of fork. */
-static falkor_status falkor__not_held(const falkor__call *call,
-                                      falkor_error *error) {
-    return call->options.conn
-        ? falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "options.conn was "
-            "released before the cursor was closed, or this is a child of "
-            "fork")
-        : falkor__fail(error, FALKOR_ERR_IO, 0, "the rows arrive in the "
-            "parent: this is a child of fork");
-}
-
 /* The next row from the connection. Behind the last one it is given back. */
 static falkor_status falkor__next_arriving(falkor_cursor *cursor,
                                            const falkor_result **row,
@@ -95,7 +83,9 @@ static falkor_status falkor__next_arriving(falkor_cursor *cursor,
     if (cursor->row > 0 && call->conn) {
         falkor__link *link = falkor__conn_link(call->pool, call->conn);
         status = link ? falkor__reply_next(call->reply, error)
-            : falkor__not_held(call, error);
+            : falkor__fail(error, call->options.conn ? FALKOR_ERR_ARGUMENT
+                : FALKOR_ERR_IO, 0, "the connection is not held any more: it "
+                "was released, or this is a child of fork");
         if (!status)
             status = falkor__link_read(link, call->reply, call->use_until_ns,
                                        error);
