@@ -3,7 +3,7 @@
 #include "naming.h"
 #include <inttypes.h>
 
-enum { ROUNDS = SERVING_SANITIZED ? 200 : 1000, PART = 25 };
+enum { PART = 25 };             /* graphs */
 
 static void run_stress(const serving *server, void *ctx) {
     naming_stress *stress = ctx;
@@ -16,11 +16,12 @@ static void run_stress(const serving *server, void *ctx) {
 /* In parts: a server that crashes takes no more than one with it. */
 static void test_names_thousand_graphs(void **state) {
     (void)state;
-    static const int sizes[] = {1, 4, 20};
+    static const struct { int connections, parts; } sizes[] = {
+        {1, 10}, {4, 15}, {20, 15}};
     for (int size = 0; size < 3; size++)
-        for (int part = 0; part < ROUNDS / PART; part++)
+        for (int part = 0; part < sizes[size].parts; part++)
             naming_on_own_server(run_stress, &(naming_stress){.threads = 16,
-                .connections = sizes[size], .rounds = PART,
+                .connections = sizes[size].connections, .rounds = PART,
                 .seed = test_seed() + (uint64_t)(1000 * size + part),
                 .graph = "stress"});
 }
