@@ -63,7 +63,7 @@ struct falkor__call {
     struct iovec pieces[FALKOR__PIECES];    /* the request */
     size_t piece_count;
     falkor__buffer head, params;        /* own the pieces' text */
-    char version[FALKOR__VERSION_SIZE]; /* and this the last one's, of a query */
+    char version[FALKOR__VERSION_SIZE]; /* a query's last piece */
     const falkor__trait *trait;         /* of a command */
     int64_t deadline_ns;
     falkor_status (*attempt)(falkor__call *call, falkor_error *error);
@@ -103,7 +103,7 @@ falkor_status falkor__write_command(falkor__call *call, size_t argc,
                                     falkor_error *error);
 
 /* One attempt, on the held connection or on one that it acquires; and the loop
-   that makes attempts (call->attempt) until one succeeds, or none may follow. */
+   that makes attempts (call->attempt) until one succeeds or none may follow. */
 falkor_status falkor__attempt(falkor__call *call, falkor_error *error);
 falkor_status falkor__call_run(falkor__call *call, falkor_error *error);
 

@@ -39,7 +39,7 @@ static const falkor__trait falkor__traits[] = {
     {"READWRITE", FALKOR__SESSION_OTHER, 0, false, false},
     {"REPLCONF", FALKOR__SESSION_PUSHED, 0, false, false},
     {"RESET", FALKOR__SESSION_OTHER, 0, false, false},
-    {"SCRIPT", FALKOR__SESSION_OTHER, 0, false, false},        /* SCRIPT DEBUG */
+    {"SCRIPT", FALKOR__SESSION_OTHER, 0, false, false},     /* SCRIPT DEBUG */
     {"SELECT", FALKOR__SESSION_OTHER, 0, false, false},
     {"SSUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},
     {"SUBSCRIBE", FALKOR__SESSION_PUSHED, 0, false, false},

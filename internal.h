@@ -422,10 +422,10 @@ const char *falkor__reply_error(const falkor_result *reply, size_t *length);
 bool falkor__reply_mismatch(const falkor_result *reply, uint32_t *version);
 
 /* How many names the schema did not hold, and the number-th of them (false:
-   there are no more); resolve looks them up in a newer
-   schema, which the result retains too, and returns how many are still
-   missing (SIZE_MAX: no memory). Those stay "" until they are found. Names found in an older
-   schema still point there: the result retains each schema it was given. */
+   there are no more); resolve looks them up in a newer schema, which the result
+   retains too, and returns how many are still missing (SIZE_MAX: no memory).
+   Those stay "" until they are found. Names found in an older schema still
+   point there: the result retains each schema it was given. */
 size_t falkor__reply_unresolved(const falkor_result *reply);
 bool falkor__reply_lacks(const falkor_result *reply, size_t number,
                          falkor__name_kind *kind, uint64_t *id);

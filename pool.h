@@ -514,9 +514,10 @@ typedef struct falkor_request {
    are carried out in their order, and reads the replies: one round trip instead
    of count for each run of queries and each run of commands. Queries of
    different graphs may overtake each other when names in one have changed. It
-   is no transaction: one that fails does not keep the next from running. Returns OK when every request did, else what the first that failed
-   says; each one's own error has its status, and after a failure of the
-   connection whether it ran: FALKOR_OK and error replies: it was answered;
+   is no transaction: one that fails does not keep the next from running.
+   Returns OK when every request did, else what the first that failed says;
+   each one's own error has its status, and after a failure of the connection
+   whether it ran: FALKOR_OK and error replies: it was answered;
    maybe_executed: it may have run; else it certainly did not. Nothing is sent
    when one of them is FALKOR_ERR_ARGUMENT.
 
@@ -604,8 +605,9 @@ falkor_status falkor_slowlog_reset(falkor_graph *graph,
     const falkor_call_options *options, falkor_error *error);
 
 /* falkor_config_get: columns name, value (integer or string; a yes or no is 1
-   or 0, after HELLO 3 a boolean). name NULL or "*": all settings. falkor_config_set takes an integer, a
-   boolean or a string; some settings hold until the server starts anew. */
+   or 0, after HELLO 3 a boolean). name NULL or "*": all settings.
+   falkor_config_set takes an integer, a boolean or a string; some settings hold
+   until the server starts anew. */
 falkor_status falkor_config_get(falkor_pool *pool,
     const falkor_call_options *options, const char *name,
     falkor_result **result, falkor_error *error);
