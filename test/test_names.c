@@ -187,6 +187,8 @@ static void test_names_new_connection_reads_them_anew(void **state) {
 /* ---- single flight ---------------------------------------------------- */
 
 enum { MANY = 16 };
+/* (Static where it is used: a command on its way may look at it behind the
+   test's end.) */
 typedef struct gate {
     atomic_int waiting, wanted;         /* MATCH queries held back */
     atomic_bool open, kill;
@@ -223,7 +225,8 @@ static void test_names_many_mismatches_read_once(void **state) {
     (void)state;
     given(X);
     own o = opened(MANY);
-    gate g = {.of = "MATCH (n)", .wanted = MANY};
+    static gate g;
+    g = (gate){.of = "MATCH (n)", .wanted = MANY};
     one each[MANY];
     proved(&o);
     naming_run(other, "names", "CREATE (:Z {z: 'z|Z'})");
@@ -251,7 +254,8 @@ static void test_names_waiter_keeps_its_deadline(void **state) {
     (void)state;
     given(X);
     own o = opened(2);
-    gate g = {.of = "CALL db.labels()"};
+    static gate g;
+    g = (gate){.of = "CALL db.labels()"};
     one each[2] = {{.o = &o}, {.o = &o, .timeout_ms = 200}};
     step->ctx = &g;
     step->before = at_gate;
@@ -273,7 +277,8 @@ static void test_names_reader_loses_its_connection(void **state) {
     (void)state;
     given(X);
     own o = opened(4);
-    gate g = {.of = "CALL db.labels()"};
+    static gate g;
+    g = (gate){.of = "CALL db.labels()"};
     one each[4] = {{.o = &o}, {.o = &o}, {.o = &o}, {.o = &o}};
     step->ctx = &g;
     step->before = at_gate;
@@ -294,7 +299,8 @@ static void test_names_frozen_server(void **state) {
     (void)state;
     given(X);
     own o = opened(4);
-    gate g = {.of = "CALL db.labels()"};
+    static gate g;
+    g = (gate){.of = "CALL db.labels()"};
     one each[4];
     for (int i = 0; i < 4; i++)
         each[i] = (one){.o = &o, .timeout_ms = 300 + 50 * i};
@@ -318,7 +324,8 @@ static void test_names_pool_closes_while_one_waits(void **state) {
     (void)state;
     given(X);
     own o = opened(4);
-    gate g = {.of = "CALL db.labels()"};
+    static gate g;
+    g = (gate){.of = "CALL db.labels()"};
     one each[4] = {{.o = &o}, {.o = &o}, {.o = &o}, {.o = &o}};
     step->ctx = &g;
     step->before = at_gate;
