@@ -485,7 +485,8 @@ static bool step_seen(naming_step *step, const char *command) {
         atomic_fetch_add(&step->lists, 1);
     if (strstr(command, "QUERY\r\n") && !has_version(command))
         atomic_fetch_add(&step->unversioned, 1);
-    return !step->before || step->before(step, number, command);
+    naming_before before = step->before;
+    return !before || before(step, number, command);
 }
 
 static void *step_pair(void *argument) {

@@ -56,13 +56,15 @@ void naming_replace(redisContext *client, const char *graph, naming_way way,
 /* ---- a proxy that takes one command at a time ------------------------- */
 
 typedef struct naming_step naming_step;
+typedef bool (*naming_before)(naming_step *step, int number,
+                              const char *command);
 struct naming_step {
     int port;
     /* before is called in the connection's thread, before command number
        (1, 2, ...) is passed on; false ends the connection instead. NULL: none.
        Not called, and not counted, while quiet. */
-    bool (*before)(naming_step *step, int number, const char *command);
-    void *ctx;
+    _Atomic(naming_before) before;
+    _Atomic(void *) ctx;
     atomic_bool quiet;
     atomic_int commands;        /* GRAPH.* passed on, or about to be */
     atomic_int lists;           /* of these "CALL db.labels()" */
