@@ -505,9 +505,9 @@ typedef struct falkor__question {
 } falkor__question;
 
 /* The newest snapshot that may be used on a link that is between two replies;
-   read on it, by one thread at a time, where there is none. *schema is
-   retained for the caller. *refused: the failure is an error reply of the
-   server. */
+   read on it where there is none, by one thread while others wait, though not
+   for long. *schema is retained for the caller. *refused: the failure is an
+   error reply of the server. */
 falkor_status falkor__names_get(falkor__names *names, falkor__link *link,
                                 const falkor__question *question,
                                 falkor__schema **schema, bool *refused,

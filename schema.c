@@ -19,11 +19,11 @@
      mark tells: a query of unique text, which reading the names runs. When the
      server still has its plan, it is still the same graph. Asking puts the
      plan there, so that a mark which was once gone proves nothing any more,
-     and one thread at a time asks. Without it a name is believed when it
-     stands in the query's own text: who adds a name wrote it. A graph that is
-     renamed keeps the mark, and lists that are read between RENAME away and
-     RENAME back are another graph's: they and the mark must be of one version,
-     but for names that change all the time.
+     and one thread at a time asks; who would wait long does without. Without
+     it a name is believed when it stands in the query's own text: who adds a
+     name wrote it. A graph that is renamed keeps the mark, and lists that are
+     read between RENAME away and RENAME back are another graph's: they and the
+     mark must be of one version, but for names that change all the time.
 
    Where names change all the time, no reading of them may be of one version.
    Then a query goes unchecked: names and mark are read before it, and behind
@@ -356,8 +356,8 @@ static falkor__schema *falkor__names_turn(falkor__names *names,
             until_ns = falkor__follow_until(question->deadline_ns);
         patient = falkor__cond_wait(&names->changed, &names->mutex, until_ns);
     }
-    *turn = !schema && !names->reading;
     *late = !schema && !patient && until_ns == question->deadline_ns;
+    *turn = !schema && !*late && !names->reading;
     if (*turn)
         names->reading = true;
     *version = names->version;
