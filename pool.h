@@ -75,7 +75,7 @@ extern "C" {
     X(FALKOR_ERR_POOL_EXHAUSTED, 6, "max_waiters reached")                     \
     X(FALKOR_ERR_CONNECT, 7, "dial refused or timed out (ETIMEDOUT); retried") \
     X(FALKOR_ERR_AUTH, 8, "NOAUTH, WRONGPASS, NOPERM")                         \
-    X(FALKOR_ERR_TIMEOUT, 9, "no whole reply by the deadline")                \
+    X(FALKOR_ERR_TIMEOUT, 9, "no whole reply by the deadline")                 \
     X(FALKOR_ERR_IO, 10, "the connection broke; reads are retried")            \
     X(FALKOR_ERR_PROTOCOL, 11, "a reply that makes no sense")                  \
     /* LOADING, BUSY, MASTERDOWN, CLUSTERDOWN, TRYAGAIN, full queue, */        \

@@ -66,7 +66,7 @@ program() {
     grep -E '^(note|count): ' "$log" || :
     [ "$failed" != 0 ] || return 0
     case $status in 124 | 137) echo "$name: stopped after $LIMIT s" >>"$log" ;; *) echo "$name: exit status $status" >>"$log" ;; esac
-    tail -n 120 "$log" | sed 's/^/    /'
+    grep -v -E '^\[ RUN      \] |^\[       OK \] ' "$log" | tail -n 60 | sed 's/^/    /'
 }
 
 # example PROGRAM: it counts as one test.
