@@ -3,14 +3,12 @@ CREATE (:Film {title: 'The Jungle Book', plot: 'A boy grows up among wolves and 
 MATCH (a:Book {id: 1}), (b:Book {id: 2}), (c:Book {id: 3}) CREATE (a)-[:CITES {page: 10, note: 'important reference'}]->(b), (b)-[:CITES {page: 20, note: 'minor reference'}]->(c);
 // ---- range indexes
 CREATE INDEX FOR (b:Book) ON (b.id);
-// wait
 MATCH (b:Book {id: 7}) RETURN b;
 CREATE INDEX FOR (b:Book) ON (b.year, b.price);
 CREATE INDEX ON :Book(isbn);
 CREATE INDEX FOR (b:Book) ON (b.tags);
 CREATE INDEX FOR ()-[c:CITES]->() ON (c.page);
 CREATE INDEX FOR (again:Book) ON (again.id);
-// wait
 MATCH (b:Book) WHERE b.id > 27 RETURN b.id, b.title ORDER BY b.id;
 MATCH (b:Book) WHERE b.id IN [3, 1, 99] RETURN b.id ORDER BY b.id;
 MATCH (b:Book) WHERE b.id >= 5 AND b.id < 8 RETURN b.id, b.price ORDER BY b.id;
@@ -43,7 +41,6 @@ CREATE (n:Fresh {key: 'k1'}) RETURN n;
 MATCH (n:Fresh {key: 'k1'}) RETURN n.key;
 // ---- full-text
 CALL db.idx.fulltext.createNodeIndex('Film', 'title', 'plot');
-// wait
 CALL db.idx.fulltext.queryNodes('Film', 'Book') YIELD node RETURN node.title ORDER BY node.title;
 CALL db.idx.fulltext.queryNodes('Film', 'jun*') YIELD node, score RETURN node.title, score > 0 AS scored ORDER BY node.title;
 CALL db.idx.fulltext.queryNodes('Film', '%jangle%') YIELD node RETURN node.title ORDER BY node.title;
@@ -59,11 +56,9 @@ CALL db.idx.fulltext.queryNodes('Nothing', 'x') YIELD node RETURN node;
 CALL db.idx.fulltext.queryNodes('Film') YIELD node RETURN node;
 CALL db.idx.fulltext.queryNodes(1, 2) YIELD node RETURN node;
 CREATE FULLTEXT INDEX FOR ()-[c:CITES]->() ON (c.note);
-// wait
 CALL db.idx.fulltext.queryRelationships('CITES', 'reference') YIELD relationship RETURN relationship ORDER BY relationship.page;
 CALL db.idx.fulltext.queryRelationships('CITES', 'important') YIELD relationship, score RETURN relationship.note, score > 0 AS scored;
 CREATE FULLTEXT INDEX FOR (b:Book) ON (b.title);
-// wait
 CALL db.idx.fulltext.queryNodes('Book', 'number') YIELD node RETURN count(node) AS n;
 CALL db.idx.fulltext.createNodeIndex({label: 'Film2', language: 'german', stopwords: ['der', 'die', 'das']}, 'title');
 CALL db.idx.fulltext.createNodeIndex('Film3', {field: 'title', phonetic: 'dm:en', weight: 2, nostem: true});
@@ -79,7 +74,6 @@ CALL db.idx.fulltext.queryNodes('Film', 'gone') YIELD node RETURN node;
 // ---- vector
 CREATE VECTOR INDEX FOR (d:Doc) ON (d.v) OPTIONS {dimension: 3, similarityFunction: 'euclidean'};
 CREATE VECTOR INDEX FOR ()-[l:LIKE]->() ON (l.v) OPTIONS {dimension: 2, similarityFunction: 'cosine', M: 8, efConstruction: 50, efRuntime: 5};
-// wait
 UNWIND [['a', 0, 0, 1], ['b', 0, 1, 0], ['c', 4, 4, 4], ['d', 0.5, 0, 1]] AS d CREATE (:Doc {name: d[0], v: vecf32(d[1..4])});
 CALL db.idx.vector.queryNodes('Doc', 'v', 2, vecf32([0, 0, 1])) YIELD node, score RETURN node, score ORDER BY score;
 CALL db.idx.vector.queryNodes('Doc', 'v', 10, vecf32([4, 4, 4])) YIELD node RETURN count(node) AS n;

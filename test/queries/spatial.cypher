@@ -25,7 +25,6 @@ MATCH (c:City) RETURN c ORDER BY c.at.latitude DESC;
 MATCH (a:City), (b:City) WHERE a.name < b.name RETURN a.name, b.name, round(distance(a.at, b.at) / 1000) AS km ORDER BY km;
 MATCH (c:City) WHERE distance(c.at, point({latitude: 50, longitude: 0})) < 400000 RETURN c.name ORDER BY c.name;
 CREATE INDEX FOR (c:City) ON (c.at);
-// wait
 MATCH (c:City) WHERE distance(c.at, point({latitude: 48.8, longitude: 2.3})) < 20000 RETURN c.name, c.at;
 MATCH (c:City {name: 'Paris'}) SET c.at = point({latitude: 48.9, longitude: 2.4}), c.old = [c.at] RETURN c;
 MATCH (c:City) RETURN collect(c.at) AS everywhere, count(DISTINCT c.at) AS places;
