@@ -189,6 +189,16 @@ void falkor__serve_locked(falkor_pool *pool) {
     }
 }
 
+void falkor__dismiss_locked(falkor_pool *pool, falkor_status status) {
+    while (pool->first_waiter) {
+        falkor__waiter *waiter = pool->first_waiter;
+        falkor__dequeue_locked(pool, waiter);
+        waiter->status = status;
+        waiter->awake = true;
+        falkor__cond_signal(&waiter->wake);
+    }
+}
+
 void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
                               bool cold) {
     if (!slot->live)
@@ -228,6 +238,60 @@ bool falkor__crossed_high_locked(falkor_pool *pool) {
     return crossed;
 }
 
+/* ---- the circuit ------------------------------------------------------- */
+
+falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
+                                             falkor_error *error) {
+    int64_t left_ns = pool->breaker.probe_ns - falkor_now_ns();
+    return falkor__fail(error, FALKOR_ERR_CIRCUIT_OPEN, pool->cause.sys_errno,
+        "the server is not asked, for the circuit is open (%d failures in a "
+        "row, the next probe in %lld ms); why it opened: %s",
+        atomic_load(&pool->breaker.failures),
+        (long long)(left_ns > 0 ? left_ns / FALKOR__NS_PER_MS : 0),
+        pool->cause.message);
+}
+
+void falkor__circuit_answered(falkor_pool *pool, bool dialled) {
+    if (FALKOR__LIKELY(!atomic_load_explicit(&pool->breaker.failures,
+                                             memory_order_relaxed)))
+        return;
+    falkor__lock(pool);
+    bool closes = falkor__breaker_answer(&pool->breaker, dialled);
+    if (closes)
+        falkor__cond_signal(&pool->work);
+    falkor__unlock(pool);
+    if (closes)
+        falkor__event(&pool->config, (falkor__event_head){
+            .level = FALKOR_EVENT_INFO, .name = "circuit_closed"}, "");
+}
+
+/* Without a worker nobody would probe, and while opening nobody else is let
+   in: the circuit stays closed then. */
+void falkor__circuit_failed(falkor_pool *pool, int64_t since_ns, bool counts,
+                            const falkor_error *error) {
+    const falkor__config *config = &pool->config;
+    char quoted[sizeof error->message + 16];
+    falkor__lock(pool);
+    bool opens = pool->state == FALKOR__POOL_OPEN && pool->has_worker &&
+        falkor__breaker_fail(&pool->breaker, config->breaker_failures,
+            config->breaker_max_delay_ms, since_ns, counts, falkor_now_ns());
+    int failures = atomic_load(&pool->breaker.failures);
+    int delay_ms = pool->breaker.delay_ms;
+    if (opens) {
+        pool->cause = *error;
+        pool->circuit_openings++;
+        falkor__dismiss_locked(pool, FALKOR_ERR_CIRCUIT_OPEN);
+        falkor__cond_signal(&pool->work);
+    }
+    falkor__unlock(pool);
+    if (opens)
+        falkor__event(config, (falkor__event_head){
+            .level = FALKOR_EVENT_ERROR, .name = "circuit_opened",
+            .status = error->status, .delay_ms = delay_ms},
+            "failures=%d delay_ms=%d error=%s", failures, delay_ms,
+            falkor__quote(quoted, sizeof quoted, error->message));
+}
+
 /* ---- driver calls: never with the lock held ---------------------------- */
 
 int64_t falkor__sooner(int64_t a, int64_t b) {
@@ -246,26 +310,42 @@ static int64_t falkor__expiry(const falkor_pool *pool,
     return now + (int64_t)span * FALKOR__NS_PER_MS;
 }
 
+/* A dial has failed, as the driver says. hurried: at the caller's own deadline,
+   before the pool's. */
+static falkor_status falkor__open_failed(falkor_pool *pool,
+                                         falkor_status said, bool hurried,
+                                         falkor_error *error) {
+    falkor_status status = said == FALKOR_ERR_AUTH ? said
+                                                   : FALKOR_ERR_CONNECT;
+    if (!*error->message)
+        falkor__fail(error, status, error->sys_errno,
+                     "the driver could not open a connection");
+    error->status = status;
+    if (said == FALKOR_ERR_AUTH || said == FALKOR_ERR_BUSY)
+        falkor__circuit_answered(pool, true);
+    else
+        falkor__circuit_failed(pool, FALKOR__NEVER,
+            falkor__counts(status, error->sys_errno) &&
+                !(hurried && error->sys_errno == ETIMEDOUT), error);
+    return status;
+}
+
 /* Opens a connection in an empty slot that is the caller's. */
 falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
                                        int64_t deadline_ns,
                                        falkor_error *error) {
+    int64_t limit_ns = falkor__deadline(pool->config.connect_timeout_ms);
     falkor__error_clear(error);
     slot->generation = pool->generation;
     falkor_status status = pool->driver->open(pool->driver_ctx,
-        falkor__sooner(deadline_ns,
-                       falkor__deadline(pool->config.connect_timeout_ms)),
-        &slot->handle, error);
-    if (status) {
-        if (status != FALKOR_ERR_AUTH)
-            status = FALKOR_ERR_CONNECT;
-        if (!*error->message)
-            falkor__fail(error, status, error->sys_errno,
-                         "the driver could not open a connection");
-        return error->status = status;
-    }
+        falkor__sooner(deadline_ns, limit_ns), &slot->handle, error);
+    if (status)
+        return falkor__open_failed(pool, status, deadline_ns < limit_ns,
+                                   error);
     falkor__error_clear(error);         /* an address that failed before */
+    falkor__circuit_answered(pool, true);
     slot->live = true;
+    slot->dialled_ns = falkor_now_ns();
     slot->used_ns = slot->checked_ns = falkor__coarse_ns();
     slot->expires_ns = falkor__expiry(pool, slot);
     return FALKOR_OK;

@@ -28,6 +28,7 @@ struct falkor__slot {
     int64_t used_ns;            /* coarse clock: end of the last use */
     int64_t checked_ns;         /* the same, or the worker's last check */
     int64_t expires_ns;         /* end of its lifetime */
+    int64_t dialled_ns;
     unsigned generation;        /* the pool's when it was dialled */
 };
 
@@ -57,7 +58,8 @@ typedef struct falkor__waiter falkor__waiter;
 struct falkor__waiter {         /* on the stack of the thread that waits */
     falkor__waiter *before, *behind;
     falkor__cond wake;
-    falkor__slot *slot;         /* granted; NULL when awake: closed */
+    falkor__slot *slot;         /* granted; NULL when awake: sent home */
+    falkor_status status;       /* why */
     int64_t reserve_ns;         /* from then on the reserve is for it */
     bool awake;
 };
@@ -91,13 +93,16 @@ struct falkor_pool {
     bool wants_worker;          /* in a child of fork, at its first acquire */
     bool warned;                /* of high utilisation */
     bool paused;
+    falkor__breaker breaker;
+    falkor_error cause;         /* of the circuit's last opening */
     int idle, in_use, connecting, closing, waiting;
     falkor__slot *hottest, *coldest;    /* the idle */
     falkor__slot *first_free;
     falkor_conn *oldest_lease, *newest_lease;
     falkor__waiter *first_waiter, *last_waiter;
     uint64_t acquires, releases, acquire_timeouts, connections_created,
-        connections_recycled, connect_failures, health_failures;
+        connections_recycled, connect_failures, health_failures,
+        circuit_openings;
 };
 
 /* ---- the lock ---------------------------------------------------------- */
@@ -127,6 +132,13 @@ bool falkor__crossed_high_locked(falkor_pool *pool);
 /* Grants what there is to those who wait, in their order. */
 void falkor__serve_locked(falkor_pool *pool);
 
+/* Sends everyone who waits home with a status. */
+void falkor__dismiss_locked(falkor_pool *pool, falkor_status status);
+
+/* Fails with the circuit's state and why it opened. */
+falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
+                                             falkor_error *error);
+
 /* A slot that is counted nowhere becomes idle or, empty, free, which is to say
    somebody's where somebody waits. cold: the worker brings it back unused. */
 void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
@@ -148,7 +160,15 @@ void falkor__close_idle_locked(falkor_pool *pool, const char *reason);
 
 /* ---- without the lock -------------------------------------------------- */
 
-/* Opens a connection in an empty slot that is the caller's. */
+/* What a dial (dialled), or another use, says about the server: it answered; or
+   it failed, on a connection that was dialled at since_ns (FALKOR__NEVER: a
+   dial), which counts or not. */
+void falkor__circuit_answered(falkor_pool *pool, bool dialled);
+void falkor__circuit_failed(falkor_pool *pool, int64_t since_ns, bool counts,
+                            const falkor_error *error);
+
+/* Opens a connection in an empty slot that is the caller's, and tells the
+   breaker. */
 falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
                                 int64_t deadline_ns, falkor_error *error);
 

@@ -53,7 +53,11 @@ falkor_status falkor__check_silence(size_t argc, const char *const *argv,
                                     const size_t *lengths,
                                     falkor_error *error);
 
-#define FALKOR__VERSION_SIZE 24
+/* The jitter of this thread's back-off goes on as from this number: for tests
+   that want the same delays again. */
+void falkor__jitter_seed(uint64_t seed);
+
+#define FALKOR__VERSION_SIZE 64
 typedef struct falkor__call falkor__call;
 struct falkor__call {
     falkor_pool *pool;
@@ -63,9 +67,10 @@ struct falkor__call {
     struct iovec pieces[FALKOR__PIECES];    /* the request */
     size_t piece_count;
     falkor__buffer head, params;        /* own the pieces' text */
-    char version[FALKOR__VERSION_SIZE]; /* a query's last piece */
+    char version[FALKOR__VERSION_SIZE]; /* a query's last piece, which may end
+                                           with the time that is left */
     const falkor__trait *trait;         /* of a command */
-    int64_t deadline_ns;
+    int64_t began_ns, deadline_ns;
     falkor_status (*attempt)(falkor__call *call, falkor_error *error);
     size_t schema_done;                 /* statements, of opening */
 
@@ -132,6 +137,10 @@ falkor__question falkor__question_of(const falkor__call *call,
 falkor_status falkor__check_session(bool query, const falkor__link *link,
                                     falkor_error *error);
 void falkor__name_timeout(const falkor__call *call, falkor_error *error);
+/* Tells the pool's breaker what an exchange on call->conn says about the
+   server. */
+void falkor__note_outcome(const falkor__call *call, falkor_status status,
+                          const falkor_error *error);
 void falkor__give_back(falkor__call *call);
 
 /* The last of every call: counts it, hands the reply to the caller who wants

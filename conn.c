@@ -56,10 +56,10 @@ static const char *falkor__link_reason(const falkor__link *link,
 
 static falkor_status falkor__link_broken(const falkor__link *link,
                                          falkor_error *error, int sys_errno) {
-    return sys_errno == ENOMEM
-        ? falkor__fail(error, FALKOR_ERR_NOMEM, sys_errno,
-                       "out of memory for replies")
-        : falkor__fail(error, FALKOR_ERR_IO, sys_errno, "connection lost: %s",
+    falkor_status status = falkor__classify_errno(sys_errno);
+    return status == FALKOR_ERR_NOMEM
+        ? falkor__fail(error, status, sys_errno, "out of memory for replies")
+        : falkor__fail(error, status, sys_errno, "connection lost: %s",
                        falkor__link_reason(link, sys_errno));
 }
 
@@ -363,7 +363,8 @@ static falkor_status falkor__greet_line(const char *line, size_t length,
         return falkor__fail(error, FALKOR_ERR_AUTH, 0, "the server refused "
             "the AUTH command itself; its words may hold the password and are "
             "not shown");
-    return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
+    return falkor__fail(error, kind == FALKOR_ERR_BUSY ? FALKOR_ERR_BUSY
+                                                       : FALKOR_ERR_CONNECT, 0,
         "the server refused the connection: %.*s", size, line + 1);
 }
 

@@ -80,8 +80,9 @@ static falkor_status falkor__next_arriving(falkor_cursor *cursor,
                                            falkor_error *error) {
     falkor__call *call = &cursor->call;
     falkor_status status = FALKOR_OK;
+    falkor__link *link = NULL;
     if (cursor->row > 0 && call->conn) {
-        falkor__link *link = falkor__conn_link(call->pool, call->conn);
+        link = falkor__conn_link(call->pool, call->conn);
         status = link ? falkor__reply_next(call->reply, error)
             : falkor__fail(error, call->options.conn ? FALKOR_ERR_ARGUMENT
                 : FALKOR_ERR_IO, 0, "the connection is not held any more: it "
@@ -97,6 +98,8 @@ static falkor_status falkor__next_arriving(falkor_cursor *cursor,
     if (status == FALKOR_ERR_TIMEOUT)
         falkor__name_timeout(call, error);
     cursor->status = status;
+    if (!*row && link)
+        falkor__note_outcome(call, status, error);
     if (!*row) {
         falkor__cursor_count(cursor);
         falkor__give_back(call);

@@ -107,7 +107,7 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
 }
 
 void falkor__fail_more(falkor_error *error, const char *format, ...) {
-    char more[64];
+    char more[FALKOR__MORE_SIZE];
     if (!error)
         return;
     va_list arguments;

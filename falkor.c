@@ -79,12 +79,13 @@ const falkor__trait *falkor__trait_of(const char *command, size_t length) {
 /* When the whole call must be over. */
 static int64_t falkor__call_deadline(const falkor__call *call) {
     const falkor__config *config = falkor__pool_config(call->pool);
-    if (call->options.timeout_ms)
-        return falkor__deadline(call->options.timeout_ms);
-    int64_t wait = falkor__deadline(config->pool_timeout_ms);
-    return wait == FALKOR__NEVER || config->socket_timeout_ms < 0
-        ? FALKOR__NEVER
-        : wait + config->socket_timeout_ms * FALKOR__NS_PER_MS;
+    int64_t own_ms = call->options.timeout_ms;
+    int64_t wait_ms = config->pool_timeout_ms;
+    int64_t use_ms = config->socket_timeout_ms;
+    if (own_ms < 0 || (!own_ms && (wait_ms < 0 || use_ms < 0)))
+        return FALKOR__NEVER;
+    return call->began_ns +
+        (own_ms ? own_ms : wait_ms + use_ms) * FALKOR__NS_PER_MS;
 }
 
 /* When one attempt's use of a connection must be over. Nothing is sent when
@@ -181,6 +182,21 @@ static falkor_status falkor__check_first(falkor__call *call,
         "before its first row was read", call->graph->name);
 }
 
+/* The request's end, which each attempt writes anew. */
+static size_t falkor__write_end(falkor__call *call) {
+    size_t length = falkor__version_text(call->version,
+                                         call->schema->version);
+    if (call->options.server_timeout_ms != FALKOR_TIME_LEFT)
+        return length;
+    char number[16];
+    int left_ms = falkor__poll_ms(call->use_until_ns);      /* -1: for ever */
+    int digits = snprintf(number, sizeof number, "%d",
+                          left_ms < 0 ? 0 : left_ms > 1 ? left_ms : 1);
+    return length + (size_t)snprintf(call->version + length,
+        FALKOR__VERSION_SIZE - length, "$7\r\nTIMEOUT\r\n$%d\r\n%s\r\n",
+        digits, number);
+}
+
 /* A place for the reply; the names that it is read with, and their version
    into the request. */
 static falkor_status falkor__expect_reply(falkor__call *call,
@@ -208,8 +224,7 @@ static falkor_status falkor__expect_reply(falkor__call *call,
     if (status)
         return status;
     if (call->graph)
-        call->pieces[call->piece_count - 1].iov_len =
-            falkor__version_text(call->version, call->schema->version);
+        call->pieces[call->piece_count - 1].iov_len = falkor__write_end(call);
     call->reply = falkor__reply_new(call->kind, call->schema,
                                     &falkor__default_limits);
     return call->reply ? FALKOR_OK
@@ -251,14 +266,17 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
     falkor_status status = falkor__link_send(link, call->pieces,
         call->piece_count, 1, call->use_until_ns, &sent, error);
     if (sent)
-        call->phase = FALKOR__PHASE_SENT;
-    if (!status)
+        call->phase = status ? FALKOR__PHASE_PART : FALKOR__PHASE_SENT;
+    if (!status) {
         status = falkor__link_read(link, call->reply, call->use_until_ns,
                                    error);
-    else if (sent && !falkor__link_read(link, call->reply, falkor_now_ns(),
+        if (status && falkor__reply_begun(call->reply))
+            call->phase = FALKOR__PHASE_BEGUN;
+    } else if (sent && !falkor__link_read(link, call->reply, falkor_now_ns(),
                                         NULL) &&
-             falkor__reply_error(call->reply, NULL))
+             falkor__reply_error(call->reply, NULL)) {
         status = FALKOR_OK;
+    }
     falkor__note_replaced(call, call->trait);
     if (!status)
         falkor__trait_apply(call->trait, link, call->reply, before);
@@ -271,6 +289,15 @@ void falkor__name_timeout(const falkor__call *call, falkor_error *error) {
     falkor__fail_more(error, own_ms ? " (timeout_ms is %d)"
                                     : " (socket_timeout_ms is %d)", own_ms
         ? own_ms : falkor__pool_config(call->pool)->socket_timeout_ms);
+}
+
+void falkor__note_outcome(const falkor__call *call, falkor_status status,
+                          const falkor_error *error) {
+    bool own_time = status == FALKOR_ERR_TIMEOUT && call->options.timeout_ms;
+    if (!status || call->phase == FALKOR__PHASE_REPLIED)
+        falkor__pool_answered(call->pool);
+    else if (falkor__counts(status, error->sys_errno) && !own_time)
+        falkor__pool_failed(call->pool, call->conn, error);
 }
 
 falkor_status falkor__check_session(bool query, const falkor__link *link,
@@ -313,6 +340,7 @@ static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
     }
     if (status == FALKOR_ERR_TIMEOUT)
         falkor__name_timeout(call, error);
+    falkor__note_outcome(call, status, error);
     return status;
 }
 
@@ -350,11 +378,18 @@ falkor_status falkor__attempt(falkor__call *call, falkor_error *error) {
 
 /* ---- the loop --------------------------------------------------------- */
 
+/* A source of its own for each thread: no lock, and no two wait alike. */
+static _Thread_local uint64_t falkor__jitter_state;
+
+void falkor__jitter_seed(uint64_t seed) {
+    falkor__jitter_state = seed;
+}
+
 static double falkor__jitter(void) {
-    static _Thread_local uint64_t state;
-    if (!state)
-        state = (uint64_t)falkor_now_ns() ^ (uint64_t)(uintptr_t)&state;
-    return falkor__random(&state);
+    if (!falkor__jitter_state)
+        falkor__jitter_state = (uint64_t)falkor_now_ns() ^
+            (uint64_t)(uintptr_t)&falkor__jitter_state;
+    return falkor__random(&falkor__jitter_state);
 }
 
 /* How often this call may be repeated. */
@@ -396,14 +431,36 @@ static bool falkor__back_off(falkor__call *call, int attempt, int retries,
     return true;
 }
 
+/* Where it was tried, how far the last attempt got, how often, and for how
+   long. What the server said to the first attempt needs no more words. */
+static void falkor__explain(const falkor__call *call, falkor_status status,
+                            int attempts, bool maybe, falkor_error *error) {
+    const falkor__config *config = falkor__pool_config(call->pool);
+    bool reached = call->phase < FALKOR__PHASE_REPLIED &&
+        falkor__may_retry(status, FALKOR__PHASE_UNSENT, true);
+    double seconds = (double)(falkor_now_ns() - call->began_ns) / 1e9;
+    char place[128];
+    if (!reached && attempts == 1 && !maybe)
+        return;
+    if (config->unix_path)
+        snprintf(place, sizeof place, "%s", config->unix_path);
+    else
+        snprintf(place, sizeof place, "%s:%d", config->host, config->port);
+    falkor__fail_more(error, " (%s, attempt %d of %d, after %.2f s; %s%s)",
+        place, attempts, falkor__retries_of(call) + 1, seconds,
+        falkor__phase_text(call->phase),
+        maybe ? ", so that it may have been executed" : "");
+}
+
 /* Says in the error how it ended. */
 static void falkor__conclude(falkor__call *call, falkor_status status,
                              int attempts, bool maybe, falkor_error *error) {
     char quoted[sizeof error->message + 16];
-    if (!status) {
+    if (!status)
         falkor__error_clear(error);
-    } else if (attempts > 1) {
-        falkor__fail_more(error, " (attempt %d, the last)", attempts);
+    else
+        falkor__explain(call, status, attempts, maybe, error);
+    if (status && attempts > 1) {
         falkor__event(falkor__pool_config(call->pool), (falkor__event_head){
             .level = FALKOR_EVENT_ERROR, .name = "query_failed_after_retries",
             .status = status, .attempt = attempts}, "attempts=%d error=%s",
@@ -438,6 +495,7 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->pool = pool;
     call->graph = NULL;
     call->options = options ? *options : (falkor_call_options){0};
+    call->began_ns = falkor_now_ns();
     call->deadline_ns = falkor__call_deadline(call);
     call->kind = FALKOR__REPLY_QUERY;
     call->piece_count = 0;
@@ -472,13 +530,14 @@ falkor_status falkor__call_check(const falkor__call *call,
     if (options->conn && !falkor__conn_link(call->pool, options->conn))
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "options.conn is "
             "not held, or of another pool: acquire it from this one");
-    if (options->timeout_ms < -1 || options->server_timeout_ms < 0 ||
-        options->max_retries < -1)
+    if (options->timeout_ms < -1 || options->max_retries < -1 ||
+        (options->server_timeout_ms < 0 &&
+         options->server_timeout_ms != FALKOR_TIME_LEFT))
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "timeout_ms %d, "
             "server_timeout_ms %d, max_retries %d: none may be negative, but "
-            "-1 for ever (timeout_ms) or none (max_retries)",
-            options->timeout_ms, options->server_timeout_ms,
-            options->max_retries);
+            "-1 for ever (timeout_ms) or none (max_retries), and "
+            "FALKOR_TIME_LEFT (server_timeout_ms)", options->timeout_ms,
+            options->server_timeout_ms, options->max_retries);
     return FALKOR_OK;
 }
 
@@ -501,7 +560,7 @@ void falkor__write_head(falkor__buffer *text, const falkor_graph *graph,
 
 void falkor__write_tail(falkor__buffer *text, int server_timeout_ms) {
     falkor__buffer_format(text, "\r\n$9\r\n--compact\r\n");
-    if (server_timeout_ms) {
+    if (server_timeout_ms > 0) {
         char number[16];
         int digits = snprintf(number, sizeof number, "%d", server_timeout_ms);
         falkor__buffer_argument(text, "TIMEOUT", 7);

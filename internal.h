@@ -29,8 +29,9 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...)
     FALKOR__PRINTF(4, 5);
 
-/* Adds less than 64 bytes to the message of a failure, which is shortened where
-   there is no room. */
+/* Adds less than FALKOR__MORE_SIZE bytes to the message of a failure, which is
+   shortened where there is no room. */
+#define FALKOR__MORE_SIZE 256
 void falkor__fail_more(falkor_error *error, const char *format, ...)
     FALKOR__PRINTF(2, 3);
 
@@ -158,6 +159,7 @@ typedef struct falkor__config {
         idle_timeout_ms, leak_after_ms;
     int max_retries, retry_initial_delay_ms, retry_max_delay_ms;
     double retry_base, retry_jitter;    /* jitter 0: none */
+    int breaker_failures, breaker_max_delay_ms;     /* failures -1: off */
     char **schema;                      /* ends with NULL; NULL: none */
     falkor_driver driver;               /* all NULL: the built-in one */
     void *driver_ctx;
@@ -221,12 +223,19 @@ static inline falkor__policy falkor__policy_of(const falkor__config *config) {
 /* How far a failed attempt got. */
 typedef enum falkor__phase {
     FALKOR__PHASE_UNSENT,       /* no byte of the request left */
-    FALKOR__PHASE_SENT,         /* some byte may have reached the server */
-    FALKOR__PHASE_REPLIED       /* the server's whole reply was an error */
+    FALKOR__PHASE_PART,         /* some did, not all */
+    FALKOR__PHASE_SENT,         /* all did */
+    FALKOR__PHASE_BEGUN,        /* bytes of the reply came, not all */
+    FALKOR__PHASE_REPLIED,      /* the server's whole reply was an error */
+    FALKOR__PHASES
 } falkor__phase;
+const char *falkor__phase_text(falkor__phase phase);
 
 /* The status that a server's error reply means; text need not end with NUL. */
 falkor_status falkor__classify(const char *text, size_t length);
+
+/* The status that errno means on a connection. */
+falkor_status falkor__classify_errno(int number);
 
 /* Whether an attempt that ended so may be repeated. repeatable: a read, or
    marked idempotent by the caller. */
@@ -236,10 +245,37 @@ bool falkor__may_retry(falkor_status status, falkor__phase phase,
 /* Whether a write that ended so may have been applied. */
 bool falkor__maybe_executed(falkor_status status, falkor__phase phase);
 
+/* Whether such a failure counts for the circuit breaker. */
+bool falkor__counts(falkor_status status, int sys_errno);
+
 /* The pause before attempt number retry (1 is the first repetition): initial *
    base^(retry-1), at most max, then varied by +-jitter; random is in [0, 1).
    Never more than max_delay_ms. */
 int falkor__backoff_ms(const falkor__policy *policy, int retry, double random);
+
+/* The circuit breaker. Closed: everybody may try. After so many failures, none
+   of them followed by an answer, it is open: nobody may, until one probe dials,
+   half-open, at probe_ns. Its failure opens it again for twice the time. The
+   pool's lock guards it; failures is read without. */
+typedef struct falkor__breaker {
+    falkor_circuit state;
+    atomic_int failures;
+    int delay_ms;               /* before the next probe */
+    int64_t probe_ns;
+    int64_t failed_ns;          /* of the last failure that counted */
+} falkor__breaker;
+
+/* Notes a failure, of a connection that was dialled at since_ns, or of a dial
+   (FALKOR__NEVER). Connections that die together count once: those that were
+   there at the last failure. limit < 0: never opens. True: it opens, or opens
+   again. */
+bool falkor__breaker_fail(falkor__breaker *breaker, int limit, int most_ms,
+                          int64_t since_ns, bool counts, int64_t now);
+
+/* Notes that the server answered. A dial's answer closes the circuit, but ends
+   no row of failures while it is closed: connections may be made and break
+   again and again. True: the circuit closes. */
+bool falkor__breaker_answer(falkor__breaker *breaker, bool dialled);
 
 /* Whether an error reply to a graph query proves that graph queries work: the
    graph is not there yet; or, when it is only our probe and not the caller's
@@ -409,6 +445,9 @@ void *falkor__reply_take(falkor_result *reply, size_t size);
    returns how many they were. */
 const char *falkor__reply_surplus(const falkor_result *reply, size_t *length);
 size_t falkor__reply_drop_surplus(falkor_result *reply);
+
+/* Whether a byte of the reply has come. */
+bool falkor__reply_begun(const falkor_result *reply);
 
 /* About how many bytes of rows are still to come, as the rows so far tell;
    UINT64_MAX: not known. */
@@ -583,6 +622,13 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
 bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns);
 
 bool falkor__pool_is_closed(falkor_pool *pool);         /* takes no lock */
+
+/* What an exchange says about the server, for the circuit breaker: it answered,
+   whatever; or it failed on this held connection in a way that counts.
+   answered takes no lock as long as nothing has failed. */
+void falkor__pool_answered(falkor_pool *pool);
+void falkor__pool_failed(falkor_pool *pool, const falkor_conn *conn,
+                         const falkor_error *error);
 
 /* Frees what close has left; the last held connection's release does it when
    there is one. */

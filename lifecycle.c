@@ -69,6 +69,7 @@ static void falkor__begin_child_locked(falkor_pool *pool) {
         pool->state = FALKOR__POOL_CREATED;
     pool->wants_worker = pool->state == FALKOR__POOL_OPEN;
     pool->has_worker = pool->warned = false;
+    falkor__breaker_answer(&pool->breaker, false);
     pool->wake_ns = 0;
 }
 
@@ -191,15 +192,22 @@ static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
         : "health_check");
 }
 
-/* Dials one connection towards min_size. Returns the pause before the next
+/* Dials one connection: towards min_size, or to see whether the server is back,
+   before anybody else is let in (probes). Returns the pause before the next
    try: 0 after a success. The lock is released meanwhile. */
-static int falkor__refill_locked(falkor_pool *pool, int failures) {
+static int falkor__refill_locked(falkor_pool *pool, int failures,
+                                 bool probes) {
     falkor__policy policy = falkor__policy_of(&pool->config);
     falkor__slot *slot = falkor__take_free_locked(pool);
     falkor_error error;
     int delay_ms = 0;
     pool->connecting++;
+    if (probes)
+        pool->breaker.state = FALKOR_CIRCUIT_HALF_OPEN;
     falkor__unlock(pool);
+    if (probes)
+        falkor__event(&pool->config, (falkor__event_head){
+            .level = FALKOR_EVENT_INFO, .name = "circuit_half_open"}, "");
     falkor_status status = falkor__slot_open(pool, slot,
         falkor__worker_deadline(pool), &error);
     if (status) {
@@ -218,6 +226,28 @@ static int falkor__refill_locked(falkor_pool *pool, int failures) {
         pool->connections_created++;
     falkor__bring_back_locked(pool, slot, true);
     return delay_ms;
+}
+
+/* What the worker does while the circuit is open: closes what is idle, for it
+   is of the time before, then probes. Returns whether it did something;
+   *due_ns: when it will. The lock is released meanwhile. */
+static bool falkor__mend_locked(falkor_pool *pool, int64_t now,
+                                int64_t *dial_ns, int64_t *due_ns) {
+    falkor__breaker *breaker = &pool->breaker;
+    if (pool->idle) {
+        falkor__close_idle_locked(pool, "circuit_open");
+        return true;
+    }
+    bool due = breaker->probe_ns <= now;
+    if (due && falkor__total(pool) < pool->config.max_size) {
+        if (!falkor__refill_locked(pool, 0, true))
+            *dial_ns = 0;
+        return true;
+    }
+    if (due)                            /* all in use: their holders will see */
+        breaker->probe_ns = now + breaker->delay_ms * FALKOR__NS_PER_MS;
+    *due_ns = falkor__sooner(*due_ns, breaker->probe_ns);
+    return false;
 }
 
 /* The first idle connection, from the cold end, for which something is due. */
@@ -290,13 +320,16 @@ static void *falkor__worker(void *argument) {
         falkor__duty duty;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
         falkor_conn *leak = falkor__leak_locked(pool, now, &due_ns);
-        bool lacks = falkor__total(pool) < pool->config.min_size;
+        bool open = pool->breaker.state != FALKOR_CIRCUIT_CLOSED;
+        bool lacks = falkor__total(pool) < pool->config.min_size && !open;
         if (leak) {
             falkor__report_leak_locked(pool, leak, now);
+        } else if (open && falkor__mend_locked(pool, now, &dial_ns, &due_ns)) {
+            continue;
         } else if (slot) {
             falkor__serve_idle_locked(pool, slot, duty);
         } else if (lacks && dial_ns <= now) {
-            int delay_ms = falkor__refill_locked(pool, failures);
+            int delay_ms = falkor__refill_locked(pool, failures, false);
             failures = delay_ms ? failures + 1 : 0;
             dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
         } else {
@@ -434,16 +467,6 @@ falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
 
 /* ---- close and free --------------------------------------------------- */
 
-/* Sends everyone who waits home. */
-static void falkor__dismiss_locked(falkor_pool *pool) {
-    while (pool->first_waiter) {
-        falkor__waiter *waiter = pool->first_waiter;
-        falkor__dequeue_locked(pool, waiter);
-        waiter->awake = true;
-        falkor__cond_signal(&waiter->wake);
-    }
-}
-
 /* Shuts down one held connection, if it is held. The lease is marked meanwhile,
    so that its release waits, for the lock is not held during a driver call. */
 static void falkor__cut_one(falkor_pool *pool, falkor_conn *conn) {
@@ -475,7 +498,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     bool first = pool->state != FALKOR__POOL_CLOSED;
     pool->state = FALKOR__POOL_CLOSED;
     atomic_store(&pool->closed, true);
-    falkor__dismiss_locked(pool);
+    falkor__dismiss_locked(pool, FALKOR_ERR_CLOSED);
     falkor__cond_signal(&pool->work);
     falkor__unlock(pool);
     if (first)

@@ -84,6 +84,9 @@ static const falkor__setting falkor__settings[] = {
      .most = 10},
     {FALKOR__SETTING(retry_jitter), .real = true, .open = true,
      .initial = 0.25, .least = 0, .most = 1, .none = FALKOR__NONE_ZERO},
+    {FALKOR__SETTING(breaker_failures), .initial = 5, .least = 1,
+     .most = 1000000, .none = FALKOR__NONE_OFF},
+    {FALKOR__SETTING_MS(breaker_max_delay_ms, 1000, REFUSED)},
 };
 #define FALKOR__NAME_BYTES 255          /* of a host, in the DNS and in TLS */
 #define FALKOR__SETTINGS_END \

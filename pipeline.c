@@ -454,6 +454,7 @@ static falkor_status falkor__attempt_pipeline(falkor__call *call,
         status = falkor__rounds(p, link, error);
     if (status == FALKOR_ERR_TIMEOUT)
         falkor__name_timeout(call, error);
+    falkor__note_outcome(call, status, error);
     call->options.idempotent = falkor__all_repeatable(p);
     call->phase = FALKOR__PHASE_SENT;   /* that alone decides about another */
     falkor__give_back(call);

@@ -39,7 +39,7 @@ static void falkor__sleep_locked(falkor_pool *pool, falkor__waiter *self,
         continue;
 }
 
-/* Stands in line until granted a slot, or closed, or the deadline. */
+/* Stands in line until granted a slot, or sent home, or the deadline. */
 static falkor_status falkor__wait_locked(falkor_pool *pool, int64_t since_ns,
                                          int64_t deadline_ns,
                                          falkor__slot **slot) {
@@ -55,7 +55,7 @@ static falkor_status falkor__wait_locked(falkor_pool *pool, int64_t since_ns,
         falkor__dequeue_locked(pool, &self);
     falkor__cond_destroy(&self.wake);
     *slot = self.slot;
-    return self.slot ? FALKOR_OK : self.awake ? FALKOR_ERR_CLOSED
+    return self.slot ? FALKOR_OK : self.awake ? self.status
                                               : FALKOR_ERR_POOL_TIMEOUT;
 }
 
@@ -69,6 +69,8 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
                                           falkor_error *error) {
     const falkor__config *config = &pool->config;
     falkor_status status = falkor__refusal(pool->state, error);
+    if (!status && pool->breaker.state != FALKOR_CIRCUIT_CLOSED)
+        status = falkor__circuit_refusal_locked(pool, error);
     if (status || (*slot = falkor__take_locked(pool)) != NULL)
         return status;
     if (patience->may_wait && config->max_waiters >= 0 &&
@@ -84,6 +86,8 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
         : FALKOR_ERR_POOL_TIMEOUT;
     if (status == FALKOR_ERR_CLOSED)
         return falkor__refusal(pool->state, error);
+    if (status == FALKOR_ERR_CIRCUIT_OPEN)
+        return falkor__circuit_refusal_locked(pool, error);
     if (status == FALKOR_ERR_NOMEM)
         return falkor__fail(error, status, 0,
             "no condition variable to wait on: out of memory");
@@ -126,15 +130,30 @@ static void falkor__replace(falkor_pool *pool, falkor__slot **slot) {
     falkor__unlock(pool);
 }
 
+/* The dial of a slot that was granted: nothing of it once the circuit is open,
+   for then only the worker probes. */
+static falkor_status falkor__dial_granted(falkor_pool *pool,
+                                          falkor__slot *slot,
+                                          int64_t deadline_ns,
+                                          falkor_error *error) {
+    falkor__lock(pool);
+    bool refused = pool->breaker.state != FALKOR_CIRCUIT_CLOSED;
+    if (refused)
+        falkor__circuit_refusal_locked(pool, error);
+    falkor__unlock(pool);
+    return refused ? FALKOR_ERR_CIRCUIT_OPEN
+        : falkor__slot_open(pool, slot, deadline_ns, error);
+}
+
 /* Dials for the caller in a slot counted as connecting. On failure the slot
    goes to who waits longest, who will try himself. */
 static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
                                      falkor__slot *slot,
                                      falkor__patience *patience,
                                      falkor_error *error) {
-    falkor_status status = falkor__slot_open(pool, slot,
-                                             falkor__until(patience), error);
-    bool crossed = false;
+    falkor_status status = falkor__dial_granted(pool, slot,
+        falkor__until(patience), error);
+    bool crossed = false, dialled = status != FALKOR_ERR_CIRCUIT_OPEN;
     falkor__lock(pool);
     pool->connecting--;
     if (!status) {
@@ -144,7 +163,7 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
             conn->since_ns = falkor__coarse_ns();   /* the dial is no hold */
         crossed = falkor__crossed_high_locked(pool);
     } else {
-        pool->connect_failures++;
+        pool->connect_failures += dialled;
         pool->acquires--;
         falkor__unlease_locked(pool, conn);
         falkor__hand_over_locked(pool, slot, false);
@@ -152,7 +171,7 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
     falkor__unlock(pool);
     if (crossed)
         falkor__tell_high(pool);
-    if (status)
+    if (status && dialled)
         falkor__tell_failed(pool, error, 0);
     return status;
 }
@@ -307,6 +326,21 @@ static void falkor__take_back_locked(falkor_pool *pool, falkor_conn *conn,
     }
 }
 
+/* What a driver's holder says about his connection, who knows nothing of
+   errors. falkor.c tells for itself. */
+static void falkor__tell_of_use(falkor_pool *pool, bool broken,
+                                int64_t since_ns) {
+    falkor_error error;
+    if (!broken) {
+        falkor__circuit_answered(pool, false);
+        return;
+    }
+    falkor__error_clear(&error);
+    falkor__fail(&error, FALKOR_ERR_IO, 0,
+                 "a holder has marked his connection as broken");
+    falkor__circuit_failed(pool, since_ns, true, &error);
+}
+
 /* With a reset the lease is claimed first, for the lock cannot be held during
    it; without one the lock is claim enough. */
 falkor_status falkor_release(falkor_conn *conn) {
@@ -322,12 +356,16 @@ falkor_status falkor_release(falkor_conn *conn) {
     }
     falkor__lock(pool);
     bool ours = resets || falkor__await_cut_locked(conn);
+    bool broken = ours && conn->broken;
+    int64_t since_ns = ours ? conn->slot->dialled_ns : 0;
     if (ours)
         falkor__take_back_locked(pool, conn, clean, now);
     bool last = ours && pool->orphan && pool->in_use + pool->closing == 0;
     falkor__unlock(pool);
     if (last)
         falkor__pool_free_memory(pool);
+    else if (ours && pool->driver != &falkor__link_driver)
+        falkor__tell_of_use(pool, broken, since_ns);
     return ours ? FALKOR_OK : FALKOR_ERR_ARGUMENT;
 }
 
@@ -355,6 +393,15 @@ void falkor_conn_mark_broken(falkor_conn *conn) {
 }
 
 /* ---- for falkor.c ----------------------------------------------------- */
+
+void falkor__pool_answered(falkor_pool *pool) {
+    falkor__circuit_answered(pool, false);
+}
+
+void falkor__pool_failed(falkor_pool *pool, const falkor_conn *conn,
+                         const falkor_error *error) {
+    falkor__circuit_failed(pool, conn->slot->dialled_ns, true, error);
+}
 
 const falkor__config *falkor__pool_config(const falkor_pool *pool) {
     return &pool->config;
@@ -410,6 +457,8 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
     stats->closed = pool->state == FALKOR__POOL_CLOSED;
     stats->reserve_size = pool->config.reserve_size;
     stats->paused = pool->paused;
+    stats->circuit = pool->breaker.state;
+    stats->circuit_openings = pool->circuit_openings;
     falkor__unlock(pool);
     stats->utilization_percent = 100.0 * stats->active / stats->max_size;
     falkor__counters_read(&pool->counters, stats);

@@ -140,7 +140,10 @@ typedef enum falkor_check_level {
 typedef struct falkor_driver {
     /* open dials and sets *handle. error is never NULL: fill message and
        sys_errno. Return FALKOR_ERR_AUTH (not retried) or FALKOR_ERR_CONNECT
-       (retried); any other counts as FALKOR_ERR_CONNECT. */
+       (retried); any other is FALKOR_ERR_CONNECT for the caller. AUTH and
+       FALKOR_ERR_BUSY say that the server answered: they do not count for the
+       circuit breaker, and nor does a sys_errno of this machine's own, such
+       as EMFILE. */
     falkor_status (*open)(void *ctx, int64_t deadline_ns, void **handle,
                           falkor_error *error);
     /* check says whether the connection is fit; not OK: it is closed and
@@ -185,6 +188,9 @@ typedef enum falkor_event_level {
      connection_failed               warning  error delay_ms
      connection_recycled             info     reason
      connection_leak                 warning  held_ms thread file line
+     circuit_opened                  error    failures delay_ms error
+     circuit_half_open               info
+     circuit_closed                  info
      deprecated_setting              warning  name use */
 typedef struct falkor_event {
     falkor_event_level level;
@@ -270,6 +276,11 @@ typedef struct falkor_options {
                                    certificate must bear; NULL: the host */
     bool tls_skip_verify;       /* believe any server: for experiments only,
                                    for then anybody can be in between */
+    int breaker_failures;       /* so many failures to reach the server, one
+                                   after the other, open the circuit: 5; -1
+                                   never */
+    int breaker_max_delay_ms;   /* the longest pause between its probes, which
+                                   begin with 100 ms and double: 1 000 */
 } falkor_options;               /* grows at its end only, with the SONAME */
 
 /* falkor_options_from_env fills the fields that are 0 from the environment
@@ -337,6 +348,17 @@ falkor_status falkor_pool_resume(falkor_pool *pool);
 falkor_status falkor_pool_flush(falkor_pool *pool);
 falkor_status falkor_pool_drop_idle(falkor_pool *pool);
 
+/* The circuit breaker saves callers from waiting for a server that is not there,
+   and the server from a storm of dials when it comes back. breaker_failures
+   times in a row a dial failed, or a connection that was made since the last
+   failure broke or kept silent for socket_timeout_ms, and nothing was answered
+   in between: the circuit is open. All who wait for a connection, and all who
+   want one, get FALKOR_ERR_CIRCUIT_OPEN at once, with the cause; the worker
+   closes what is idle, and dials, once, after 100 ms, then after twice as long
+   each time, breaker_max_delay_ms at most. When a dial is answered, be it with
+   a refusal, the circuit is closed. Error replies, pool_timeout_ms and a
+   timeout_ms of the caller's own never count. */
+
 /* falkor_acquire waits pool_timeout_ms at most for a connection, first come
    first served, and dials one where the pool may grow. The time covers the
    dial too (connect_timeout_ms at most; name look-up excepted), and the check
@@ -390,11 +412,14 @@ typedef struct falkor_call_options {
                                    own timeouts do not count. -1: for ever. 0:
                                    pool_timeout_ms to get a connection, socket
                                    _timeout_ms to use it, their sum in all */
-    int server_timeout_ms;      /* the query's TIMEOUT; 0: the server's own */
+    int server_timeout_ms;      /* the query's TIMEOUT; 0: the server's own;
+                                   FALKOR_TIME_LEFT: what the call has left
+                                   when it is sent, for a query only */
     int max_retries;            /* 0: the pool's; -1: none */
     falkor_conn *conn;          /* held one to run on; then no retry. Not for a
                                    query inside MULTI */
 } falkor_call_options;
+#define FALKOR_TIME_LEFT (-2)
 typedef struct falkor_entry falkor_entry;
 typedef struct falkor_param falkor_param;
 
@@ -862,6 +887,12 @@ falkor_value falkor_vectorf32(const float *floats, size_t count);
 
 #define FALKOR_STATUS_SLOTS 32  /* room for statuses to come */
 
+typedef enum falkor_circuit {   /* of the circuit breaker */
+    FALKOR_CIRCUIT_CLOSED,      /* all is well */
+    FALKOR_CIRCUIT_OPEN,        /* nobody is let in */
+    FALKOR_CIRCUIT_HALF_OPEN    /* a probe is on its way */
+} falkor_circuit;
+
 /* falkor_stats is one moment of the pool: total is what is open or being
    opened or closed, in_use counted as active. Counters count since create. */
 typedef struct falkor_stats {
@@ -876,6 +907,8 @@ typedef struct falkor_stats {
                                    falkor_status; [FALKOR_OK]: without one */
     int reserve_size;
     bool paused;
+    falkor_circuit circuit;
+    uint64_t circuit_openings;  /* failed probes included */
 } falkor_stats;                 /* grows at its end only, with the SONAME */
 
 /* falkor_pool_stats fills stats. It takes the pool's lock for the length of a

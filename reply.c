@@ -661,6 +661,11 @@ size_t falkor__reply_drop_surplus(falkor_result *reply) {
     return surplus;
 }
 
+bool falkor__reply_begun(const falkor_result *reply) {
+    const falkor__reply *r = falkor__reply_of(reply);
+    return falkor__position(r, r->end) > 0;
+}
+
 uint64_t falkor__reply_left(const falkor_result *reply) {
     const falkor__reply *r = falkor__reply_of(reply);
     if (r->stage != FALKOR__ROWS || r->row == 0)
