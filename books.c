@@ -262,7 +262,7 @@ void falkor__circuit_answered(falkor_pool *pool, bool dialled) {
     falkor__unlock(pool);
     if (closes)
         falkor__event(&pool->config, (falkor__event_head){
-            .level = FALKOR_EVENT_INFO, .name = "circuit_closed"}, "");
+            .level = FALKOR_EVENT_INFO, .name = "circuit_closed"}, "%s", "");
 }
 
 /* Without a worker nobody would probe, and while opening nobody else is let

@@ -431,8 +431,9 @@ static bool falkor__back_off(falkor__call *call, int attempt, int retries,
     return true;
 }
 
-/* Where it was tried, how far the last attempt got, how often, and for how
-   long. What the server said to the first attempt needs no more words. */
+/* Where it was tried, how often, for how long, and how far the last attempt
+   got. What the server said to the first attempt needs no more words; a driver
+   of the caller's own has its own for where. */
 static void falkor__explain(const falkor__call *call, falkor_status status,
                             int attempts, bool maybe, falkor_error *error) {
     const falkor__config *config = falkor__pool_config(call->pool);
@@ -442,12 +443,14 @@ static void falkor__explain(const falkor__call *call, falkor_status status,
     char place[128];
     if (!reached && attempts == 1 && !maybe)
         return;
-    if (config->unix_path)
-        snprintf(place, sizeof place, "%s", config->unix_path);
+    if (config->driver.open)
+        *place = '\0';
+    else if (config->unix_path)
+        snprintf(place, sizeof place, "; %s", config->unix_path);
     else
-        snprintf(place, sizeof place, "%s:%d", config->host, config->port);
-    falkor__fail_more(error, " (%s, attempt %d of %d, after %.2f s; %s%s)",
-        place, attempts, falkor__retries_of(call) + 1, seconds,
+        snprintf(place, sizeof place, "; %s:%d", config->host, config->port);
+    falkor__fail_more(error, " (attempt %d of %d, after %.2f s%s; %s%s)",
+        attempts, falkor__retries_of(call) + 1, seconds, place,
         falkor__phase_text(call->phase),
         maybe ? ", so that it may have been executed" : "");
 }
@@ -538,6 +541,9 @@ falkor_status falkor__call_check(const falkor__call *call,
             "-1 for ever (timeout_ms) or none (max_retries), and "
             "FALKOR_TIME_LEFT (server_timeout_ms)", options->timeout_ms,
             options->server_timeout_ms, options->max_retries);
+    if (options->server_timeout_ms == FALKOR_TIME_LEFT && !call->graph)
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "server_timeout_ms "
+            "FALKOR_TIME_LEFT is for queries: give this one milliseconds");
     return FALKOR_OK;
 }
 

@@ -207,7 +207,7 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
     falkor__unlock(pool);
     if (probes)
         falkor__event(&pool->config, (falkor__event_head){
-            .level = FALKOR_EVENT_INFO, .name = "circuit_half_open"}, "");
+            .level = FALKOR_EVENT_INFO, .name = "circuit_half_open"}, "%s", "");
     falkor_status status = falkor__slot_open(pool, slot,
         falkor__worker_deadline(pool), &error);
     if (status) {

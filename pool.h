@@ -348,11 +348,11 @@ falkor_status falkor_pool_resume(falkor_pool *pool);
 falkor_status falkor_pool_flush(falkor_pool *pool);
 falkor_status falkor_pool_drop_idle(falkor_pool *pool);
 
-/* The circuit breaker saves callers from waiting for a server that is not there,
-   and the server from a storm of dials when it comes back. breaker_failures
-   times in a row a dial failed, or a connection that was made since the last
-   failure broke or kept silent for socket_timeout_ms, and nothing was answered
-   in between: the circuit is open. All who wait for a connection, and all who
+/* The circuit breaker saves callers from waiting for a server that is not
+   there, and the server from a storm of dials when it comes back. When
+   breaker_failures times in a row a dial failed, or a connection that was made
+   since the last failure broke or kept silent for socket_timeout_ms, and
+   nothing was answered in between, the circuit is open. All who wait for a connection, and all who
    want one, get FALKOR_ERR_CIRCUIT_OPEN at once, with the cause; the worker
    closes what is idle, and dials, once, after 100 ms, then after twice as long
    each time, breaker_max_delay_ms at most. When a dial is answered, be it with
@@ -414,7 +414,8 @@ typedef struct falkor_call_options {
                                    _timeout_ms to use it, their sum in all */
     int server_timeout_ms;      /* the query's TIMEOUT; 0: the server's own;
                                    FALKOR_TIME_LEFT: what the call has left
-                                   when it is sent, for a query only */
+                                   when it is sent, of a query; a pipeline,
+                                   a plan and a command refuse that */
     int max_retries;            /* 0: the pool's; -1: none */
     falkor_conn *conn;          /* held one to run on; then no retry. Not for a
                                    query inside MULTI */

@@ -70,7 +70,8 @@ void fake_end(fake *f);
    failure to come, and nothing that another thread is in the middle of. */
 pid_t fake_fork(fake *f);
 
-/* Options for a pool on this driver, with its events. The worker is quiet. */
+/* Options for a pool on this driver, with its events. The worker is quiet, and
+   no breaker spares the driver a call. */
 falkor_options fake_options(fake *f);
 
 /* Shuts a gate: calls wait there, opens and lets all pass, lets so many pass.

@@ -49,6 +49,7 @@ static void stage_begin(stage *on, const char *const *arguments) {
     serving_start(&on->server, arguments);
     proxy_start(&on->between, on->server.port);
     falkor_options options = through_proxy(on);
+    options.breaker_failures = -1;      /* failures are what is wanted here */
     on->pool = serving_pool(&options);
     on->graph = falkor_select_graph(on->pool, "attempts");
     serving_run(on->graph, "CREATE (:Counter {n: 0})");
