@@ -110,52 +110,57 @@ static void test_retry_busykey_is_not_busy(void **state) {
 
 /* ---- what may be repeated --------------------------------------------- */
 
-/* Written out: U unsent, S sent, R replied; then the same for what may be
-   repeated. y: may, n: may not. What cannot occur must be n. */
+/* Written out: nothing sent, a part, all, the reply begun, an error reply; then
+   the same for what may be repeated. y: may, n: may not. What cannot occur must
+   be n. Last: whether it counts for the breaker. */
 static const struct {
     falkor_status status;
     const char *write, *read;
+    bool counts;
 } repeats[] = {
-    {FALKOR_OK, "nnn", "nnn"},
-    {FALKOR_ERR_ARGUMENT, "nnn", "nnn"},
-    {FALKOR_ERR_NOMEM, "nnn", "nnn"},
-    {FALKOR_ERR_NOT_OPEN, "nnn", "nnn"},
-    {FALKOR_ERR_CLOSED, "nnn", "nnn"},
-    {FALKOR_ERR_POOL_TIMEOUT, "nnn", "nnn"},
-    {FALKOR_ERR_POOL_EXHAUSTED, "nnn", "nnn"},
-    {FALKOR_ERR_CONNECT, "ynn", "yyn"},
-    {FALKOR_ERR_AUTH, "nnn", "nnn"},
-    {FALKOR_ERR_TIMEOUT, "ynn", "yyn"},
-    {FALKOR_ERR_IO, "ynn", "yyn"},
-    {FALKOR_ERR_PROTOCOL, "ynn", "yyn"},
-    {FALKOR_ERR_BUSY, "yny", "yyy"},
-    {FALKOR_ERR_READONLY, "nnn", "nnn"},
-    {FALKOR_ERR_QUERY, "nnn", "nnn"},
-    {FALKOR_ERR_CIRCUIT_OPEN, "nnn", "nnn"},
-    {FALKOR_ERR_CONSTRAINT, "nnn", "nnn"},
-    {FALKOR_ERR_SERVER_TIMEOUT, "nnn", "nnn"},
-    {FALKOR_ERR_MOVED, "nnn", "nnn"},
-    {FALKOR_ERR_LIMIT, "nnn", "nnn"},
-    {FALKOR_ERR_STALE, "yny", "yyy"},
+    {FALKOR_OK, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_ARGUMENT, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_NOMEM, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_NOT_OPEN, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_CLOSED, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_POOL_TIMEOUT, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_POOL_EXHAUSTED, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_CONNECT, "ynnnn", "yyyyn", true},
+    {FALKOR_ERR_AUTH, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_TIMEOUT, "ynnnn", "yyyyn", true},
+    {FALKOR_ERR_IO, "ynnnn", "yyyyn", true},
+    {FALKOR_ERR_PROTOCOL, "ynnnn", "yyyyn", true},
+    {FALKOR_ERR_BUSY, "ynnny", "yyyyy", false},
+    {FALKOR_ERR_READONLY, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_QUERY, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_CIRCUIT_OPEN, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_CONSTRAINT, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_SERVER_TIMEOUT, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_MOVED, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_LIMIT, "nnnnn", "nnnnn", false},
+    {FALKOR_ERR_STALE, "ynnny", "yyyyy", false},
 };
-static const falkor__phase phases[] = {FALKOR__PHASE_UNSENT,
-    FALKOR__PHASE_SENT, FALKOR__PHASE_REPLIED};
 
 static void test_retry_whole_cube(void **state) {
     (void)state;
     assert_int_equal(sizeof repeats / sizeof *repeats, FALKOR_STATUS_COUNT);
     for (int s = 0; s < FALKOR_STATUS_COUNT; s++) {
         assert_int_equal(repeats[s].status, s);
-        for (int p = 0; p < 3; p++)
+        for (int p = 0; p < FALKOR__PHASES; p++)
             for (int repeatable = 0; repeatable < 2; repeatable++) {
                 const char *row = repeatable ? repeats[s].read
                                              : repeats[s].write;
-                if (falkor__may_retry((falkor_status)s, phases[p],
-                                      repeatable) != (row[p] == 'y'))
+                bool may = falkor__may_retry((falkor_status)s,
+                                             (falkor__phase)p, repeatable);
+                if (may != (row[p] == 'y'))
                     fail_msg("%s, phase %d, repeatable %d: not \"%c\"",
                              falkor_status_name((falkor_status)s), p,
                              repeatable, row[p]);
             }
+        assert_int_equal(falkor__counts((falkor_status)s, 0),
+                         repeats[s].counts);
+        assert_int_equal(falkor__counts((falkor_status)s, ECONNRESET),
+                         repeats[s].counts);
     }
 }
 
@@ -165,13 +170,128 @@ static void test_retry_no_write_twice(void **state) {
     (void)state;
     for (int s = 0; s < FALKOR_STATUS_SLOTS; s++) {
         falkor_status status = (falkor_status)s;
-        assert_false(falkor__may_retry(status, FALKOR__PHASE_SENT, false));
-        assert_int_equal(falkor__maybe_executed(status, FALKOR__PHASE_SENT),
-                         status != FALKOR_OK);
+        for (int p = FALKOR__PHASE_PART; p < FALKOR__PHASE_REPLIED; p++) {
+            falkor__phase phase = (falkor__phase)p;
+            assert_false(falkor__may_retry(status, phase, false));
+            assert_int_equal(falkor__maybe_executed(status, phase),
+                             status != FALKOR_OK);
+        }
         assert_false(falkor__maybe_executed(status, FALKOR__PHASE_UNSENT));
         assert_false(falkor__maybe_executed(status, FALKOR__PHASE_REPLIED));
     }
     assert_false(falkor__may_retry(FALKOR_ERR_IO, (falkor__phase)7, true));
+}
+
+static void test_retry_phases_have_words(void **state) {
+    static const char *const texts[] = {"nothing was sent",
+        "a part of the request was sent", "the request was sent",
+        "the reply had begun", "the server answered"};
+    (void)state;
+    assert_int_equal(FALKOR__PHASES, 5);
+    for (int p = 0; p < FALKOR__PHASES; p++)
+        assert_string_equal(falkor__phase_text((falkor__phase)p), texts[p]);
+}
+
+/* C5: what this machine lacks says nothing about the server. */
+static void test_retry_own_errors_are_not_the_servers(void **state) {
+    static const int own[] = {ENOMEM, ENOBUFS, EMFILE, ENFILE, EADDRNOTAVAIL};
+    static const int others[] = {0, ECONNREFUSED, ECONNRESET, EPIPE,
+        ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENOENT, EPROTO};
+    (void)state;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        assert_false(falkor__counts(FALKOR_ERR_CONNECT, own[i]));
+        assert_false(falkor__counts(FALKOR_ERR_IO, own[i]));
+        assert_int_equal(falkor__classify_errno(own[i]), i == 0
+                         ? FALKOR_ERR_NOMEM : FALKOR_ERR_IO);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        assert_true(falkor__counts(FALKOR_ERR_CONNECT, others[i]));
+        assert_int_equal(falkor__classify_errno(others[i]), FALKOR_ERR_IO);
+    }
+}
+
+/* ---- the breaker ------------------------------------------------------ */
+
+#define DIAL FALKOR__NEVER
+#define MS INT64_C(1000000)
+#define FAILS(since, now) falkor__breaker_fail(&b, 3, 1000, since, true, now)
+
+/* C5: so many in a row, of dials and connections; an answer forgets them. */
+static void test_retry_breaker_opens(void **state) {
+    falkor__breaker b = {0};
+    (void)state;
+    assert_false(FAILS(DIAL, 1 * MS));
+    assert_false(FAILS(2 * MS, 3 * MS));
+    assert_false(falkor__breaker_answer(&b, false));
+    assert_false(FAILS(DIAL, 4 * MS));
+    assert_false(FAILS(DIAL, 5 * MS));
+    assert_int_equal(b.state, FALKOR_CIRCUIT_CLOSED);
+    assert_true(FAILS(DIAL, 6 * MS));
+    assert_int_equal(b.state, FALKOR_CIRCUIT_OPEN);
+    assert_int_equal(b.probe_ns, 106 * MS);
+    /* Open is open: whoever still fails does not put the probe off. */
+    assert_false(FAILS(DIAL, 50 * MS));
+    assert_int_equal(b.probe_ns, 106 * MS);
+    assert_true(falkor__breaker_answer(&b, true));
+    assert_int_equal(b.state, FALKOR_CIRCUIT_CLOSED);
+    assert_int_equal(b.failures, 0);
+}
+
+/* C5: a probe that fails doubles the pause, up to the longest. */
+static void test_retry_breaker_probes_less_often(void **state) {
+    static const int delays[] = {200, 400, 700, 700};
+    falkor__breaker b = {0};
+    int64_t now = 0;
+    (void)state;
+    assert_true(falkor__breaker_fail(&b, 1, 700, DIAL, true, now));
+    assert_int_equal(b.probe_ns, 100 * MS);
+    for (int i = 0; i < 4; i++) {
+        now = b.probe_ns;
+        b.state = FALKOR_CIRCUIT_HALF_OPEN;
+        /* An old connection that breaks is not the probe. */
+        assert_false(falkor__breaker_fail(&b, 1, 700, now - 1, true, now));
+        assert_true(falkor__breaker_fail(&b, 1, 700, DIAL, i % 2, now));
+        assert_int_equal(b.state, FALKOR_CIRCUIT_OPEN);
+        assert_int_equal(b.probe_ns - now, delays[i] * MS);
+    }
+    assert_true(falkor__breaker_answer(&b, true));
+    assert_true(falkor__breaker_fail(&b, 1, 50, DIAL, true, now));
+    assert_int_equal(b.probe_ns - now, 50 * MS);    /* from the beginning */
+}
+
+/* C5: a server that goes takes all connections along: that is one failure. */
+static void test_retry_breaker_counts_a_fall_once(void **state) {
+    falkor__breaker b = {0};
+    (void)state;
+    for (int i = 0; i < 20; i++)
+        assert_false(FAILS(1 * MS, (10 + i) * MS));
+    assert_int_equal(b.failures, 1);
+    assert_false(FAILS(30 * MS, 31 * MS));
+    assert_false(FAILS(31 * MS, 32 * MS));
+    assert_true(FAILS(32 * MS, 33 * MS));
+}
+
+/* C5: a dial alone proves no service: connections that break as soon as they
+   are used open the circuit though each was dialled well. */
+static void test_retry_breaker_dials_do_not_forgive(void **state) {
+    falkor__breaker b = {0};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_false(falkor__breaker_answer(&b, true));
+        assert_false(FAILS((2 * i + 1) * MS, (2 * i + 2) * MS));
+    }
+    assert_false(falkor__breaker_answer(&b, true));
+    assert_true(FAILS(5 * MS, 6 * MS));
+}
+
+static void test_retry_breaker_what_does_not_count(void **state) {
+    falkor__breaker b = {0};
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        assert_false(falkor__breaker_fail(&b, 3, 1000, DIAL, false, i * MS));
+        assert_false(falkor__breaker_fail(&b, -1, 1000, DIAL, true, i * MS));
+    }
+    assert_int_equal(b.failures, 0);
 }
 
 /* ---- back-off --------------------------------------------------------- */
@@ -311,6 +431,13 @@ TEST_MAIN(
     cmocka_unit_test(test_retry_busykey_is_not_busy),
     cmocka_unit_test(test_retry_whole_cube),
     cmocka_unit_test(test_retry_no_write_twice),
+    cmocka_unit_test(test_retry_phases_have_words),
+    cmocka_unit_test(test_retry_own_errors_are_not_the_servers),
+    cmocka_unit_test(test_retry_breaker_opens),
+    cmocka_unit_test(test_retry_breaker_probes_less_often),
+    cmocka_unit_test(test_retry_breaker_counts_a_fall_once),
+    cmocka_unit_test(test_retry_breaker_dials_do_not_forgive),
+    cmocka_unit_test(test_retry_breaker_what_does_not_count),
     cmocka_unit_test(test_retry_backoff_grows_to_its_cap),
     cmocka_unit_test(test_retry_backoff_jitter_bounds),
     cmocka_unit_test(test_retry_backoff_random_stays_inside),
