@@ -94,7 +94,8 @@ static falkor_status fake_open(void *ctx, int64_t deadline_ns, void **out,
     } else {
         f->present--;
         status = f->open_status ? f->open_status : FALKOR_ERR_CONNECT;
-        error->sys_errno = ECONNREFUSED;
+        error->sys_errno = falkor_now_ns() < deadline_ns ? ECONNREFUSED
+                                                         : ETIMEDOUT;
         snprintf(error->message, sizeof error->message, "%s",
                  f->open_message ? f->open_message : "refused by the fake");
     }
