@@ -267,14 +267,14 @@ void falkor__circuit_answered(falkor_pool *pool, bool dialled) {
 
 /* Without a worker nobody would probe, and while opening nobody else is let
    in: the circuit stays closed then. */
-void falkor__circuit_failed(falkor_pool *pool, int64_t since_ns, bool counts,
+void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,
                             const falkor_error *error) {
     const falkor__config *config = &pool->config;
     char quoted[sizeof error->message + 16];
     falkor__lock(pool);
     bool opens = pool->state == FALKOR__POOL_OPEN && pool->has_worker &&
         falkor__breaker_fail(&pool->breaker, config->breaker_failures,
-            config->breaker_max_delay_ms, since_ns, counts, falkor_now_ns());
+            config->breaker_max_delay_ms, failure, falkor_now_ns());
     int failures = atomic_load(&pool->breaker.failures);
     int delay_ms = pool->breaker.delay_ms;
     if (opens) {
@@ -310,11 +310,12 @@ static int64_t falkor__expiry(const falkor_pool *pool,
     return now + (int64_t)span * FALKOR__NS_PER_MS;
 }
 
-/* A dial has failed, as the driver says. hurried: at the caller's own deadline,
-   before the pool's. */
+/* A dial that began at since_ns has failed, as the driver says. hurried: at the
+   caller's own deadline, before the pool's. */
 static falkor_status falkor__open_failed(falkor_pool *pool,
-                                         falkor_status said, bool hurried,
-                                         falkor_error *error) {
+                                         falkor_status said, int64_t since_ns,
+                                         bool hurried, falkor_error *error) {
+    bool silence = error->sys_errno == ETIMEDOUT;
     falkor_status status = said == FALKOR_ERR_AUTH ? said
                                                    : FALKOR_ERR_CONNECT;
     if (!*error->message)
@@ -324,9 +325,10 @@ static falkor_status falkor__open_failed(falkor_pool *pool,
     if (said == FALKOR_ERR_AUTH || said == FALKOR_ERR_BUSY)
         falkor__circuit_answered(pool, true);
     else
-        falkor__circuit_failed(pool, FALKOR__NEVER,
-            falkor__counts(status, error->sys_errno) &&
-                !(hurried && error->sys_errno == ETIMEDOUT), error);
+        falkor__circuit_failed(pool, (falkor__failure){.dial = true,
+            .counts = falkor__counts(status, error->sys_errno) &&
+                !(silence && hurried),
+            .since_ns = silence ? FALKOR__NEVER : since_ns}, error);
     return status;
 }
 
@@ -335,13 +337,14 @@ falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
                                        int64_t deadline_ns,
                                        falkor_error *error) {
     int64_t limit_ns = falkor__deadline(pool->config.connect_timeout_ms);
+    int64_t since_ns = falkor_now_ns();
     falkor__error_clear(error);
     slot->generation = pool->generation;
     falkor_status status = pool->driver->open(pool->driver_ctx,
         falkor__sooner(deadline_ns, limit_ns), &slot->handle, error);
     if (status)
-        return falkor__open_failed(pool, status, deadline_ns < limit_ns,
-                                   error);
+        return falkor__open_failed(pool, status, since_ns,
+                                   deadline_ns < limit_ns, error);
     falkor__error_clear(error);         /* an address that failed before */
     falkor__circuit_answered(pool, true);
     slot->live = true;

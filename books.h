@@ -160,11 +160,9 @@ void falkor__close_idle_locked(falkor_pool *pool, const char *reason);
 
 /* ---- without the lock -------------------------------------------------- */
 
-/* What a dial (dialled), or another use, says about the server: it answered; or
-   it failed, on a connection that was dialled at since_ns (FALKOR__NEVER: a
-   dial), which counts or not. */
+/* What a dial, or another use, says about the server: it answered, or not. */
 void falkor__circuit_answered(falkor_pool *pool, bool dialled);
-void falkor__circuit_failed(falkor_pool *pool, int64_t since_ns, bool counts,
+void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,
                             const falkor_error *error);
 
 /* Opens a connection in an empty slot that is the caller's, and tells the

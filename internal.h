@@ -265,12 +265,17 @@ typedef struct falkor__breaker {
     int64_t failed_ns;          /* of the last failure that counted */
 } falkor__breaker;
 
-/* Notes a failure, of a connection that was dialled at since_ns, or of a dial
-   (FALKOR__NEVER). Connections that die together count once: those that were
-   there at the last failure. limit < 0: never opens. True: it opens, or opens
-   again. */
+/* A dial, or a connection in use, that failed. What dies together counts once:
+   not what was there, or on its way, at the last failure. */
+typedef struct falkor__failure {
+    bool dial, counts;
+    int64_t since_ns;           /* it began; FALKOR__NEVER: nobody answered for
+                                   as long as a dial may take */
+} falkor__failure;
+
+/* limit < 0: never opens. True: it opens, or opens again. */
 bool falkor__breaker_fail(falkor__breaker *breaker, int limit, int most_ms,
-                          int64_t since_ns, bool counts, int64_t now);
+                          falkor__failure failure, int64_t now);
 
 /* Notes that the server answered. A dial's answer closes the circuit, but ends
    no row of failures while it is closed: connections may be made and break

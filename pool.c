@@ -338,7 +338,8 @@ static void falkor__tell_of_use(falkor_pool *pool, bool broken,
     falkor__error_clear(&error);
     falkor__fail(&error, FALKOR_ERR_IO, 0,
                  "a holder has marked his connection as broken");
-    falkor__circuit_failed(pool, since_ns, true, &error);
+    falkor__circuit_failed(pool, (falkor__failure){.counts = true,
+                           .since_ns = since_ns}, &error);
 }
 
 /* With a reset the lease is claimed first, for the lock cannot be held during
@@ -400,7 +401,8 @@ void falkor__pool_answered(falkor_pool *pool) {
 
 void falkor__pool_failed(falkor_pool *pool, const falkor_conn *conn,
                          const falkor_error *error) {
-    falkor__circuit_failed(pool, conn->slot->dialled_ns, true, error);
+    falkor__circuit_failed(pool, (falkor__failure){.counts = true,
+                           .since_ns = conn->slot->dialled_ns}, error);
 }
 
 const falkor__config *falkor__pool_config(const falkor_pool *pool) {

@@ -350,14 +350,16 @@ falkor_status falkor_pool_drop_idle(falkor_pool *pool);
 
 /* The circuit breaker saves callers from waiting for a server that is not
    there, and the server from a storm of dials when it comes back. When
-   breaker_failures times in a row a dial failed, or a connection that was made
-   since the last failure broke or kept silent for socket_timeout_ms, and
-   nothing was answered in between, the circuit is open. All who wait for a
-   connection, and all who want one, get FALKOR_ERR_CIRCUIT_OPEN at once, with
-   the cause; the worker closes what is idle, and dials, once, after 100 ms,
-   then after twice as long each time, breaker_max_delay_ms at most. When a dial
-   is answered, be it with a refusal, the circuit is closed. Error replies,
-   pool_timeout_ms and a timeout_ms of the caller's own never count. */
+   breaker_failures times in a row a dial failed, or a connection broke or kept
+   silent for socket_timeout_ms, and nothing was answered in between, the
+   circuit is open. (What breaks together counts once: only a dial that nobody
+   answered in connect_timeout_ms counts although others failed since it began.)
+   All who wait for a connection, and all who want one, get
+   FALKOR_ERR_CIRCUIT_OPEN at once, with the cause; the worker closes what is
+   idle, and dials, once, after 100 ms, then after twice as long each time,
+   breaker_max_delay_ms at most. When a dial is answered, be it with a refusal,
+   the circuit is closed. Error replies, pool_timeout_ms and a timeout_ms of the
+   caller's own never count. */
 
 /* falkor_acquire waits pool_timeout_ms at most for a connection, first come
    first served, and dials one where the pool may grow. The time covers the

@@ -193,17 +193,16 @@ static void falkor__breaker_open(falkor__breaker *breaker, int delay_ms,
 }
 
 bool falkor__breaker_fail(falkor__breaker *breaker, int limit, int most_ms,
-                          int64_t since_ns, bool counts, int64_t now) {
-    bool dial = since_ns == FALKOR__NEVER;
+                          falkor__failure failure, int64_t now) {
     int failures = atomic_load_explicit(&breaker->failures,
                                         memory_order_relaxed);
-    if (breaker->state == FALKOR_CIRCUIT_HALF_OPEN && dial) {
+    if (breaker->state == FALKOR_CIRCUIT_HALF_OPEN && failure.dial) {
         falkor__breaker_open(breaker, breaker->delay_ms > most_ms / 2
             ? most_ms : 2 * breaker->delay_ms, most_ms, now);
         return true;
     }
-    if (breaker->state != FALKOR_CIRCUIT_CLOSED || !counts || limit < 0 ||
-        (failures > 0 && since_ns <= breaker->failed_ns))
+    if (breaker->state != FALKOR_CIRCUIT_CLOSED || !failure.counts ||
+        limit < 0 || (failures > 0 && failure.since_ns <= breaker->failed_ns))
         return false;
     breaker->failed_ns = now;
     atomic_store_explicit(&breaker->failures, ++failures,

@@ -16,6 +16,7 @@ bool crowd_is_token(const falkor_result *result, int64_t token) {
 static bool is_due(const falkor_error *error, bool write) {
     switch (error->status) {
     case FALKOR_ERR_POOL_TIMEOUT: case FALKOR_ERR_CONNECT:
+    case FALKOR_ERR_CIRCUIT_OPEN:
         return !error->maybe_executed || error->attempts > 1;
     case FALKOR_ERR_IO:
         return !write || error->maybe_executed || error->attempts > 1;

@@ -763,6 +763,7 @@ static void test_pipecuts_retries_are_counted(void **state) {
     options.max_size = 1;
     options.retry_initial_delay_ms = options.retry_max_delay_ms = 1;
     options.validate_after_ms = options.health_check_interval_ms = -1;
+    options.breaker_failures = -1;
     options.on_event = count_retries;
     options.event_ctx = counts;
     falkor_pool *pool = serving_pool(&options);
@@ -861,8 +862,10 @@ static void test_pipecuts_answered_while_sending(void **state) {
         warm_up(all);
         int accepted = atomic_load(&all->between.accepted);
         atomic_store(&all->between.hasty, form);
-        falkor_status status = falkor_query(all->graph, "RETURN size($s)",
-            FALKOR_PARAMS({"s", falkor_string(text)}), NULL, &error);
+        falkor_status status = falkor_query_with(all->graph,
+            &(falkor_call_options){.timeout_ms = TEST_PATIENCE_MS},
+            "RETURN size($s)", FALKOR_PARAMS({"s", falkor_string(text)}), NULL,
+            &error);
         assert_true(status == FALKOR_ERR_QUERY ||
                     (form == HASTY_GOES && status == FALKOR_ERR_IO));
         assert_int_equal(error.maybe_executed, status == FALKOR_ERR_IO);

@@ -212,25 +212,29 @@ static void test_retry_own_errors_are_not_the_servers(void **state) {
 
 /* ---- the breaker ------------------------------------------------------ */
 
-#define DIAL FALKOR__NEVER
 #define MS INT64_C(1000000)
-#define FAILS(since, now) falkor__breaker_fail(&b, 3, 1000, since, true, now)
+#define FAILURE(dials, since)                                                  \
+    ((falkor__failure){.dial = (dials), .counts = true, .since_ns = (since)})
+#define FAILS(since, now)                                                      \
+    falkor__breaker_fail(&b, 3, 1000, FAILURE(false, since), now)
+#define DIAL_FAILS(since, now)                                                 \
+    falkor__breaker_fail(&b, 3, 1000, FAILURE(true, since), now)
 
 /* C5: so many in a row, of dials and connections; an answer forgets them. */
 static void test_retry_breaker_opens(void **state) {
     falkor__breaker b = {0};
     (void)state;
-    assert_false(FAILS(DIAL, 1 * MS));
+    assert_false(DIAL_FAILS(0, 1 * MS));
     assert_false(FAILS(2 * MS, 3 * MS));
     assert_false(falkor__breaker_answer(&b, false));
-    assert_false(FAILS(DIAL, 4 * MS));
-    assert_false(FAILS(DIAL, 5 * MS));
+    assert_false(DIAL_FAILS(3 * MS, 4 * MS));
+    assert_false(DIAL_FAILS(5 * MS, 5 * MS));
     assert_int_equal(b.state, FALKOR_CIRCUIT_CLOSED);
-    assert_true(FAILS(DIAL, 6 * MS));
+    assert_true(DIAL_FAILS(6 * MS, 6 * MS));
     assert_int_equal(b.state, FALKOR_CIRCUIT_OPEN);
     assert_int_equal(b.probe_ns, 106 * MS);
     /* Open is open: whoever still fails does not put the probe off. */
-    assert_false(FAILS(DIAL, 50 * MS));
+    assert_false(DIAL_FAILS(49 * MS, 50 * MS));
     assert_int_equal(b.probe_ns, 106 * MS);
     assert_true(falkor__breaker_answer(&b, true));
     assert_int_equal(b.state, FALKOR_CIRCUIT_CLOSED);
@@ -243,32 +247,47 @@ static void test_retry_breaker_probes_less_often(void **state) {
     falkor__breaker b = {0};
     int64_t now = 0;
     (void)state;
-    assert_true(falkor__breaker_fail(&b, 1, 700, DIAL, true, now));
+    assert_true(falkor__breaker_fail(&b, 1, 700, FAILURE(true, now), now));
     assert_int_equal(b.probe_ns, 100 * MS);
     for (int i = 0; i < 4; i++) {
         now = b.probe_ns;
         b.state = FALKOR_CIRCUIT_HALF_OPEN;
         /* An old connection that breaks is not the probe. */
-        assert_false(falkor__breaker_fail(&b, 1, 700, now - 1, true, now));
-        assert_true(falkor__breaker_fail(&b, 1, 700, DIAL, i % 2, now));
+        assert_false(falkor__breaker_fail(&b, 1, 700, FAILURE(false, now - 1),
+                                          now));
+        falkor__failure probe = FAILURE(true, now);
+        probe.counts = i % 2;           /* whatever it was */
+        assert_true(falkor__breaker_fail(&b, 1, 700, probe, now));
         assert_int_equal(b.state, FALKOR_CIRCUIT_OPEN);
         assert_int_equal(b.probe_ns - now, delays[i] * MS);
     }
     assert_true(falkor__breaker_answer(&b, true));
-    assert_true(falkor__breaker_fail(&b, 1, 50, DIAL, true, now));
+    assert_true(falkor__breaker_fail(&b, 1, 50, FAILURE(true, now), now));
     assert_int_equal(b.probe_ns - now, 50 * MS);    /* from the beginning */
 }
 
-/* C5: a server that goes takes all connections along: that is one failure. */
+/* C5: a server that goes takes all connections along, and what is on its way:
+   that is one failure. */
 static void test_retry_breaker_counts_a_fall_once(void **state) {
     falkor__breaker b = {0};
     (void)state;
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20; i++) {
         assert_false(FAILS(1 * MS, (10 + i) * MS));
+        assert_false(DIAL_FAILS(9 * MS, (10 + i) * MS));
+    }
     assert_int_equal(b.failures, 1);
     assert_false(FAILS(30 * MS, 31 * MS));
     assert_false(FAILS(31 * MS, 32 * MS));
     assert_true(FAILS(32 * MS, 33 * MS));
+}
+
+/* C5: dials that nobody answers, each for as long as a dial may take. */
+static void test_retry_breaker_counts_silence(void **state) {
+    falkor__breaker b = {0};
+    (void)state;
+    assert_false(DIAL_FAILS(FALKOR__NEVER, 5000 * MS));
+    assert_false(DIAL_FAILS(FALKOR__NEVER, 5000 * MS));
+    assert_true(DIAL_FAILS(FALKOR__NEVER, 5000 * MS));
 }
 
 /* C5: a dial alone proves no service: connections that break as soon as they
@@ -288,8 +307,10 @@ static void test_retry_breaker_what_does_not_count(void **state) {
     falkor__breaker b = {0};
     (void)state;
     for (int i = 0; i < 100; i++) {
-        assert_false(falkor__breaker_fail(&b, 3, 1000, DIAL, false, i * MS));
-        assert_false(falkor__breaker_fail(&b, -1, 1000, DIAL, true, i * MS));
+        falkor__failure failure = FAILURE(true, i * MS);
+        assert_false(falkor__breaker_fail(&b, -1, 1000, failure, i * MS));
+        failure.counts = false;
+        assert_false(falkor__breaker_fail(&b, 3, 1000, failure, i * MS));
     }
     assert_int_equal(b.failures, 0);
 }
@@ -436,6 +457,7 @@ TEST_MAIN(
     cmocka_unit_test(test_retry_breaker_opens),
     cmocka_unit_test(test_retry_breaker_probes_less_often),
     cmocka_unit_test(test_retry_breaker_counts_a_fall_once),
+    cmocka_unit_test(test_retry_breaker_counts_silence),
     cmocka_unit_test(test_retry_breaker_dials_do_not_forgive),
     cmocka_unit_test(test_retry_breaker_what_does_not_count),
     cmocka_unit_test(test_retry_backoff_grows_to_its_cap),

@@ -691,6 +691,7 @@ static void use_all(int rounds, int kills) {
     falkor_options options = tls_options();
     options.max_retries = 20;
     options.retry_initial_delay_ms = 1;
+    options.breaker_failures = -1;
     falkor_pool *pool = serving_pool(&options);
     falkor_graph *graph = falkor_select_graph(pool, "tls");
     user users[USERS];
