@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Which tests show what. A line "/* A13, A4 */" directly above a test names the rows that it shows: A1 to A26, E12, E13 and F
-# of the requirements, M1 to M13 the mistakes that pools made before, R1 to R14 redis-py's own cases (below); other rows may
-# be named too. Prints the table; with --check only what is wrong with it: a row that has no test, a line above nothing, a
+# Which tests show what. A line "/* A13, A4 */" directly above a test names the rows that it shows: A1 to A26, C1 to C6,
+# E11 to E13 and F of the requirements, M1 to M13 the mistakes that pools made before, R1 to R14 redis-py's own cases (below);
+# other rows may be named too. Prints the table; with --check only what is wrong with it: a row that has no test, a line above nothing, a
 # test that its program does not run.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -34,6 +34,13 @@ A23 a second release is refused
 A24 a half read connection is closed
 A25 drivers
 A26 grows and shrinks
+C1 back-off with jitter
+C2 what is retried, and what not
+C3 no write is sent twice
+C4 one deadline a call
+C5 circuit breaker
+C6 retries are told of; final errors explain
+E11 a server killed and started under load
 E12 connections under load
 E13 what checks cost
 F environment and URL
@@ -100,7 +107,7 @@ while read -r row what; do
 done < <(cat_rows)
 while read -r row name; do
     case $row in
-        [AFMR]*) grep -q "^$row " <(cat_rows) || WRONG+="${WRONG:+$'\n'}$name: there is no row $row" ;;
+        [ACFMR]*) grep -q "^$row " <(cat_rows) || WRONG+="${WRONG:+$'\n'}$name: there is no row $row" ;;
     esac
 done < <(grep -v '^WRONG' <<<"$ALL")
 [ -z "$WRONG" ] || { printf '%s\n' "$WRONG" && exit 1; }

@@ -1,6 +1,7 @@
 /* What is sent again, and what never: the retry loop against a real server,
    through a proxy that cuts connections and answers in the server's place. */
 #include "serving.h"
+#include "../call.h"
 #include <errno.h>
 #include <signal.h>
 
@@ -13,6 +14,7 @@ typedef struct stage {
     falkor_graph *graph;
     pthread_mutex_t mutex;              /* guards what is below */
     int retries, failures, last_attempt, last_delay_ms;
+    int delays[64];                     /* of the retries */
     char last_message[700];
 } stage;
 
@@ -20,7 +22,7 @@ static void on_event(void *ctx, const falkor_event *event) {
     stage *on = ctx;
     pthread_mutex_lock(&on->mutex);
     if (strcmp(event->name, "query_retry") == 0) {
-        on->retries++;
+        on->delays[on->retries++ % 64] = event->delay_ms;
         on->last_attempt = event->attempt;
         on->last_delay_ms = event->delay_ms;
     }
@@ -416,7 +418,48 @@ static void test_attempts_open_waits_for_the_server(void **state) {
     stage_end(&on);
 }
 
+/* A read that fails to its last attempt. */
+static void *fail_read(void *argument) {
+    stage *on = argument;
+    falkor_error error;
+    TEST_CHECK(falkor_query_with(on->graph,
+        &(falkor_call_options){.read_only = true, .max_retries = 6},
+        "RETURN 1", NULL, NULL, &error));
+    TEST_CHECK(error.attempts == 7);
+    return NULL;
+}
+
+/* Every thread has a jitter of its own; a seed gives the same again. */
+/* C1 */
+static void test_attempts_jitter_of_each_thread(void **state) {
+    enum { RUNS = 4, DELAYS = 6 };
+    stage on;
+    (void)state;
+    stage_begin(&on, NULL);
+    atomic_store(&on.between.cut_requests, 1000);
+    for (int run = 0; run < RUNS; run++) {
+        if (run < 2) {
+            falkor__jitter_seed(7);
+            fail_read(&on);
+        } else {
+            test_threads thread = test_start(fail_read, &on, sizeof on, 1);
+            test_join(&thread);
+        }
+        assert_int_equal(on.retries, (run + 1) * DELAYS);
+    }
+    test_no_complaints();
+    int *delays[RUNS];
+    for (int run = 0; run < RUNS; run++)
+        delays[run] = on.delays + run * DELAYS;
+    assert_memory_equal(delays[0], delays[1], sizeof(int) * DELAYS);
+    assert_memory_not_equal(delays[0], delays[2], sizeof(int) * DELAYS);
+    assert_memory_not_equal(delays[2], delays[3], sizeof(int) * DELAYS);
+    atomic_store(&on.between.cut_requests, 0);
+    stage_end(&on);
+}
+
 TEST_MAIN(
+    cmocka_unit_test(test_attempts_jitter_of_each_thread),
     cmocka_unit_test(test_attempts_write_cut_is_not_sent_again),
     cmocka_unit_test(test_attempts_read_cut_is_sent_again),
     cmocka_unit_test(test_attempts_idempotent_write_is_sent_again),

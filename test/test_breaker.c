@@ -125,7 +125,8 @@ static void *wait_for_ever(void *argument) {
     return NULL;
 }
 
-/* C5: all who wait learn at once why they need not. */
+/* All who wait learn at once why they need not. */
+/* C5 */
 static void test_breaker_sends_waiters_home(void **state) {
     enum { WAITERS = 12 };
     waiter waiters[WAITERS];
@@ -155,8 +156,9 @@ static void test_breaker_sends_waiters_home(void **state) {
     end();
 }
 
-/* C5: no stampede: as many dials as the pool has room for, and once some have
+/* No stampede: as many dials as the pool has room for, and once some have
    failed, no more. */
+/* C5 */
 static void test_breaker_opens_under_a_crowd(void **state) {
     enum { CROWDED = 100, ROOM = 8, FAILURES = 5 };
     waiter crowd[CROWDED];
@@ -182,7 +184,8 @@ static void test_breaker_opens_under_a_crowd(void **state) {
     end();
 }
 
-/* C5: one failure among answers is not the server's end. */
+/* One failure among answers is not the server's end. */
+/* C5 */
 static void test_breaker_answers_forgive(void **state) {
     (void)state;
     falkor_error error;
@@ -198,7 +201,8 @@ static void test_breaker_answers_forgive(void **state) {
     end();
 }
 
-/* C5: connections that can be dialled but break in use. */
+/* Connections that can be dialled but break in use. */
+/* C5 */
 static void test_breaker_counts_broken_connections(void **state) {
     (void)state;
     falkor_error error;
@@ -216,7 +220,8 @@ static void test_breaker_counts_broken_connections(void **state) {
     end();
 }
 
-/* C5: 20 connections that die together are one failure. */
+/* 20 connections that die together are one failure. */
+/* C5 */
 static void test_breaker_counts_a_fall_once(void **state) {
     enum { HELD = 20 };
     falkor_conn *held[HELD];
@@ -233,7 +238,8 @@ static void test_breaker_counts_a_fall_once(void **state) {
     end();
 }
 
-/* C5: the server answered, if with a refusal. */
+/* The server answered, if with a refusal. */
+/* C5 */
 static void test_breaker_refusals_do_not_count(void **state) {
     static const falkor_status said[] = {FALKOR_ERR_AUTH, FALKOR_ERR_BUSY};
     (void)state;
@@ -250,8 +256,9 @@ static void test_breaker_refusals_do_not_count(void **state) {
     end();
 }
 
-/* C5: waiting in vain is no failure of the server, nor is a dial that the
-   caller gave too little time; one that had connect_timeout_ms is. */
+/* Waiting in vain is no failure of the server, nor is a dial that the caller
+   gave too little time; one that had connect_timeout_ms is. */
+/* C5 */
 static void test_breaker_callers_haste_does_not_count(void **state) {
     (void)state;
     falkor_conn *conn;
@@ -310,8 +317,9 @@ static void test_breaker_is_closed_while_opening(void **state) {
 
 /* ---- while it is open ------------------------------------------------- */
 
-/* C5: the probes are the worker's, one at a time, at the delay that doubles;
+/* The probes are the worker's, one at a time, at the delay that doubles;
    nobody else dials, not even for min_size. */
+/* C5 */
 static void test_breaker_probes_one_at_a_time(void **state) {
     static const int delays[] = {100, 200, 300, 300};
     (void)state;
@@ -350,7 +358,8 @@ static void test_breaker_probes_one_at_a_time(void **state) {
     end();
 }
 
-/* C5: a call costs nothing. Half of the calls, for the machine may pause. */
+/* A call costs nothing. Half of the calls, for the machine may pause. */
+/* C5 */
 static void test_breaker_fails_fast(void **state) {
     enum { CALLS = 2001 };
     (void)state;
@@ -374,7 +383,8 @@ static void test_breaker_fails_fast(void **state) {
     end();
 }
 
-/* C5: what was idle before is not believed any more. */
+/* What was idle before is not believed any more. */
+/* C5 */
 static void test_breaker_closes_the_idle(void **state) {
     (void)state;
     falkor_conn *held[4];
@@ -401,8 +411,9 @@ static void test_breaker_closes_the_idle(void **state) {
     end();
 }
 
-/* C5: closed by a probe; its connection is there for the next, min_size comes
+/* Closed by a probe; its connection is there for the next, min_size comes
    back, and the next opening begins anew. */
+/* C5 */
 static void test_breaker_closes(void **state) {
     (void)state;
     fake_event event;
@@ -431,7 +442,8 @@ static void test_breaker_closes(void **state) {
     end();
 }
 
-/* C5: a probe that is refused, by a server that is there, closes it too. */
+/* A probe that is refused, by a server that is there, closes it too. */
+/* C5 */
 static void test_breaker_closes_at_a_refusal(void **state) {
     (void)state;
     falkor_error error;
@@ -449,7 +461,8 @@ static void test_breaker_closes_at_a_refusal(void **state) {
 
 /* ---- beside the rest of the pool -------------------------------------- */
 
-/* A22: the child knows nothing about the server yet. */
+/* The child knows nothing about the server yet. */
+/* A22, C5 */
 static void test_breaker_is_closed_in_a_child(void **state) {
     (void)state;
     open_pool(begin(2));
@@ -472,7 +485,8 @@ static void test_breaker_is_closed_in_a_child(void **state) {
     end();
 }
 
-/* A9: nobody waits for the circuit. */
+/* Nobody waits for the circuit. */
+/* A9, C5 */
 static void test_breaker_does_not_keep_close(void **state) {
     (void)state;
     falkor_error error;
@@ -483,7 +497,8 @@ static void test_breaker_does_not_keep_close(void **state) {
     end();
 }
 
-/* A16: the probe goes on in a paused pool; nobody gets in. */
+/* The probe goes on in a paused pool; nobody gets in. */
+/* A16, C5 */
 static void test_breaker_in_a_paused_pool(void **state) {
     (void)state;
     falkor_error error;
@@ -644,8 +659,9 @@ static void *ping(void *argument) {
     return NULL;
 }
 
-/* C5, E11: killed under load, and started again when the probes are at their
-   longest pause. */
+/* Killed under load, and started again when the probes are at their longest
+   pause. */
+/* C5, E11 */
 static void test_breaker_server_comes_back(void **state) {
     serving server, again;
     char port[16];
@@ -690,7 +706,8 @@ static void test_breaker_server_comes_back(void **state) {
     serving_stop(&again);
 }
 
-/* C5: a server that hangs takes connections, but no probe is answered. */
+/* A server that hangs takes connections, but no probe is answered. */
+/* C5 */
 static void test_breaker_server_hangs(void **state) {
     serving server;
     int64_t first_ns, last_ns;
@@ -717,8 +734,9 @@ static void test_breaker_server_hangs(void **state) {
     serving_stop(&server);
 }
 
-/* C5: a caller whose own time is short, on a server that hangs, and one whose
+/* A caller whose own time is short, on a server that hangs, and one whose
    queries are wrong, open nothing. */
+/* C5 */
 static void test_breaker_only_the_server_counts(void **state) {
     serving server;
     falkor_error error;

@@ -192,7 +192,8 @@ static void test_retry_phases_have_words(void **state) {
         assert_string_equal(falkor__phase_text((falkor__phase)p), texts[p]);
 }
 
-/* C5: what this machine lacks says nothing about the server. */
+/* What this machine lacks says nothing about the server. */
+/* C5 */
 static void test_retry_own_errors_are_not_the_servers(void **state) {
     static const int own[] = {ENOMEM, ENOBUFS, EMFILE, ENFILE, EADDRNOTAVAIL};
     static const int others[] = {0, ECONNREFUSED, ECONNRESET, EPIPE,
@@ -220,7 +221,8 @@ static void test_retry_own_errors_are_not_the_servers(void **state) {
 #define DIAL_FAILS(since, now)                                                 \
     falkor__breaker_fail(&b, 3, 1000, FAILURE(true, since), now)
 
-/* C5: so many in a row, of dials and connections; an answer forgets them. */
+/* So many in a row, of dials and connections; an answer forgets them. */
+/* C5 */
 static void test_retry_breaker_opens(void **state) {
     falkor__breaker b = {0};
     (void)state;
@@ -241,7 +243,8 @@ static void test_retry_breaker_opens(void **state) {
     assert_int_equal(b.failures, 0);
 }
 
-/* C5: a probe that fails doubles the pause, up to the longest. */
+/* A probe that fails doubles the pause, up to the longest. */
+/* C5 */
 static void test_retry_breaker_probes_less_often(void **state) {
     static const int delays[] = {200, 400, 700, 700};
     falkor__breaker b = {0};
@@ -266,8 +269,9 @@ static void test_retry_breaker_probes_less_often(void **state) {
     assert_int_equal(b.probe_ns - now, 50 * MS);    /* from the beginning */
 }
 
-/* C5: a server that goes takes all connections along, and what is on its way:
-   that is one failure. */
+/* A server that goes takes all connections along, and what is on its way: that
+   is one failure. */
+/* C5 */
 static void test_retry_breaker_counts_a_fall_once(void **state) {
     falkor__breaker b = {0};
     (void)state;
@@ -281,7 +285,8 @@ static void test_retry_breaker_counts_a_fall_once(void **state) {
     assert_true(FAILS(32 * MS, 33 * MS));
 }
 
-/* C5: dials that nobody answers, each for as long as a dial may take. */
+/* Dials that nobody answers, each for as long as a dial may take. */
+/* C5 */
 static void test_retry_breaker_counts_silence(void **state) {
     falkor__breaker b = {0};
     (void)state;
@@ -290,8 +295,9 @@ static void test_retry_breaker_counts_silence(void **state) {
     assert_true(DIAL_FAILS(FALKOR__NEVER, 5000 * MS));
 }
 
-/* C5: a dial alone proves no service: connections that break as soon as they
-   are used open the circuit though each was dialled well. */
+/* A dial alone proves no service: connections that break as soon as they are
+   used open the circuit though each was dialled well. */
+/* C5 */
 static void test_retry_breaker_dials_do_not_forgive(void **state) {
     falkor__breaker b = {0};
     (void)state;
@@ -323,6 +329,7 @@ static falkor__policy policy(int initial_ms, int max_ms, double base,
         .max_delay_ms = max_ms, .base = base, .jitter = jitter};
 }
 
+/* C1 */
 static void test_retry_backoff_grows_to_its_cap(void **state) {
     (void)state;
     falkor__policy standard = policy(100, 2000, 2, 0);
@@ -341,6 +348,7 @@ static void test_retry_backoff_grows_to_its_cap(void **state) {
     assert_int_equal(falkor__backoff_ms(&half, 3, 0.5), 225);
 }
 
+/* C1 */
 static void test_retry_backoff_jitter_bounds(void **state) {
     (void)state;
     const double almost_one = nextafter(1, 0);
