@@ -244,10 +244,9 @@ falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
                                              falkor_error *error) {
     int64_t left_ns = pool->breaker.probe_ns - falkor_now_ns();
     return falkor__fail(error, FALKOR_ERR_CIRCUIT_OPEN, pool->cause.sys_errno,
-        "the server is not asked, for the circuit is open (%d failures in a "
-        "row, the next probe in %lld ms); why it opened: %s",
-        atomic_load(&pool->breaker.failures),
-        (long long)(left_ns > 0 ? left_ns / FALKOR__NS_PER_MS : 0),
+        "the server is not asked, for the circuit is open (breaker_failures is "
+        "%d; the next probe in %lld ms); why it opened: %s",
+        pool->config.breaker_failures, (long long)(left_ns > 0 ? left_ns / FALKOR__NS_PER_MS : 0),
         pool->cause.message);
 }
 
