@@ -1126,7 +1126,49 @@ static void test_queries_held_after_a_timeout(void **state) {
     drop(&own);
 }
 
+static size_t running(void) {
+    falkor_result *result;
+    falkor_error error;
+    falkor_info(pool, NULL, "RunningQueries", &result, &error);
+    serving_ok(&error);
+    size_t queries = falkor_result_rows(result);
+    falkor_result_free(result);
+    return queries;
+}
+
+/* The server stops when the caller's time is over, and not a minute later. */
+/* C4 */
+static void test_queries_time_left(void **state) {
+    static const char slow[] = "UNWIND range(1, 20000) AS x "
+        "UNWIND range(1, 20000) AS y WITH x * y AS z RETURN count(z)";
+    falkor_call_options left = {.read_only = true, .timeout_ms = 100,
+                                .server_timeout_ms = FALKOR_TIME_LEFT};
+    falkor_result *result;
+    falkor_error error;
+    (void)state;
+    own_graph own = fresh("left");
+    serving_run(own.graph, "CREATE (:X)");
+    falkor_query_with(own.graph, &left, slow, NULL, NULL, &error);
+    assert_true(error.status == FALKOR_ERR_TIMEOUT ||
+                error.status == FALKOR_ERR_SERVER_TIMEOUT);
+    TEST_EVENTUALLY(running() == 0);
+    /* As text of its own at each attempt, and none for ever. */
+    left.timeout_ms = -1;
+    for (int i = 0; i < 2; i++) {
+        falkor_query_with(own.graph, &left, "MATCH (x:X) RETURN count(x)",
+                          NULL, &result, &error);
+        serving_ok(&error);
+        falkor_result_free(result);
+        left.timeout_ms = 20000;
+    }
+    assert_int_equal(falkor_command(pool, &left, 1, (const char *[]){"PING"},
+                                    NULL, NULL, &error), FALKOR_ERR_ARGUMENT);
+    test_assert_has(error.message, "FALKOR_TIME_LEFT");
+    drop(&own);
+}
+
 TEST_MAIN_WITH(begin, end,
+    cmocka_unit_test(test_queries_time_left),
     cmocka_unit_test(test_queries_null_and_booleans),
     cmocka_unit_test(test_queries_integers),
     cmocka_unit_test(test_queries_doubles),
