@@ -451,8 +451,10 @@ static void falkor__explain(const falkor__call *call, falkor_status status,
         snprintf(place, sizeof place, "; %s:%d", config->host, config->port);
     falkor__fail_more(error, " (attempt %d of %d, after %.2f s%s; %s%s)",
         attempts, falkor__retries_of(call) + 1, seconds, place,
-        falkor__phase_text(call->phase),
-        maybe ? ", so that it may have been executed" : "");
+        falkor__phase_text(call->phase), !maybe ? ""
+            : falkor__maybe_executed(status, call->phase)
+            ? ", so that it may have been executed"
+            : ", but an earlier attempt may have been executed");
 }
 
 /* Says in the error how it ended. */

@@ -192,12 +192,28 @@ static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
         : "health_check");
 }
 
+/* The pause before the next probe of a circuit that is open. */
+static int falkor__probe_delay_ms(falkor_pool *pool) {
+    falkor__lock(pool);
+    int delay_ms = pool->breaker.delay_ms;
+    falkor__unlock(pool);
+    return delay_ms;
+}
+
+/* The pause before the next dial towards min_size. */
+static int falkor__refill_delay_ms(const falkor_pool *pool, int failures) {
+    falkor__policy policy = falkor__policy_of(&pool->config);
+    uint64_t seed = (uint64_t)falkor_now_ns();
+    int delay_ms = falkor__backoff_ms(&policy, failures,
+                                      falkor__random(&seed));
+    return delay_ms > 1 ? delay_ms : 1;
+}
+
 /* Dials one connection: towards min_size, or to see whether the server is back,
    before anybody else is let in (probes). Returns the pause before the next
    try: 0 after a success. The lock is released meanwhile. */
 static int falkor__refill_locked(falkor_pool *pool, int failures,
                                  bool probes) {
-    falkor__policy policy = falkor__policy_of(&pool->config);
     falkor__slot *slot = falkor__take_free_locked(pool);
     falkor_error error;
     int delay_ms = 0;
@@ -211,11 +227,8 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
     falkor_status status = falkor__slot_open(pool, slot,
         falkor__worker_deadline(pool), &error);
     if (status) {
-        uint64_t seed = (uint64_t)falkor_now_ns();
-        delay_ms = falkor__backoff_ms(&policy, failures + 1,
-                                      falkor__random(&seed));
-        if (delay_ms < 1)
-            delay_ms = 1;
+        delay_ms = probes ? falkor__probe_delay_ms(pool)
+                          : falkor__refill_delay_ms(pool, failures + 1);
         falkor__tell_failed(pool, &error, delay_ms);
     }
     falkor__lock(pool);

@@ -351,6 +351,9 @@ static void test_breaker_probes_one_at_a_time(void **state) {
         assert_int_equal(stats().circuit_openings, i + 1);
         fake_permit(&f, FAKE_OPEN, 1);
         TEST_EVENTUALLY(stats().circuit_openings == (uint64_t)i + 2);
+        TEST_EVENTUALLY(fake_event_count(&f, "connection_failed") == i + 6);
+        assert_true(fake_event_found(&f, "connection_failed", &event));
+        assert_int_equal(event.delay_ms, i < 1 ? 200 : 300);
     }
     assert_true(test_now_ms() - began >= 100 + 200 + 300 + 300);
     fake_lift(&f, FAKE_OPEN);
