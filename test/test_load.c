@@ -1,5 +1,6 @@
 /* A pool under load on a real server of its own: how far it grows and shrinks,
-   what the server sees of it, what checks cost, what a queue reports. */
+   what the server sees of it, what checks cost, what a queue reports. Runs
+   alone: it measures. */
 #include "serving.h"
 #include <dirent.h>
 #include <netinet/in.h>
