@@ -159,7 +159,7 @@ tests: $(TESTS)
 rows:  ## which tests show which requirement
 	@test/rows.sh
 
-check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, drivers, test/check_*.c
+check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, mutants, drivers, test/check_*.c
 	@test/check.sh
 # CHECK=stress runs test/check_stress.c only.
 checks: $(CHECKS)

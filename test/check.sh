@@ -26,15 +26,15 @@ step() {
 trap 'exit 130' INT
 test/deps.sh check || { echo '0 passed, 1 failed'; exit 1; }
 export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
-# Whole where memory is looked at; elsewhere what the difference can touch: threads for the race detector and the other thread
-# layer, bytes and connections for another hiredis, a sample of everything for another compiler.
+# Whole where memory is looked at and on the other thread layer; elsewhere what the difference can touch: threads for the race
+# detector, bytes and connections for another hiredis, a sample of everything for another compiler.
 step asan 12 test VARIANT=asan TLS=1
 step tsan 12 test VARIANT=tsan TLS=1 TEST='attempts clock connect cursor events faults fork levers lifecycle load names pipecuts
     pipeline pool queries safety shared streaming tls'
 step clang 8 test VARIANT=clang WERROR=1 TEST='commands json names options parameters pool queries reply resp3'
 step hiredis1 8 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='attempts connect pipeline queries resp3 safety streaming tls'
-step threads 8 test THREADS=c11 WERROR=1 TEST='attempts connect cursor events faults fork levers lifecycle names pipeline pool
-    queries safety shared waits'
+step threads 10 test THREADS=c11 TLS=1 WERROR=1
+step mutants 8 mutants
 step drivers 6 drivers VARIANT=werror WERROR=1
 step long 15 checks VARIANT=werror WERROR=1
 step stress 8 checks VARIANT=tsan CHECK=stress

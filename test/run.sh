@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Runs test programs one after another and counts: test/run.sh [--contract] PROGRAM... Each is a cmocka program, or prints
-# like one; its first argument is a pattern of test names ($ONLY). One that crashes, hangs, leaks or says nothing is a failure
-# too. Lines that begin with note: or count: are shown. A PROGRAM in a folder examples/ is one test: it must end well and print
-# something. The last line is `N passed, N failed`, and the exit status
-# says whether all is well.
+# Runs test programs, two at once (TEST_JOBS), and counts: test/run.sh [--contract] PROGRAM... Each is a cmocka program, or
+# prints like one; its first argument is a pattern of test names ($ONLY). One that crashes, hangs, leaks or says nothing is a
+# failure too. Lines that begin with note: or count: are shown. A PROGRAM in a folder examples/ is one test: it must end well
+# and print something. A program whose source says `Runs alone:` does. The last line is `N passed, N failed`, and the exit
+# status says whether all is well.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 OUT=${OUT:-build} BUILD=${BUILD:-build} CC=${CC:-cc}
-LIMIT=${TEST_TIMEOUT:-120}
-PASSED=0 FAILED=0 CHILD=''
-LOGS=$OUT/log
-mkdir -p "$LOGS"
+LIMIT=${TEST_TIMEOUT:-120} JOBS=${TEST_JOBS:-2}
+PASSED=0 FAILED=0 CHILD='' STARTED=0 RUNNING=0
+LOGS=$OUT/log REPORTS=$OUT/log/reports
+rm -rf "$REPORTS"
+mkdir -p "$REPORTS"
 
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
@@ -19,9 +20,13 @@ export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}
 export FALKOR_SERVER_SH=$PWD/test/server.sh FALKOR_OUT=$OUT
 FALKOR_OUT=$(cd "$OUT" && pwd)
 
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-trap '[ -z "$CHILD" ] || kill -TERM "$CHILD" 2>/dev/null' EXIT
+# traps: also in a subshell, which does not inherit them.
+traps() {
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    trap 'kill -TERM $CHILD $(jobs -pr) 2>/dev/null' EXIT
+}
+traps
 
 # gcc's ThreadSanitizer cannot cope with every layout of the address space.
 WRAP=()
@@ -127,12 +132,52 @@ contract() {
     printf '%-6s %-28s %4d passed, %d failed\n' "$([ "$FAILED" = 0 ] && echo ok || echo FAILED)" contract "$PASSED" "$FAILED"
 }
 
+# begin KIND PROGRAM: in the background. What it says and what it counted are put down for collect.
+begin() {
+    local report=$REPORTS/$((STARTED += 1))
+    (
+        traps
+        PASSED=0 FAILED=0
+        "$@" >"$report.text" 2>&1
+        echo "$PASSED $FAILED" >"$report.part"
+        mv "$report.part" "$report.sum"
+    ) &
+    RUNNING=$((RUNNING + 1))
+}
+
+# collect COUNT: until so many still run, at most.
+collect() {
+    local sum passed failed
+    while [ $RUNNING -gt "$1" ]; do
+        wait -n || FAILED=$((FAILED + 1))
+        RUNNING=$((RUNNING - 1))
+        for sum in "$REPORTS"/*.sum; do
+            [ -e "$sum" ] || continue
+            cat "${sum%.sum}.text"
+            read -r passed failed <"$sum"
+            rm -f "$sum"
+            PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+        done
+    done
+}
+
+# alone PROGRAM: its source says that it measures, or uses what others use too.
+alone() {
+    local source=test/${1##*/}
+    grep -q 'Runs alone:' "${source%.c}"{,.c} 2>/dev/null
+}
+
 for argument; do
     case $argument in
-        --contract) contract ;;
-        */examples/*) example "$argument" ;;
-        *) program "$argument" ;;
+        --contract) collect 0 && contract ;;
+        */examples/*) collect 0 && example "$argument" ;;
+        *)
+            if alone "$argument"; then collect 0; else collect $((JOBS - 1)); fi
+            begin program "$argument"
+            ! alone "$argument" || collect 0
+            ;;
     esac
 done
+collect 0
 echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" = 0 ] && [ "$PASSED" != 0 ]

@@ -226,13 +226,13 @@ static void test_attempts_end_with_the_deadline(void **state) {
     atomic_store(&on.between.cut_requests, 1000000);
     int64_t begin = test_now_ms();
     assert_int_not_equal(falkor_query_with(on.graph,
-        &(falkor_call_options){.read_only = true, .timeout_ms = 400,
+        &(falkor_call_options){.read_only = true, .timeout_ms = 1000,
                                .max_retries = 1000}, "RETURN 1", NULL, NULL,
         &error), FALKOR_OK);
     int64_t took = test_now_ms() - begin;
     atomic_store(&on.between.cut_requests, 0);
-    assert_true(took < 1400);
-    assert_true(error.attempts > 3 && error.attempts < 60);
+    assert_true(took < 3000);
+    assert_true(error.attempts > 1 && error.attempts < 60);
     stage_end(&on);
 }
 

@@ -1,6 +1,6 @@
 /* falkor-cli as its users meet it: a program with arguments, input, output and
    an exit status, against the real server of FALKORDB_URL; and at a prompt,
-   through a pseudo-terminal. */
+   through a pseudo-terminal. Runs alone: that server is everybody's. */
 #define _GNU_SOURCE
 #include <cjson/cJSON.h>
 #include <errno.h>

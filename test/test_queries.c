@@ -1,6 +1,7 @@
 /* What the real server answers, as typed values: each type, columns, the
    summary, large results, names, rows one by one, plain commands. Asks the
-   server of FALKORDB_URL, or starts one. */
+   server of FALKORDB_URL, or starts one. Runs alone: that server is
+   everybody's. */
 #include "serving.h"
 #include <float.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Rows as they arrive: memory that does not grow with their number, stopping
    early, consumers that are slow, and errors and cuts in the middle. Public
    functions only, on a server of its own. STREAMING_ROWS sets how many rows
-   the largest result has. */
+   the largest result has. Runs alone: it measures. */
 #include "serving.h"
 
 #define PEOPLE 1000
