@@ -222,11 +222,16 @@ static inline falkor__policy falkor__policy_of(const falkor__config *config) {
 typedef enum falkor__phase {
     FALKOR__PHASE_UNSENT,       /* no byte of the request left */
     FALKOR__PHASE_SENT,         /* some byte may have reached the server */
-    FALKOR__PHASE_REPLIED       /* the server's whole reply was an error */
+    FALKOR__PHASE_REPLIED       /* the server's whole reply was an error, and
+                                   nothing has run */
 } falkor__phase;
 
 /* The status that a server's error reply means; text need not end with NUL. */
 falkor_status falkor__classify(const char *text, size_t length);
+
+/* Whether an error reply says only that nobody waits for the query any longer,
+   which may run to its end: no answer, but the loss of one. */
+bool falkor__lets_run(const char *text);
 
 /* Whether an attempt that ended so may be repeated. repeatable: a read, or
    marked idempotent by the caller. */
