@@ -3,6 +3,7 @@
 #include "proof.h"
 #include "crowd.h"
 #include "lab.h"
+#include "lateness.h"
 #include <inttypes.h>
 
 enum { THREADS_LEAST = 16, THREADS_MOST = 50, WRITES = 20000, ANCHORS = 50,
@@ -48,9 +49,8 @@ typedef struct member {
     proof *all;
     int number;
     uint64_t random;
-    int64_t calls, token;
-    int64_t late, worst_ns;             /* late: by more than 50 ms */
-    falkor_error worst;                 /* what that one was told */
+    int64_t token;
+    late_book book;
     atomic_int good;                    /* since main last set it to 0 */
     int written;
     record *writes;
@@ -59,7 +59,8 @@ typedef struct member {
 
 /* A call's parameters, with room for what they point to. */
 typedef struct call {
-    int64_t token, begin_ns;
+    int64_t token;
+    late_call clock;
     int deadline_ms;
     falkor_call_options options;
     char text[32];
@@ -86,19 +87,12 @@ static void begin(member *self, call *at, int64_t no) {
             20 + test_below(&self->random, 780);
     if (test_chance(&self->random, 4))
         at->options.max_retries = -1;
-    at->begin_ns = falkor_now_ns();
+    late_clock_in(&at->clock);
 }
 
 static void clock_out(member *self, const call *at,
                       const falkor_error *error) {
-    int64_t over = falkor_now_ns() - at->begin_ns -
-        at->deadline_ms * SERVING_MS;
-    self->calls++;
-    self->late += over > 50 * SERVING_MS;
-    if (over > self->worst_ns) {
-        self->worst_ns = over;
-        self->worst = *error;
-    }
+    late_clock_out(&self->book, &at->clock, at->deadline_ms, error);
 }
 
 /* Whether a call may end so while the world fails. */
@@ -177,7 +171,8 @@ static void write_one(member *self, falkor_conn *conn) {
 static falkor_conn *hold(member *self) {
     falkor_conn *conn;
     falkor_error error;
-    call at = {.begin_ns = falkor_now_ns(), .deadline_ms = POOL_MS};
+    call at = {.deadline_ms = POOL_MS};
+    late_clock_in(&at.clock);
     falkor_acquire(self->all->pool, &conn, &error);
     clock_out(self, &at, &error);
     told(self, &error);
@@ -217,7 +212,7 @@ static void write_burst(member *self) {
             .params = each[i].params, .read_only = i == count,
             .idempotent = i < count && what->idempotent};
     }
-    each[0].begin_ns = falkor_now_ns();
+    late_clock_in(&each[0].clock);
     falkor_pipeline(self->all->pool, &each[0].options, requests,
                     (size_t)count + 1, &error);
     clock_out(self, &each[0], &error);
@@ -520,24 +515,6 @@ static void found(const proof *all) {
     serving_run(all->graph, "MATCH (n:N) DELETE n");
 }
 
-static void print_deadlines(const member *members, int threads) {
-    const member *worst = members;
-    int64_t calls = 0, late = 0;
-    for (int i = 0; i < threads; i++) {
-        calls += members[i].calls;
-        late += members[i].late;
-        if (members[i].worst_ns > worst->worst_ns)
-            worst = &members[i];
-    }
-    printf("count: %" PRId64 " calls, %.4f %% back within 50 ms of their "
-           "deadline, worst overrun %.1f ms (%s)\n", calls,
-           100.0 * (double)(calls - late) / (double)calls,
-           (double)worst->worst_ns / SERVING_MS,
-           falkor_status_name(worst->worst.status));
-    if (worst->worst_ns >= 1000 * SERVING_MS)
-        fail_msg("a call overran its deadline: %s", worst->worst.message);
-}
-
 static void print_outcomes(const proof *all, const member *members,
                            int threads, int outcomes[MAYBE + 1][2]) {
     int reads = 0;
@@ -564,14 +541,18 @@ static void check_pool(const proof *all) {
     assert_true(now.acquires == now.releases);
 }
 
-static void check(const proof *all, member *members, int threads) {
+static void check(const proof *all, member *members, int threads,
+                  int64_t tick_ns) {
     int outcomes[MAYBE + 1][2] = {{0}};
+    late_book book = {.calls = 0};
     read_whole(all, members, threads, false);
     read_whole(all, members, threads, true);
-    for (int i = 0; i < threads; i++)
+    for (int i = 0; i < threads; i++) {
         compare(&members[i], outcomes);
+        late_add(&book, &members[i].book);
+    }
     print_outcomes(all, members, threads, outcomes);
-    print_deadlines(members, threads);
+    late_check(&book, tick_ns);
     check_pool(all);
 }
 
@@ -593,13 +574,15 @@ void proof_run(int seconds, int times) {
             .writes = calloc(WRITES, sizeof(record))};
         assert_non_null(members[i].writes);
     }
+    late_begin();
     test_threads running = test_start(run, members, sizeof *members, threads);
     strike(&all, members, threads, given ? atoi(given) : seconds, times);
     atomic_store(&all.stopped, true);
     test_join(&running);
+    int64_t tick_ns = late_end();
     lab_print(&all.lab);
     test_no_complaints();
-    check(&all, members, threads);
+    check(&all, members, threads, tick_ns);
     for (int i = 0; i < threads; i++)
         free(members[i].writes);
     falkor_pool_free(all.pool);
