@@ -401,6 +401,18 @@ static void *run(void *argument) {
     return NULL;
 }
 
+/* What must succeed, in the main thread, however long it takes. */
+static falkor_result *ask(const proof *all, const char *cypher,
+                          const falkor_param *params) {
+    falkor_result *result;
+    falkor_error error;
+    falkor_query_with(all->graph,
+        &(falkor_call_options){.timeout_ms = TEST_PATIENCE_MS}, cypher, params,
+        &result, &error);
+    serving_ok(&error);
+    return result;
+}
+
 /* ---- the graph, read whole -------------------------------------------- */
 
 /* Counts what is there under its number; the column behind the number, if any,
@@ -431,23 +443,19 @@ static void read_whole(const proof *all, member *members, int threads,
     int64_t total = 0;
     size_t rows = PAGE;
     while (rows == PAGE) {
-        falkor_result *page;
-        falkor_error error;
-        falkor_query_with(all->graph,
-            &(falkor_call_options){.read_only = true,
-                                   .timeout_ms = TEST_PATIENCE_MS}, cypher,
-            FALKOR_PARAMS({"skip", falkor_int(total)},
-                          {"limit", falkor_int(PAGE)}), &page, &error);
-        serving_ok(&error);
+        falkor_result *page = ask(all, cypher, FALKOR_PARAMS(
+            {"skip", falkor_int(total)}, {"limit", falkor_int(PAGE)}));
         rows = falkor_result_rows(page);
         for (size_t row = 0; row < rows; row++)
             count_row(members, threads, page, row, edges);
         total += (int64_t)rows;
         falkor_result_free(page);
     }
-    assert_int_equal(total, serving_integer(all->graph, edges
+    falkor_result *count = ask(all, edges
         ? "MATCH ()-[w]->() RETURN count(w)"
-        : "MATCH (n) WHERE NOT n:P RETURN count(n)", NULL));
+        : "MATCH (n) WHERE NOT n:P RETURN count(n)", NULL);
+    assert_int_equal(total, falkor_result_value(count, 0, 0)->as.integer);
+    falkor_result_free(count);
 }
 
 static void compare(const member *self, int outcomes[MAYBE + 1][2]) {
@@ -509,10 +517,13 @@ static falkor_options options_of(const proof *all) {
 /* Labels, types and attributes are all there before there is more than one
    thread: FalkorDB crashes when several add them. */
 static void found(const proof *all) {
-    serving_run(all->graph, "CREATE INDEX FOR (n:N) ON (n.no)");
-    serving_run(all->graph, "UNWIND range(0, 49) AS i CREATE (:P {id: i})");
-    serving_run(all->graph, "CREATE (:N {no: 0})-[:W {no: 0}]->(:N {no: 0})");
-    serving_run(all->graph, "MATCH (n:N) DELETE n");
+    static const char *const statements[] = {
+        "CREATE INDEX FOR (n:N) ON (n.no)",
+        "UNWIND range(0, 49) AS i CREATE (:P {id: i})",
+        "CREATE (:N {no: 0})-[:W {no: 0}]->(:N {no: 0})",
+        "MATCH (n:N) DELETE n"};
+    for (size_t i = 0; i < sizeof statements / sizeof *statements; i++)
+        falkor_result_free(ask(all, statements[i], NULL));
 }
 
 static void print_outcomes(const proof *all, const member *members,
@@ -565,7 +576,7 @@ void proof_run(int seconds, int times) {
         test_below(&random, THREADS_MOST - THREADS_LEAST + 1);
     lab_start(&all.lab, random);
     falkor_options options = options_of(&all);
-    all.pool = serving_pool(&options);
+    all.pool = crowd_pool(&options);
     all.graph = falkor_select_graph(all.pool, NULL);
     found(&all);
     for (int i = 0; i < threads; i++) {

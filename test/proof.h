@@ -10,8 +10,8 @@
    - The pool is whole: every connection is in one place, all can be taken, and
      the server knows of no more.
 
-   It goes on for so many seconds, FALKOR_PROOF_SECONDS overrides them, and until
-   each fault that can be had was struck so often. */
+   It goes on for so many seconds (FALKOR_PROOF_SECONDS overrides them), and
+   until each fault that can be had was struck so often. */
 #ifndef FALKOR_TEST_PROOF_H
 #define FALKOR_TEST_PROOF_H
 
