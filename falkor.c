@@ -104,14 +104,16 @@ falkor_status falkor__use_deadline(falkor__call *call, falkor_error *error) {
 }
 
 /* Turns the server's error reply into the call's status. Of a script it proves
-   nothing: the reply is the script's own, and it may have written before. */
+   nothing: the reply is the script's own, and it may have written before. Nor
+   does one that lets the query run. */
 static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
     size_t length;
     uint32_t version;
     const char *text = falkor__reply_error(call->reply, &length);
     if (!text)
         return FALKOR_OK;
-    if (!call->trait->scripted || strncmp(text, "NOSCRIPT ", 9) == 0)
+    if (!falkor__lets_run(text) &&
+        (!call->trait->scripted || strncmp(text, "NOSCRIPT ", 9) == 0))
         call->phase = FALKOR__PHASE_REPLIED;
     if (!call->graph || !falkor__reply_mismatch(call->reply, &version))
         return falkor__fail(error, falkor__classify(text, length), 0, "%s",

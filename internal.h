@@ -226,7 +226,8 @@ typedef enum falkor__phase {
     FALKOR__PHASE_PART,         /* some did, not all */
     FALKOR__PHASE_SENT,         /* all did */
     FALKOR__PHASE_BEGUN,        /* bytes of the reply came, not all */
-    FALKOR__PHASE_REPLIED,      /* the server's whole reply was an error */
+    FALKOR__PHASE_REPLIED,      /* the server's whole reply was an error, and
+                                   nothing has run */
     FALKOR__PHASES
 } falkor__phase;
 const char *falkor__phase_text(falkor__phase phase);
@@ -236,6 +237,10 @@ falkor_status falkor__classify(const char *text, size_t length);
 
 /* The status that errno means on a connection. */
 falkor_status falkor__classify_errno(int number);
+
+/* Whether an error reply says only that nobody waits for the query any longer,
+   which may run to its end: no answer, but the loss of one. */
+bool falkor__lets_run(const char *text);
 
 /* Whether an attempt that ended so may be repeated. repeatable: a read, or
    marked idempotent by the caller. */

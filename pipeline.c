@@ -177,8 +177,10 @@ static void falkor__answer(falkor__pipeline *p, size_t i) {
         falkor__names_drop(&p->requests[i].graph->names, slot->schema,
                            mismatch ? &version : NULL);
     } else if (text) {
-        slot->maybe = slot->maybe || (slot->trait && slot->trait->scripted &&
-            !falkor__reads(p, i) && strncmp(text, "NOSCRIPT ", 9) != 0);
+        bool script = slot->trait && slot->trait->scripted &&
+            strncmp(text, "NOSCRIPT ", 9) != 0;
+        slot->maybe = slot->maybe || (!falkor__reads(p, i) &&
+            (script || falkor__lets_run(text)));
         falkor__fail(&own, falkor__classify(text, length), 0, "%s", text);
         falkor__pipeline_settle(p, i, &own);
     } else if (!unresolved) {

@@ -30,6 +30,7 @@ static const struct {
     {"Max pending queries exceeded", false, FALKOR_ERR_BUSY},
     {"Write queue is full", false, FALKOR_ERR_BUSY},
     {"ERR max number of clients reached", false, FALKOR_ERR_BUSY},
+    {"UNBLOCKED force unblock", false, FALKOR_ERR_IO},
     {"READONLY", true, FALKOR_ERR_READONLY},
     {"MOVED", true, FALKOR_ERR_MOVED},
     {"ASK", true, FALKOR_ERR_MOVED},
@@ -50,6 +51,13 @@ falkor_status falkor__classify(const char *text, size_t length) {
             return falkor__error_texts[i].status;
     }
     return FALKOR_ERR_QUERY;
+}
+
+/* A server that becomes a replica says so to who waits for a query, closes his
+   connection, and lets the query run. */
+bool falkor__lets_run(const char *text) {
+    static const char begin[] = "UNBLOCKED force unblock";
+    return strncmp(text, begin, sizeof begin - 1) == 0;
 }
 
 bool falkor__proves_graphs(const char *text, bool named) {

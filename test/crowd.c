@@ -124,6 +124,13 @@ falkor_options crowd_options(int port) {
     return options;
 }
 
+falkor_pool *crowd_pool(const falkor_options *options) {
+    falkor_pool *pool;
+    assert_int_equal(falkor_pool_create(options, &pool, NULL), FALKOR_OK);
+    TEST_EVENTUALLY(!falkor_pool_open(pool, NULL));
+    return pool;
+}
+
 bool crowd_pool_is_full(falkor_pool *pool) {
     falkor_stats stats;
     falkor_pool_stats(pool, &stats);
@@ -158,11 +165,9 @@ void crowd_forget_since(crowd_member *members) {
 
 void crowd_take_all(falkor_pool *pool) {
     falkor_conn *conn[CROWD_POOL];
-    falkor_error error;
-    for (int i = 0; i < CROWD_POOL; i++) {
-        falkor_acquire(pool, &conn[i], &error);
-        serving_ok(&error);
-    }
+    for (int i = 0; i < CROWD_POOL; i++)
+        TEST_EVENTUALLY(!falkor_acquire_within(pool, TEST_PATIENCE_MS,
+                                               &conn[i], NULL));
     for (int i = 0; i < CROWD_POOL; i++)
         assert_int_equal(falkor_release(conn[i]), FALKOR_OK);
 }

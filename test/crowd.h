@@ -35,6 +35,9 @@ typedef struct crowd_member {
 
 /* Options for a full pool, whose connections the server knows by a name. */
 falkor_options crowd_options(int port);
+
+/* Opens a pool of short timeouts, however long that takes. */
+falkor_pool *crowd_pool(const falkor_options *options);
 bool crowd_is_token(const falkor_result *result, int64_t token);
 
 void crowd_start(crowd *all, crowd_member *members);

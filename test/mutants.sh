@@ -10,7 +10,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 BUILD=${BUILD:-build}
 case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
-export BUILD MUTANTS=$BUILD/mutants FALKOR_SERVER_SH=$PWD/test/server.sh
+export BUILD MUTANTS=$BUILD/mutants FALKOR_SERVER_SH=$PWD/test/server.sh FALKOR_PROOF_SECONDS=15
 LIMIT=${MUTANT_TIMEOUT:-60} JOBS=$(nproc)
 unset MAKEFLAGS MAKELEVEL MFLAGS VARIANT THREADS TEST ONLY
 

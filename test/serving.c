@@ -1,21 +1,16 @@
-/* Servers, a proxy and a second client for tests: see serving.h. Knows
-   test/server.sh by its printed line only. */
+/* Servers and a second client for tests: see serving.h. Knows test/server.sh by
+   its printed line only. */
 #include "serving.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SERVING_PAIRS 64                /* connections of one proxy */
 #define SERVING_ARGUMENTS 32
 
 extern char **environ;
@@ -190,154 +185,6 @@ long long serving_calls(int port, const char *command) {
     snprintf(name, sizeof name, "cmdstat_%s:calls", command);
     long long calls = serving_info(port, "commandstats", name);
     return calls < 0 ? 0 : calls;
-}
-
-/* ---- the proxy -------------------------------------------------------- */
-
-typedef struct pair { int client, server; } pair;
-
-static int dial(int port) {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-        .sin_port = htons((uint16_t)port),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-/* false: the connection is over. */
-static bool write_all(int fd, const char *bytes, size_t length) {
-    while (length) {
-        ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EINTR)
-            return false;
-        if (sent > 0) {
-            bytes += sent;
-            length -= (size_t)sent;
-        }
-    }
-    return true;
-}
-
-/* Takes one from a counter that says how often something is to happen. */
-static bool take(atomic_int *counter) {
-    int have = atomic_load(counter);
-    while (have > 0)
-        if (atomic_compare_exchange_weak(counter, &have, have - 1))
-            return true;
-    return false;
-}
-
-/* One step in one direction; false: the pair is to be closed. */
-static bool pass_on(proxy *between, const pair *ends, bool reply) {
-    char bytes[65536];
-    int chunk = atomic_load(reply ? &between->reply_chunk
-                                  : &between->request_chunk);
-    size_t most = chunk > 0 && (size_t)chunk < sizeof bytes ? (size_t)chunk
-                                                            : sizeof bytes;
-    ssize_t length = recv(reply ? ends->server : ends->client, bytes, most, 0);
-    if (length <= 0)
-        return length < 0 && errno == EINTR;
-    if (take(reply ? &between->cut_replies : &between->cut_requests)) {
-        atomic_fetch_add(&between->cut, 1);
-        return false;
-    }
-    if (!reply && !take(&between->spared) && take(&between->answers)) {
-        const char *answer = atomic_load(&between->answer);
-        atomic_fetch_add(&between->answered, 1);
-        return write_all(ends->client, answer, strlen(answer));
-    }
-    return write_all(reply ? ends->client : ends->server, bytes,
-                     (size_t)length);
-}
-
-static void admit(proxy *between, pair *pairs, size_t *count) {
-    int client = accept4(between->listener, NULL, NULL, SOCK_CLOEXEC), on = 1;
-    if (client < 0)
-        return;
-    int server = *count < SERVING_PAIRS ? dial(between->target) : -1;
-    if (server < 0) {
-        close(client);
-        return;
-    }
-    setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    pairs[(*count)++] = (pair){client, server};
-    atomic_fetch_add(&between->accepted, 1);
-    atomic_fetch_add(&between->open, 1);
-}
-
-static void *proxy_run(void *argument) {
-    proxy *between = argument;
-    pair pairs[SERVING_PAIRS];
-    struct pollfd fds[2 * SERVING_PAIRS + 2];
-    size_t count = 0;
-    for (;;) {
-        fds[0] = (struct pollfd){.fd = between->wake[0], .events = POLLIN};
-        fds[1] = (struct pollfd){.fd = between->listener, .events = POLLIN};
-        for (size_t i = 0; i < count; i++) {
-            fds[2 + 2 * i] = (struct pollfd){.fd = pairs[i].client,
-                                             .events = POLLIN};
-            fds[3 + 2 * i] = (struct pollfd){.fd = pairs[i].server,
-                                             .events = POLLIN};
-        }
-        if (poll(fds, 2 + 2 * count, -1) < 0)
-            continue;
-        if (fds[0].revents)
-            break;
-        for (size_t i = count; i-- > 0;) {
-            if ((!fds[2 + 2 * i].revents || pass_on(between, &pairs[i],
-                                                    false)) &&
-                (!fds[3 + 2 * i].revents || pass_on(between, &pairs[i],
-                                                    true)))
-                continue;
-            close(pairs[i].client);
-            close(pairs[i].server);
-            pairs[i] = pairs[--count];
-            atomic_fetch_sub(&between->open, 1);
-        }
-        if (fds[1].revents)
-            admit(between, pairs, &count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        close(pairs[i].client);
-        close(pairs[i].server);
-    }
-    return NULL;
-}
-
-void proxy_start(proxy *between, int target) {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    int little = 4096;
-    memset(between, 0, sizeof *between);
-    between->target = target;
-    between->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(between->listener >= 0);
-    /* Accepted sockets inherit it: a large request comes in many portions. */
-    setsockopt(between->listener, SOL_SOCKET, SO_RCVBUF, &little,
-               sizeof little);
-    assert_int_equal(bind(between->listener, (struct sockaddr *)&address,
-                          sizeof address), 0);
-    assert_int_equal(listen(between->listener, 64), 0);
-    assert_int_equal(getsockname(between->listener,
-                                 (struct sockaddr *)&address, &size), 0);
-    between->port = ntohs(address.sin_port);
-    assert_int_equal(pipe2(between->wake, O_CLOEXEC), 0);
-    assert_int_equal(pthread_create(&between->thread, NULL, proxy_run,
-                                    between), 0);
-}
-
-void proxy_stop(proxy *between) {
-    assert_int_equal(write(between->wake[1], "", 1), 1);
-    pthread_join(between->thread, NULL);
-    close(between->wake[0]);
-    close(between->wake[1]);
-    close(between->listener);
 }
 
 /* ---- pools and queries ------------------------------------------------ */

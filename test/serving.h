@@ -1,11 +1,11 @@
 /* What the tests share that talk to servers: private servers started through
-   test/server.sh, a proxy that drips, cuts and answers in the server's place,
-   a plain second client, and short words for pools and queries.
+   test/server.sh, the proxy of proxy.h, a plain second client, and short words
+   for pools and queries.
 
    Every function here that asserts is for the main thread only. */
 #ifndef FALKOR_TEST_SERVING_H
 #define FALKOR_TEST_SERVING_H
-#include "testing.h"
+#include "proxy.h"
 #include <hiredis/hiredis.h>
 #include <stdatomic.h>
 #include <sys/types.h>
@@ -55,26 +55,6 @@ long long serving_number(int port, const char *command);
    commandstats: the calls of "cmdstat_name", 0 when there were none. */
 long long serving_info(int port, const char *section, const char *name);
 long long serving_calls(int port, const char *command);
-
-/* ---- the proxy -------------------------------------------------------- */
-
-typedef struct proxy {
-    /* What it does, changed at any time by any thread. */
-    atomic_int reply_chunk, request_chunk;  /* bytes a step; 0: as they come */
-    atomic_int cut_replies;     /* so many replies end the connection */
-    atomic_int cut_requests;    /* so many requests do, and never arrive */
-    atomic_int answers;         /* so many requests are answered with answer, */
-    atomic_int spared;          /* after so many that are not */
-    _Atomic(const char *) answer;
-    /* What it did. */
-    atomic_int accepted, cut, answered, open;
-    int port;
-    /* Its own. */
-    int target, listener, wake[2];
-    pthread_t thread;
-} proxy;
-void proxy_start(proxy *between, int target);
-void proxy_stop(proxy *between);
 
 /* ---- pools and queries ------------------------------------------------ */
 

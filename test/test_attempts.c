@@ -329,6 +329,78 @@ static void test_attempts_follow_the_error_reply(void **state) {
     stage_end(&on);
 }
 
+/* ---- a server that becomes a replica ---------------------------------- */
+
+/* No answer, but the loss of one: the write may run, and only what may be
+   repeated is. */
+/* C3 */
+static void test_attempts_unblocked_may_have_run(void **state) {
+    static const char unblocked[] = "-UNBLOCKED force unblock from blocking "
+        "operation, instance state changed (master -> replica?)\r\n";
+    stage on;
+    falkor_error error;
+    (void)state;
+    stage_begin(&on, NULL);
+    serving_run(on.graph, "RETURN 1");  /* the names are read */
+    answer(&on, unblocked, 1);
+    assert_int_equal(falkor_query(on.graph, increment, NULL, NULL, &error),
+                     FALKOR_ERR_IO);
+    assert_true(error.maybe_executed);
+    assert_int_equal(error.attempts, 1);
+    answer(&on, unblocked, 1);
+    assert_int_equal(falkor_ro_query(on.graph, "RETURN 1", NULL, NULL, &error),
+                     FALKOR_OK);
+    assert_int_equal(error.attempts, 2);
+    answer(&on, unblocked, 1);
+    falkor_request one = {.graph = on.graph, .cypher = increment};
+    assert_int_equal(falkor_pipeline(on.pool, NULL, &one, 1, &error),
+                     FALKOR_ERR_IO);
+    assert_true(one.error.maybe_executed && error.maybe_executed);
+    assert_int_equal(counter(&on), 0);
+    stage_end(&on);
+}
+
+static bool is_running(int port) {
+    redisContext *client = serving_client(port);
+    redisReply *reply = redisCommand(client, "GRAPH.INFO RunningQueries");
+    bool running = reply && reply->type == REDIS_REPLY_ARRAY &&
+        reply->elements == 2 && reply->element[1]->elements > 0;
+    freeReplyObject(reply);
+    redisFree(client);
+    return running;
+}
+
+static void *become_replica(void *argument) {
+    stage *on = argument;
+    int64_t until = test_now_ms() + TEST_PATIENCE_MS;
+    while (!is_running(on->server.port) && test_now_ms() < until)
+        test_pause_ms(1);
+    free(serving_ask(on->server.port, "REPLICAOF 127.0.0.1 1"));
+    return NULL;
+}
+
+/* The real one: it runs to its end, after its caller was told. */
+/* C3 */
+static void test_attempts_outlive_a_new_replica(void **state) {
+    static const char slow[] = "UNWIND range(1, 3000000) AS i "
+        "WITH count(i) AS c MATCH (n:Counter) SET n.n = n.n + 1";
+    stage on;
+    falkor_error error;
+    pthread_t thread;
+    (void)state;
+    stage_begin(&on, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, become_replica, &on), 0);
+    falkor_query(on.graph, slow, NULL, NULL, &error);
+    pthread_join(thread, NULL);
+    assert_int_equal(error.status, FALKOR_ERR_IO);
+    test_assert_has(error.message, "UNBLOCKED");
+    assert_true(error.maybe_executed);
+    assert_int_equal(error.attempts, 1);
+    free(serving_ask(on.server.port, "REPLICAOF NO ONE"));
+    TEST_EVENTUALLY(counter(&on) == 1);
+    stage_end(&on);
+}
+
 /* ---- a server that is really busy ------------------------------------- */
 
 typedef struct script { int port; bool ended; pthread_t thread; } script;
@@ -468,5 +540,7 @@ TEST_MAIN(
     cmocka_unit_test(test_attempts_end_with_the_deadline),
     cmocka_unit_test(test_attempts_back_off),
     cmocka_unit_test(test_attempts_follow_the_error_reply),
+    cmocka_unit_test(test_attempts_unblocked_may_have_run),
+    cmocka_unit_test(test_attempts_outlive_a_new_replica),
     cmocka_unit_test(test_attempts_outlive_a_busy_server),
     cmocka_unit_test(test_attempts_open_waits_for_the_server))

@@ -44,6 +44,8 @@ static const struct {
     {"Max pending queries exceeded", FALKOR_ERR_BUSY},
     {"Write queue is full, consider increasing", FALKOR_ERR_BUSY},
     {"ERR max number of clients reached", FALKOR_ERR_BUSY},
+    {"UNBLOCKED force unblock from blocking operation, instance state changed "
+     "(master -> replica?)", FALKOR_ERR_IO},
     {"READONLY You can't write against a read only replica.",
      FALKOR_ERR_READONLY},
     {"MOVED 3999 127.0.0.1:6381", FALKOR_ERR_MOVED},
@@ -68,6 +70,7 @@ static const struct {
     {"ERR Invalid graph operation on empty key", FALKOR_ERR_QUERY},
     {"graph.RO_QUERY is to be executed only on read-only queries",
      FALKOR_ERR_QUERY},
+    {"UNBLOCKED client unblocked via CLIENT UNBLOCK", FALKOR_ERR_QUERY},
     {"EXECABORT Transaction discarded because of previous errors.",
      FALKOR_ERR_QUERY},
     {"", FALKOR_ERR_QUERY},

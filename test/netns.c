@@ -1,0 +1,138 @@
+/* A namespace and two rules for it: see netns.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE                     /* unshare */
+#endif
+#include "netns.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TABLE "falkor"
+#define HEAD ((uint16_t)sizeof(struct nlattr))
+
+/* ---- netlink ---------------------------------------------------------- */
+
+/* A batch of messages; all of them hold, or none. */
+typedef struct batch {
+    _Alignas(struct nlmsghdr) char bytes[1024];
+    size_t length;
+    struct nlmsghdr *message;           /* the one being written */
+} batch;
+
+static void message(batch *all, int type, int flags, int family,
+                    uint16_t resource) {
+    all->message = (void *)(all->bytes + all->length);
+    *all->message = (struct nlmsghdr){.nlmsg_len = NLMSG_LENGTH(
+            sizeof(struct nfgenmsg)), .nlmsg_type = (uint16_t)type,
+        .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags)};
+    *(struct nfgenmsg *)NLMSG_DATA(all->message) = (struct nfgenmsg){
+        .nfgen_family = (uint8_t)family, .version = NFNETLINK_V0,
+        .res_id = htons(resource)};
+    all->length += all->message->nlmsg_len;
+}
+
+/* Adds an attribute to the message; nest begins one that has others. */
+static struct nlattr *nest(batch *all, int type) {
+    struct nlattr *at = (void *)(all->bytes + all->length);
+    *at = (struct nlattr){HEAD, (uint16_t)type};
+    all->length += HEAD;
+    all->message->nlmsg_len += HEAD;
+    return at;
+}
+
+static void attribute(batch *all, int type, const void *value, size_t length) {
+    struct nlattr *at = nest(all, type);
+    size_t room = (length + 3) & ~(size_t)3;
+    memset(all->bytes + all->length, 0, room);
+    memcpy(all->bytes + all->length, value, length);
+    at->nla_len = (uint16_t)(HEAD + length);
+    all->length += room;
+    all->message->nlmsg_len += (uint32_t)room;
+}
+
+static void text(batch *all, int type, const char *value) {
+    attribute(all, type, value, strlen(value) + 1);
+}
+
+static void number(batch *all, int type, uint32_t value) {
+    value = htonl(value);
+    attribute(all, type, &value, sizeof value);
+}
+
+/* Sends the batch: the kernel answers its last message, or the one that it
+   refuses. */
+static bool carry_out(batch *all) {
+    _Alignas(struct nlmsghdr) char answer[1024];
+    const struct nlmsghdr *head = (const void *)answer;
+    int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC,
+                         NETLINK_NETFILTER);
+    all->message->nlmsg_flags |= NLM_F_ACK;
+    message(all, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+    ssize_t length = send(netlink, all->bytes, all->length, 0);
+    if (length >= 0)
+        length = recv(netlink, answer, sizeof answer, 0);
+    if (netlink >= 0)
+        close(netlink);
+    if (length < (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)) ||
+        head->nlmsg_type != NLMSG_ERROR)
+        return false;
+    errno = -((const struct nlmsgerr *)NLMSG_DATA(head))->error;
+    return errno == 0;
+}
+
+static int table(int number) { return NFNL_SUBSYS_NFTABLES << 8 | number; }
+
+/* ---- the namespace ---------------------------------------------------- */
+
+static bool raise_loopback(void) {
+    struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool up = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &loopback) == 0;
+    if (fd >= 0)
+        close(fd);
+    return up;
+}
+
+bool netns_enter(const char **why) {
+    bool entered = unshare(CLONE_NEWNET) == 0;
+    *why = entered ? NULL : strerror(errno);
+    return entered && raise_loopback();
+}
+
+/* A chain of the input hook that has no rule: its policy decides. */
+static void add_chain(batch *all) {
+    message(all, table(NFT_MSG_NEWTABLE), NLM_F_CREATE, NFPROTO_IPV4, 0);
+    text(all, NFTA_TABLE_NAME, TABLE);
+    message(all, table(NFT_MSG_NEWCHAIN), NLM_F_CREATE, NFPROTO_IPV4, 0);
+    text(all, NFTA_CHAIN_TABLE, TABLE);
+    text(all, NFTA_CHAIN_NAME, "input");
+    struct nlattr *hook = nest(all, NFTA_CHAIN_HOOK | NLA_F_NESTED);
+    size_t begin = all->length;
+    number(all, NFTA_HOOK_HOOKNUM, NF_INET_LOCAL_IN);
+    number(all, NFTA_HOOK_PRIORITY, 0);
+    hook->nla_len = (uint16_t)(HEAD + all->length - begin);
+    number(all, NFTA_CHAIN_POLICY, NF_DROP);
+    text(all, NFTA_CHAIN_TYPE, "filter");
+}
+
+bool netns_drop(bool on) {
+    batch all = {.length = 0};
+    message(&all, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+    if (on) {
+        add_chain(&all);
+    } else {
+        message(&all, table(NFT_MSG_DELTABLE), 0, NFPROTO_IPV4, 0);
+        text(&all, NFTA_TABLE_NAME, TABLE);
+    }
+    return carry_out(&all);
+}
