@@ -194,7 +194,11 @@ long long serving_calls(int port, const char *command) {
 
 /* ---- the proxy -------------------------------------------------------- */
 
-typedef struct pair { int client, server; } pair;
+typedef struct pair {
+    int client, server;
+    bool meant;                         /* its last request, by only */
+    bool deaf, mute;
+} pair;
 
 static int dial(int port) {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -232,8 +236,46 @@ static bool take(atomic_int *counter) {
     return false;
 }
 
+/* What befalls a reply that is cut or lost: a part of it arrives. */
+static bool pass_part(proxy *between, const pair *ends, const char *bytes,
+                      size_t length) {
+    size_t part = (size_t)atomic_load(&between->part);
+    return write_all(ends->client, bytes, part < length ? part : length);
+}
+
+/* Whether the connection goes on after what befalls this portion of a request,
+   or of the reply to it; PASSES: nothing does. */
+#define PASSES (-1)
+static int befalls(proxy *between, pair *ends, bool reply, const char *bytes,
+                   size_t length) {
+    const char *only = atomic_load(&between->only);
+    if (!reply)
+        ends->meant = !only || memmem(bytes, length, only, strlen(only));
+    if (reply && ends->mute)
+        return true;
+    if (!ends->meant)
+        return PASSES;
+    if (take(reply ? &between->cut_replies : &between->cut_requests)) {
+        if (reply)
+            pass_part(between, ends, bytes, length);
+        atomic_fetch_add(&between->cut, 1);
+        return false;
+    }
+    if (reply && take(&between->lost_replies)) {
+        ends->mute = true;
+        return pass_part(between, ends, bytes, length);
+    }
+    if (!reply && take(&between->lost_requests))
+        return ends->deaf = true;
+    if (reply || take(&between->spared) || !take(&between->answers))
+        return PASSES;
+    const char *answer = atomic_load(&between->answer);
+    atomic_fetch_add(&between->answered, 1);
+    return write_all(ends->client, answer, strlen(answer));
+}
+
 /* One step in one direction; false: the pair is to be closed. */
-static bool pass_on(proxy *between, const pair *ends, bool reply) {
+static bool pass_on(proxy *between, pair *ends, bool reply) {
     char bytes[65536];
     int chunk = atomic_load(reply ? &between->reply_chunk
                                   : &between->request_chunk);
@@ -242,17 +284,10 @@ static bool pass_on(proxy *between, const pair *ends, bool reply) {
     ssize_t length = recv(reply ? ends->server : ends->client, bytes, most, 0);
     if (length <= 0)
         return length < 0 && errno == EINTR;
-    if (take(reply ? &between->cut_replies : &between->cut_requests)) {
-        atomic_fetch_add(&between->cut, 1);
-        return false;
-    }
-    if (!reply && !take(&between->spared) && take(&between->answers)) {
-        const char *answer = atomic_load(&between->answer);
-        atomic_fetch_add(&between->answered, 1);
-        return write_all(ends->client, answer, strlen(answer));
-    }
-    return write_all(reply ? ends->client : ends->server, bytes,
-                     (size_t)length);
+    int goes_on = befalls(between, ends, reply, bytes, (size_t)length);
+    return goes_on != PASSES ? goes_on
+        : write_all(reply ? ends->client : ends->server, bytes,
+                    (size_t)length);
 }
 
 static void admit(proxy *between, pair *pairs, size_t *count) {
@@ -265,7 +300,8 @@ static void admit(proxy *between, pair *pairs, size_t *count) {
         return;
     }
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    pairs[(*count)++] = (pair){client, server};
+    pairs[(*count)++] = (pair){.client = client, .server = server,
+        .meant = !atomic_load(&between->only)};
     atomic_fetch_add(&between->accepted, 1);
     atomic_fetch_add(&between->open, 1);
 }
@@ -280,7 +316,7 @@ static void *proxy_run(void *argument) {
         fds[1] = (struct pollfd){.fd = between->listener, .events = POLLIN};
         for (size_t i = 0; i < count; i++) {
             fds[2 + 2 * i] = (struct pollfd){.fd = pairs[i].client,
-                                             .events = POLLIN};
+                .events = pairs[i].deaf ? 0 : POLLIN};
             fds[3 + 2 * i] = (struct pollfd){.fd = pairs[i].server,
                                              .events = POLLIN};
         }

@@ -66,6 +66,13 @@ typedef struct proxy {
     atomic_int answers;         /* so many requests are answered with answer, */
     atomic_int spared;          /* after so many that are not */
     _Atomic(const char *) answer;
+    atomic_int lost_requests;   /* so many are read no further than their first
+                                   portion, and get no reply */
+    atomic_int lost_replies;    /* so many never come */
+    atomic_int part;            /* but for so many bytes, of those cut too */
+    _Atomic(const char *) only; /* all this befalls only requests that begin
+                                   with a portion that holds it, and their
+                                   replies; NULL: any */
     /* What it did. */
     atomic_int accepted, cut, answered, open;
     int port;
