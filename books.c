@@ -325,7 +325,8 @@ static falkor_status falkor__open_failed(falkor_pool *pool,
         falkor__circuit_answered(pool, true);
     else
         falkor__circuit_failed(pool, FALKOR__NEVER,
-            falkor__counts(status, error->sys_errno) &&
+            said != FALKOR_ERR_NOMEM &&
+                falkor__counts(status, error->sys_errno) &&
                 !(hurried && error->sys_errno == ETIMEDOUT), error);
     return status;
 }
