@@ -479,7 +479,7 @@ falkor_status falkor__call_run(falkor__call *call, falkor_error *error) {
     bool maybe = false;
     falkor_status status;
     while ((status = call->attempt(call, error)) != FALKOR_OK) {
-        maybe = maybe || (!call->options.read_only &&
+        maybe = maybe || (!call->options.read_only && !call->harmless &&
                           falkor__maybe_executed(status, call->phase));
         if (attempt > retries || !falkor__worth_retry(call, status) ||
             !falkor__back_off(call, attempt, retries, error))
@@ -510,7 +510,7 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->conn = NULL;
     call->schema = NULL;
     call->reply = NULL;
-    call->again = false;
+    call->again = call->harmless = false;
     falkor__buffer_begin(&call->head);
     falkor__buffer_begin(&call->params);
 }
