@@ -3,8 +3,8 @@
    here that stand in the C library's place. The tables are retry.c's own, so
    that a row without its provoker fails; what is expected of each stands here.
 
-   Writes are of one kind: they add 1 to a counter, which tells afterwards how
-   often they ran. */
+   A write adds 1 to a counter, which tells afterwards how often it ran. */
+#include "fake.h"
 #include "serving.h"
 #include "../retry.c"
 #include <dlfcn.h>
@@ -213,8 +213,20 @@ typedef struct stage {
     int64_t before;                     /* the counter */
 } stage;
 
+#define LONG TEST_PATIENCE_MS
+
 static int64_t counter(const stage *on) {
-    return serving_integer(on->graph, "MATCH (c:Counter) RETURN c.n", NULL);
+    falkor_error error;
+    falkor_result *result;
+    falkor_query_with(on->graph, &(falkor_call_options){.timeout_ms = LONG},
+        "MATCH (c:Counter) RETURN c.n", NULL, &result, &error);
+    serving_ok(&error);
+    int64_t n = falkor_result_value(result, 0, 0)->as.integer;
+    falkor_result_free(result);
+    redisReply *reply = redisCommand(admin, "INCRBY scripts 0");
+    n += reply->integer;
+    freeReplyObject(reply);
+    return n;
 }
 
 static stage stage_begin(const char *name, int port, falkor_options options) {
@@ -235,8 +247,8 @@ static stage stage_begin(const char *name, int port, falkor_options options) {
 /* A last write works, and is one of so many that ran. */
 static void stage_end(stage *on, int runs) {
     falkor_error error;
-    if (falkor_query_with(on->graph, &(falkor_call_options){.max_retries = 99},
-                          increment, NULL, NULL, &error))
+    falkor_call_options options = {.max_retries = 99, .timeout_ms = LONG};
+    if (falkor_query_with(on->graph, &options, increment, NULL, NULL, &error))
         fail_msg("%s, afterwards: %s", on->name, error.message);
     TEST_EVENTUALLY(counter(on) >= on->before + runs + 1);
     if (counter(on) != on->before + runs + 1)
@@ -280,13 +292,13 @@ static void check_end(const stage *on, const char *call,
     HOLD(!strstr(error->message, "may have been executed") == !wanted.maybe);
 }
 
-/* C5 */
+/* C5: one failure that counts opens the circuit. */
 static void check_circuit(const stage *on, const char *call,
-                          const falkor_error *error, int openings) {
+                          const falkor_error *error, bool opened) {
     falkor_stats stats;
     falkor_pool_stats(on->pool, &stats);
-    HOLD(stats.circuit_openings == (uint64_t)openings);
-    HOLD(openings || stats.circuit == FALKOR_CIRCUIT_CLOSED);
+    HOLD(!stats.circuit_openings == !opened);
+    HOLD(opened || stats.circuit == FALKOR_CIRCUIT_CLOSED);
 }
 
 /* ---- error replies ---------------------------------------------------- */
@@ -435,7 +447,7 @@ static void meet(const stage *on, const provoker *p) {
         wanted.attempts = retried ? RETRIES + 1 : 1;
         ask(on, p, again, &error);
         check_end(on, call, &error, wanted);
-        check_circuit(on, call, &error, 0);
+        check_circuit(on, call, &error, false);
     }
 }
 
@@ -482,7 +494,6 @@ static void test_classes_error_replies(void **state) {
     int real = 0;
     proxy between;
     (void)state;
-    assert_int_equal(PROVOKERS, ROWS);
     proxy_start(&between, server.port);
     cluster_begin();
     for (size_t i = 0; i < ROWS; i++) {
@@ -493,10 +504,371 @@ static void test_classes_error_replies(void **state) {
         provoke(p, &between);
         real += !p->answer;
     }
+    assert_int_equal(PROVOKERS, ROWS);
     proxy_stop(&between);
     printf("count: error replies: real %d, proxy %d\n", real,
            (int)ROWS - real);
 }
 
+/* ---- errors of this machine ------------------------------------------- */
+
+static const struct own {
+    int number;
+    falkor_status status;               /* on a connection */
+    fault_call dial;                    /* where a dial meets it */
+} own[] = {
+    {ENOMEM, FALKOR_ERR_NOMEM, AT_SOCKET},
+    {ENOBUFS, FALKOR_ERR_IO, AT_SOCKET},
+    {EMFILE, FALKOR_ERR_IO, NO_FAULT},  /* really: there is none left */
+    {ENFILE, FALKOR_ERR_IO, AT_SOCKET},
+    {EADDRNOTAVAIL, FALKOR_ERR_IO, AT_CONNECT},
+};
+#define OWN (sizeof own / sizeof *own)
+
+/* Lets this process open no more files; or as many as before. */
+static void starve(bool on) {
+    static struct rlimit before;
+    struct rlimit none;
+    int next = fcntl(0, F_DUPFD, 0);    /* the lowest that is free */
+    if (on) {
+        assert_true(next >= 0);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        none = (struct rlimit){(rlim_t)next, before.rlim_max};
+    }
+    if (next >= 0)
+        close(next);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, on ? &none : &before), 0);
+}
+
+/* One call that meets the error so many times. */
+static void meet_own(const stage *on, fault_call where, const struct own *row,
+                     bool reads, ending wanted) {
+    static const char *const calls[] = {"nowhere", "at socket", "at connect",
+                                        "at send", "at receive"};
+    const char *call = calls[where];
+    falkor_error answer, *error = &answer;
+    bool dial = where < AT_SEND;
+    serving_integer(on->graph, "RETURN 1", NULL);   /* a connection is idle */
+    forget_retries();
+    if (dial)
+        falkor_pool_drop_idle(on->pool);
+    fault.number = row->number;
+    fault.times = dial ? 1000 : 1;
+    fault.call = where;
+    if (!where)
+        starve(true);
+    falkor_query_with(on->graph, &(falkor_call_options){.read_only = reads},
+                      reads ? peek : increment, NULL, NULL, error);
+    if (!where)
+        starve(false);
+    HOLD(dial || fault.times == 0);
+    fault.call = NO_FAULT;
+    check_end(on, call, error, wanted);
+    HOLD(!error->status || error->sys_errno == row->number);
+    check_circuit(on, call, error, false);
+}
+
+/* A write fails on its way, and as it waits; a read too. What is not sent, and
+   the read, is tried again where that may help. */
+static void lack(const struct own *row) {
+    const char *text = strerror(row->number);
+    bool again = row->status != FALKOR_ERR_NOMEM;
+    stage on = stage_begin(text, server.port,
+        (falkor_options){.max_retries = RETRIES, .breaker_failures = 1});
+    meet_own(&on, row->dial, row, false, (ending){FALKOR_ERR_CONNECT,
+        RETRIES + 1, false, FALKOR__PHASE_UNSENT, text});
+    const char *says = again ? text : "out of memory";
+    ending once = {row->status, 1, false, FALKOR__PHASE_UNSENT, says};
+    ending twice = {FALKOR_OK, 2, false, FALKOR__PHASE_UNSENT, says};
+    meet_own(&on, AT_SEND, row, false, again ? twice : once);
+    meet_own(&on, AT_RECEIVE, row, true, again ? twice : once);
+    once.maybe = true;
+    once.phase = FALKOR__PHASE_SENT;
+    meet_own(&on, AT_RECEIVE, row, false, once);
+    stage_end(&on, 1 + again);
+}
+
+/* C2, C3, C5, C6 */
+static void test_classes_own_errors(void **state) {
+    (void)state;
+    size_t rows = sizeof falkor__own_errnos / sizeof *falkor__own_errnos;
+    for (size_t i = 0; i < rows; i++) {
+        size_t at = 0;
+        while (at < OWN && own[at].number != falkor__own_errnos[i].number)
+            at++;
+        if (at == OWN || own[at].status != falkor__own_errnos[i].status)
+            fail_msg("row \"%s\" has no provoker, or is another status",
+                     strerror(falkor__own_errnos[i].number));
+        lack(&own[at]);
+    }
+    assert_int_equal(OWN, rows);
+    printf("count: errors of this machine: real 1, in its place %d\n",
+           (int)rows - 1);
+}
+
+/* C5: what others refuse or break counts, with the same limit. */
+static void test_classes_errors_of_others_count(void **state) {
+    const char *call = "a write";
+    falkor_error answer, *error = &answer;
+    falkor_call_options once = {.max_retries = -1};
+    (void)state;
+    for (int refused = 0; refused < 2; refused++) {
+        proxy between;
+        proxy_start(&between, server.port);
+        stage made = stage_begin("of others", between.port,
+            (falkor_options){.breaker_failures = 1}), *on = &made;
+        forget_retries();
+        if (refused) {
+            proxy_stop(&between);
+            falkor_pool_drop_idle(on->pool);
+        } else {
+            atomic_store(&between.cut_replies, 1);
+        }
+        falkor_query_with(on->graph, &once, increment, NULL, NULL, error);
+        HOLD(error->sys_errno == (refused ? ECONNREFUSED : ECONNRESET));
+        HOLD(error->status == (refused ? FALKOR_ERR_CONNECT : FALKOR_ERR_IO));
+        check_circuit(on, call, error, true);
+        if (!refused)
+            proxy_stop(&between);
+        falkor_pool_free(on->pool);
+    }
+}
+
+/* C5: a driver of one's own says so without errno. */
+static void test_classes_no_memory_for_a_dial(void **state) {
+    static const falkor_status said[] = {FALKOR_ERR_NOMEM, FALKOR_ERR_CONNECT};
+    (void)state;
+    for (int counts = 0; counts < 2; counts++) {
+        fake f;
+        falkor_stats stats;
+        falkor_error error;
+        falkor_conn *conn;
+        fake_begin(&f);
+        falkor_options options = fake_options(&f);
+        options.breaker_failures = 1;
+        f.pool = serving_pool(&options);
+        falkor_pool_drop_idle(f.pool);
+        f.open_status = said[counts];
+        fake_fail(&f, FAKE_OPEN, 1);
+        assert_int_equal(falkor_acquire(f.pool, &conn, &error),
+                         FALKOR_ERR_CONNECT);
+        falkor_pool_stats(f.pool, &stats);
+        assert_int_equal(stats.circuit_openings, counts);
+        falkor_pool_free(f.pool);
+        fake_end(&f);
+        test_no_complaints();
+    }
+}
+
+/* ---- how far it got --------------------------------------------------- */
+
+#define PAD ((size_t)16 << 20)          /* more than sockets hold */
+
+/* What a call is made of. Its names are read before it, on the same
+   connection: what befalls them befalls it while nothing of it is sent. */
+typedef enum kind {
+    NEVER,                              /* says: why not */
+    QUERY, LARGE,
+    NAMES,                              /* a query that must read names first */
+    NAMING,                             /* one whose names are new */
+    GONE,                               /* and nobody listens any more */
+    SCRIPT, PIPELINE
+} kind;
+typedef struct cell {
+    falkor_status status;
+    falkor__phase phase;
+    char again;                         /* as in falkor__classes */
+    kind kind;
+    const char *says;                   /* in the message */
+    size_t trouble;                     /* the proxy's counter */
+    const char *answer;
+    int part, runs;                     /* runs: of a write */
+    bool once;                          /* the next attempt succeeds */
+} cell;
+
+#define MISMATCH "*2\r\n-ERR graph version\r\n:77\r\n"
+#define LOADING "-LOADING the names\r\n"
+#define FOUR(reply) reply reply reply reply
+#define GARBAGE .says = "malformed reply", .answer = "?what\r\n"
+#define LOST "connection lost"
+#define LATE "in time (socket_timeout_ms is 200)"
+#define DIAL "a dial sends nothing of a request"
+#define ANSWERED "an error reply has a status of its own"
+#define UNREAD "no reply is read before the request is sent"
+#define WHOLE "it is said in a whole reply"
+
+#define CELL(status, phase, ...)                                               \
+    {FALKOR_ERR_##status, FALKOR__PHASE_##phase, __VA_ARGS__}
+#define BY(counter) .trouble = offsetof(proxy, counter)
+
+static const cell cells[] = {
+    CELL(CONNECT, UNSENT, 'a', GONE, .says = "cannot connect"),
+    CELL(CONNECT, PART, 'r', NEVER, .says = DIAL),
+    CELL(CONNECT, SENT, 'r', NEVER, .says = DIAL),
+    CELL(CONNECT, BEGUN, 'r', NEVER, .says = DIAL),
+    CELL(CONNECT, REPLIED, '-', NEVER, .says = DIAL),
+    CELL(IO, UNSENT, 'a', NAMES, BY(cut_requests), .says = LOST),
+    CELL(IO, PART, 'r', LARGE, BY(cut_requests), .says = LOST),
+    CELL(IO, SENT, 'r', QUERY, BY(cut_replies), .says = LOST, .runs = 1),
+    CELL(IO, BEGUN, 'r', QUERY, BY(cut_replies), .says = LOST, .runs = 1,
+         .part = 1000),
+    CELL(IO, REPLIED, '-', NEVER, .says = ANSWERED),
+    CELL(TIMEOUT, UNSENT, 'a', NAMES, BY(lost_requests), .says = LATE),
+    CELL(TIMEOUT, PART, 'r', LARGE, BY(lost_requests), .says = LATE),
+    CELL(TIMEOUT, SENT, 'r', QUERY, BY(lost_replies), .says = LATE, .runs = 1),
+    CELL(TIMEOUT, BEGUN, 'r', QUERY, BY(lost_replies), .says = LATE, .runs = 1,
+         .part = 1000),
+    CELL(TIMEOUT, REPLIED, '-', NEVER, .says = ANSWERED),
+    CELL(PROTOCOL, UNSENT, 'a', NAMES, BY(answers), GARBAGE),
+    CELL(PROTOCOL, PART, 'r', NEVER, .says = UNREAD),
+    CELL(PROTOCOL, SENT, 'r', PIPELINE, BY(answers), GARBAGE),
+    CELL(PROTOCOL, BEGUN, 'r', QUERY, BY(answers), GARBAGE),
+    CELL(PROTOCOL, REPLIED, '-', NEVER, .says = ANSWERED),
+    CELL(BUSY, UNSENT, 'a', NEVER, .says = "a refused dial is CONNECT"),
+    CELL(BUSY, PART, 'r', NEVER, .says = "half a script does not run"),
+    CELL(BUSY, SENT, 'r', SCRIPT, .says = "BUSY mine", .runs = 1),
+    CELL(BUSY, BEGUN, 'r', NEVER, .says = WHOLE),
+    CELL(BUSY, REPLIED, 'a', QUERY, BY(answers), .says = "LOADING",
+         .answer = LOADING),
+    CELL(STALE, UNSENT, 'a', NAMES, BY(answers), .says = "change faster",
+         .answer = FOUR(MISMATCH)),
+    CELL(STALE, PART, 'r', NEVER, .says = UNREAD),
+    CELL(STALE, SENT, 'r', NAMING, BY(answers), .says = "the query was done",
+         .answer = FOUR(LOADING), .runs = 1, .once = true),
+    CELL(STALE, BEGUN, 'r', NEVER, .says = WHOLE),
+    CELL(STALE, REPLIED, 'a', QUERY, BY(answers), .says = "change faster",
+         .answer = MISMATCH),
+};
+#define CELLS (sizeof cells / sizeof *cells)
+
+/* What may be repeated reads, where that meets it. */
+static bool reads(const cell *c, bool again) {
+    return again && c->kind != SCRIPT && c->kind != NAMING;
+}
+
+/* The call's text; the parameter marks it for the proxy, and makes it large. */
+static falkor_status send_query(const stage *on, const cell *c,
+                                const falkor_call_options *options,
+                                falkor_error *error) {
+    static int number;
+    char naming[128], *pad = calloc(1, PAD + 1);
+    assert_non_null(pad);
+    if (c->kind == LARGE)
+        memset(pad, 'x', PAD);
+    snprintf(naming, sizeof naming, "MATCH (c:Counter) SET c.n = c.n + 1, "
+             "c.new_%d = 1 RETURN c", number++);
+    falkor_status status = falkor_query_with(on->graph, options,
+        c->kind == NAMING ? naming : options->read_only ? peek : increment,
+        FALKOR_PARAMS({"pad", falkor_string(pad)}), NULL, error);
+    free(pad);
+    return status;
+}
+
+static falkor_status send_call(const stage *on, const cell *c,
+                               const falkor_call_options *options,
+                               falkor_error *error) {
+    static const char *const forget[] = {"DEL", "nothing"};
+    static const char *const script[] = {"EVAL", "redis.call('INCR', KEYS[1]) "
+        "return redis.error_reply('BUSY mine')", "1", "scripts"};
+    falkor_request request = {.graph = on->graph,
+        .cypher = options->read_only ? peek : increment};
+    if (c->kind == NAMES)
+        falkor_command(on->pool, NULL, 2, forget, NULL, NULL, NULL);
+    forget_retries();
+    return c->kind == SCRIPT
+        ? falkor_command(on->pool, options, 4, script, NULL, NULL, error)
+        : c->kind == PIPELINE
+        ? falkor_pipeline(on->pool, options, &request, 1, error)
+        : send_query(on, c, options, error);
+}
+
+/* One call in trouble: how often it ran. */
+static int suffer(const stage *on, const cell *c, proxy *between, bool again) {
+    const char *call = again ? "a read" : "a write";
+    falkor_error answer, *error = &answer;
+    atomic_int *trouble = (atomic_int *)((char *)between + c->trouble);
+    falkor_call_options options = {.read_only = reads(c, again)};
+    options.idempotent = again && !options.read_only;
+    bool repeated = c->again == 'a' || (c->again == 'r' && again);
+    ending wanted = {.status = repeated && c->once ? FALKOR_OK : c->status,
+        .attempts = 1 + repeated, .phase = c->phase, .says = c->says};
+    wanted.maybe = wanted.status && !options.read_only &&
+        c->phase > FALKOR__PHASE_UNSENT && c->phase < FALKOR__PHASE_REPLIED;
+    if (c->kind != GONE)
+        counter(on);                    /* names are known, a link is idle */
+    if (c->trouble)
+        atomic_store(trouble, c->once ? 1 : 1000);
+    send_call(on, c, &options, error);
+    if (c->trouble)
+        atomic_store(trouble, 0);
+    check_end(on, call, error, wanted);
+    return options.read_only ? 0 : c->runs * wanted.attempts;
+}
+
+/* The proxy's port is the pool's, and there is one for each cell. */
+static void live_through(const cell *c) {
+    static const char *const marks[] = {[QUERY] = "`pad`", [LARGE] = "`pad`",
+        [NAMES] = "db.labels", [NAMING] = "db.labels",
+        [PIPELINE] = ":Counter", [SCRIPT] = NULL};
+    char name[64];
+    proxy between;
+    int runs = 0;
+    snprintf(name, sizeof name, "%s, %s", falkor_status_name(c->status),
+             falkor__phase_text(c->phase));
+    proxy_start(&between, server.port);
+    stage on = stage_begin(name, between.port, (falkor_options){
+        .max_retries = 1, .breaker_failures = -1,
+        .socket_timeout_ms = c->status == FALKOR_ERR_TIMEOUT ? 200 : 0});
+    atomic_store(&between.answer, c->answer);
+    atomic_store(&between.part, c->part);
+    if (c->kind == GONE) {
+        proxy_stop(&between);
+        falkor_pool_drop_idle(on.pool);
+    } else {
+        atomic_store(&between.only, marks[c->kind]);
+    }
+    for (int again = 0; again < 2; again++)
+        runs += suffer(&on, c, &between, again);
+    if (c->kind == GONE) {
+        falkor_pool_free(on.pool);
+        return;
+    }
+    stage_end(&on, runs);
+    proxy_stop(&between);
+}
+
+static const cell *cell_of(falkor_status status, int phase) {
+    for (size_t i = 0; i < CELLS; i++)
+        if (cells[i].status == status && (int)cells[i].phase == phase)
+            return &cells[i];
+    fail_msg("row %s, \"%s\" has no provoker", falkor_status_name(status),
+             falkor__phase_text((falkor__phase)phase));
+    return NULL;
+}
+
+/* C2, C3, C6 */
+static void test_classes_phases(void **state) {
+    int real = 0, proxied = 0;
+    (void)state;
+    for (size_t i = 0; i < FALKOR__CLASSES; i++)
+        for (int phase = 0; phase < FALKOR__PHASES; phase++) {
+            const cell *c = cell_of(falkor__classes[i].status, phase);
+            if (c->again != falkor__classes[i].again[phase])
+                fail_msg("row %s, \"%s\" is not %c", falkor_status_name(
+                         c->status), falkor__phase_text(c->phase), c->again);
+            if (c->kind == NEVER)
+                continue;
+            live_through(c);
+            c->trouble ? proxied++ : real++;
+        }
+    assert_int_equal(CELLS, FALKOR__CLASSES * FALKOR__PHASES);
+    printf("count: phases: real %d, proxy %d, cannot be %d\n", real, proxied,
+           (int)CELLS - real - proxied);
+}
+
 TEST_MAIN_WITH(begin, end,
+    cmocka_unit_test(test_classes_own_errors),
+    cmocka_unit_test(test_classes_errors_of_others_count),
+    cmocka_unit_test(test_classes_no_memory_for_a_dial),
+    cmocka_unit_test(test_classes_phases),
     cmocka_unit_test(test_classes_error_replies))
