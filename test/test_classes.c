@@ -321,8 +321,7 @@ typedef struct provoker {
     const char *graph, *cypher;         /* NULL: as always */
     int server_timeout_ms;
     const char *set[MOST_COMMANDS], *unset[MOST_COMMANDS];
-    const char *meanwhile;              /* until the server says to a PING ... */
-    const char *until;
+    const char *meanwhile, *until;      /* the server says that to a PING */
     void (*begins)(void), (*ends)(void);
 } provoker;
 
