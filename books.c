@@ -325,7 +325,8 @@ static falkor_status falkor__open_failed(falkor_pool *pool,
         falkor__circuit_answered(pool, true);
     else
         falkor__circuit_failed(pool, (falkor__failure){.dial = true,
-            .counts = falkor__counts(status, error->sys_errno) &&
+            .counts = said != FALKOR_ERR_NOMEM &&
+                falkor__counts(status, error->sys_errno) &&
                 !(silence && hurried),
             .since_ns = silence ? FALKOR__NEVER : since_ns}, error);
     return status;

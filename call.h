@@ -83,6 +83,7 @@ struct falkor__call {
     falkor_result *reply;
     falkor__phase phase;
     bool again;                         /* at once, with newer names */
+    bool harmless;                      /* all that was sent only reads */
 };
 
 /* Sets a call's outputs to nothing and refuses what cannot even begin: object

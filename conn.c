@@ -572,7 +572,9 @@ static falkor_status falkor__dial_ready(falkor__link *link,
     return status;
 }
 
-/* Finishes a connection that hiredis has begun, and takes it over. */
+/* Finishes a connection that hiredis has begun, and takes it over. errno was 0
+   before: what it says of a socket that could not be made is no REDIS_ERR_IO
+   to hiredis, but counts. */
 static falkor_status falkor__dial_finish(falkor__link *link,
                                          redisContext *context,
                                          const char *address,
@@ -585,7 +587,7 @@ static falkor_status falkor__dial_finish(falkor__link *link,
     if (!context->err)                  /* before the wait below */
         fcntl(context->fd, F_SETFD, FD_CLOEXEC);
     if (context->err) {
-        code = context->err == REDIS_ERR_IO ? errno : 0;
+        code = errno;
         falkor__dial_failed(error, code, address, context->errstr);
     } else if (!falkor__link_wait(context->fd, POLLOUT, deadline_ns)) {
         code = errno;
@@ -626,6 +628,7 @@ static falkor_status falkor__dial_address(falkor__link *link,
                                    gai_strerror(code));
     snprintf(address, sizeof address, strchr(host, ':') ? "[%s]:%d" : "%s:%d",
              host, port);
+    errno = 0;
     return falkor__dial_finish(link, redisConnectNonBlock(host, port), address,
                                deadline_ns, error);
 }
@@ -654,6 +657,7 @@ static falkor_status falkor__dial_tcp(falkor__link *link, int64_t deadline_ns,
 static falkor_status falkor__dial(falkor__link *link, int64_t deadline_ns,
                                   falkor_error *error) {
     const char *path = link->config->unix_path;
+    errno = 0;
     return path
         ? falkor__dial_finish(link, redisConnectUnixNonBlock(path), path,
                               deadline_ns, error)

@@ -296,7 +296,9 @@ void falkor__name_timeout(const falkor__call *call, falkor_error *error) {
 void falkor__note_outcome(const falkor__call *call, falkor_status status,
                           const falkor_error *error) {
     bool own_time = status == FALKOR_ERR_TIMEOUT && call->options.timeout_ms;
-    if (!status || call->phase == FALKOR__PHASE_REPLIED)
+    bool answered = !status || call->phase == FALKOR__PHASE_REPLIED ||
+        (call->reply && falkor__reply_error(call->reply, NULL));
+    if (answered)
         falkor__pool_answered(call->pool);
     else if (falkor__counts(status, error->sys_errno) && !own_time)
         falkor__pool_failed(call->pool, call->conn, error);
@@ -483,7 +485,7 @@ falkor_status falkor__call_run(falkor__call *call, falkor_error *error) {
     bool maybe = false;
     falkor_status status;
     while ((status = call->attempt(call, error)) != FALKOR_OK) {
-        maybe = maybe || (!call->options.read_only &&
+        maybe = maybe || (!call->options.read_only && !call->harmless &&
                           falkor__maybe_executed(status, call->phase));
         if (attempt > retries || !falkor__worth_retry(call, status) ||
             !falkor__back_off(call, attempt, retries, error))
@@ -514,7 +516,7 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->conn = NULL;
     call->schema = NULL;
     call->reply = NULL;
-    call->again = false;
+    call->again = call->harmless = false;
     falkor__buffer_begin(&call->head);
     falkor__buffer_begin(&call->params);
 }

@@ -429,11 +429,13 @@ static falkor_status falkor__rounds(falkor__pipeline *p, falkor__link *link,
    connection. What is in doubt is noted. */
 static bool falkor__all_repeatable(falkor__pipeline *p) {
     bool all = p->session == 0;
+    p->call.harmless = true;
     for (size_t i = 0; i < p->count; i++) {
         falkor__pending *slot = &p->slots[i];
         if (!slot->open || slot->phase != FALKOR__PHASE_SENT)
             continue;
         slot->maybe = slot->maybe || !falkor__reads(p, i);
+        p->call.harmless = p->call.harmless && falkor__reads(p, i);
         all = all && falkor__repeatable(p, i);
     }
     return all;

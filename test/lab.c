@@ -250,7 +250,7 @@ static void cut(lab *self, atomic_int *what, bool hard) {
     int before = atomic_load(&self->between.cut);
     int percent = test_chance(&self->random, 3) ? 0
         : test_chance(&self->random, 2) ? 100 : pick(self, 1, 99);
-    atomic_store(&self->between.cut_percent, percent);
+    atomic_store(&self->between.percent, percent);
     atomic_store(&self->between.cut_hard, hard);
     atomic_store(what, pick(self, 1, 2 * CONNECTIONS));
     await_more(self, &self->between.cut, before);

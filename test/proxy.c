@@ -16,6 +16,8 @@ enum { CLIENT, SERVER, ENDS };          /* who sends */
 typedef struct pair {
     int fd[ENDS];               /* SERVER: -1 when mute */
     bool lost[ENDS];            /* what this end sends goes nowhere */
+    bool deaf;                  /* nor is it read, of the client */
+    bool meant;                 /* its last request, by only */
     int64_t due_ns[ENDS];       /* when it goes on; 0: there is nothing */
 } pair;
 
@@ -98,18 +100,26 @@ static bool pass_on(proxy *between, pair *ends, int from, bool *hard) {
     ssize_t length = recv(ends->fd[from], bytes, most, 0);
     if (length <= 0)
         return length < 0 && errno == EINTR;
-    if (!ends->lost[from] &&
-        take(reply ? &between->lost_replies : &between->lost_requests)) {
-        ends->lost[from] = true;
-        atomic_fetch_add(&between->lost, 1);
-    }
     if (ends->lost[from])
         return true;
+    const char *only = atomic_load(&between->only);
+    if (!reply)
+        ends->meant = !only || memmem(bytes, (size_t)length, only,
+                                      strlen(only));
+    if (!ends->meant)
+        return write_all(to, bytes, (size_t)length);
+    size_t part = (size_t)length * (size_t)atomic_load(&between->percent) /
+        100;
+    if (take(reply ? &between->lost_replies : &between->lost_requests)) {
+        ends->lost[from] = true;
+        ends->deaf = !reply && atomic_load(&between->deaf);
+        atomic_fetch_add(&between->lost, 1);
+        return write_all(to, bytes, part);
+    }
     if (take(reply ? &between->cut_replies : &between->cut_requests)) {
-        int percent = atomic_load(&between->cut_percent);
         *hard = atomic_load(&between->cut_hard);
         atomic_fetch_add(&between->cut, 1);
-        write_all(to, bytes, (size_t)length * (size_t)percent / 100);
+        write_all(to, bytes, part);
         return false;
     }
     if (!reply && !take(&between->spared) && take(&between->answers)) {
@@ -148,7 +158,8 @@ static void admit(proxy *between, pairs *all) {
         return;
     }
     set(client, IPPROTO_TCP, TCP_NODELAY, 1);
-    all->each[all->count++] = (pair){{client, server}, {mute, false}, {0}};
+    all->each[all->count++] = (pair){.fd = {client, server},
+        .lost = {mute, false}, .meant = !atomic_load(&between->only)};
     atomic_fetch_add(mute ? &between->muted : &between->accepted, 1);
     atomic_fetch_add(&between->open, 1);
 }
@@ -160,9 +171,10 @@ static void admit(proxy *between, pairs *all) {
 static int watch(const pairs *all, struct pollfd *fds) {
     int64_t first = INT64_MAX;
     for (size_t i = 0; i < all->count * ENDS; i++) {
-        int64_t due = all->each[i / ENDS].due_ns[i % ENDS];
-        fds[i] = (struct pollfd){.events = POLLIN,
-            .fd = due ? -1 : all->each[i / ENDS].fd[i % ENDS]};
+        const pair *one = &all->each[i / ENDS];
+        int64_t due = one->due_ns[i % ENDS];
+        fds[i] = (struct pollfd){.fd = due ? -1 : one->fd[i % ENDS],
+            .events = one->deaf && i % ENDS == CLIENT ? 0 : POLLIN};
         if (due && due < first)
             first = due;
     }

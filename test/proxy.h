@@ -13,14 +13,19 @@ typedef struct proxy {
     atomic_int step_ms;         /* before each step; 0: at once */
     atomic_int cut_replies;     /* so many replies end the connection */
     atomic_int cut_requests;    /* so many requests do, and never arrive */
-    atomic_int cut_percent;     /* but for so much of their first step */
     atomic_bool cut_hard;       /* by RST */
     atomic_int lost_replies;    /* so many replies get lost, and all that */
     atomic_int lost_requests;   /* comes behind them; so many requests do */
+    atomic_bool deaf;           /* which are read no further than that */
+    atomic_int percent;         /* of the first step of what is cut or lost,
+                                   which arrives */
     atomic_bool mute;           /* accepts, and never answers */
     atomic_int answers;         /* so many requests are answered with answer, */
     atomic_int spared;          /* after so many that are not */
     _Atomic(const char *) answer;
+    _Atomic(const char *) only; /* all that is counted befalls only requests
+                                   whose first step holds it, and their
+                                   replies; NULL: any */
     /* What it did. */
     atomic_int accepted, cut, lost, muted, delayed, answered, open;
     int port;
