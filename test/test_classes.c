@@ -645,6 +645,7 @@ static void test_classes_no_memory_for_a_dial(void **state) {
         fake_begin(&f);
         falkor_options options = fake_options(&f);
         options.breaker_failures = 1;
+        options.min_size = -1;          /* the worker does not dial */
         f.pool = serving_pool(&options);
         falkor_pool_drop_idle(f.pool);
         f.open_status = said[counts];
