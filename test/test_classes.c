@@ -768,8 +768,9 @@ static falkor_status send_call(const stage *on, const cell *c,
                                const falkor_call_options *options,
                                falkor_error *error) {
     static const char *const forget[] = {"DEL", "nothing"};
-    static const char *const script[] = {"EVAL", "redis.call('INCR', KEYS[1]) "
-        "return redis.error_reply('BUSY mine')", "1", "scripts"};
+    static const char text[] = "redis.call('INCR', KEYS[1]) "
+                               "return redis.error_reply('BUSY mine')";
+    static const char *const script[] = {"EVAL", text, "1", "scripts"};
     falkor_request request = {.graph = on->graph,
         .cypher = options->read_only ? peek : increment};
     if (c->kind == NAMES)
