@@ -624,7 +624,8 @@ static void *work(void *argument) {
             me->in_doubt += said == IN_DOUBT;
             TEST_CHECK(said == DONE ||
                 all[i].error.status == FALKOR_ERR_IO ||
-                all[i].error.status == FALKOR_ERR_CONNECT);
+                all[i].error.status == FALKOR_ERR_CONNECT ||
+                all[i].error.status == FALKOR_ERR_CIRCUIT_OPEN);
             falkor_result_free(all[i].result);
         }
     }
