@@ -29,6 +29,7 @@ static falkor_pool *pool_at(int port, int max_size) {
     options.min_size = 1;
     options.retry_initial_delay_ms = 1;
     options.retry_max_delay_ms = 5;
+    options.validate_after_ms = -1;
     return serving_pool(&options);
 }
 
@@ -271,6 +272,7 @@ static trial *trial_begin(const char *name, size_t count,
     options.max_size = options.min_size = 1;
     options.retry_initial_delay_ms = options.retry_max_delay_ms = 1;
     options.health_check_interval_ms = -1;
+    options.validate_after_ms = -1;     /* a PING would be the next request */
     all->pool = serving_pool(&options);
     all->graph = fresh(all->pool, name);
     serving_run(all->graph, "CREATE (w:W {cut: -1, i: 0}) DELETE w");
