@@ -593,6 +593,7 @@ void proof_run(int seconds, int times) {
     int64_t tick_ns = late_end();
     lab_print(&all.lab);
     test_no_complaints();
+    assert_true(lab_least(&all.lab) >= times);
     check(&all, members, threads, tick_ns);
     for (int i = 0; i < threads; i++)
         free(members[i].writes);
