@@ -520,6 +520,33 @@ static void test_breaker_in_a_paused_pool(void **state) {
     end();
 }
 
+static void *give_back(void *argument) {
+    TEST_CHECK(falkor_release(*(falkor_conn **)argument) == FALKOR_OK);
+    return NULL;
+}
+
+/* The last release and the end of its pool: one of them frees the memory, and
+   the other has done with it (ASan, TSan). */
+/* A8 */
+static void test_breaker_release_beside_free(void **state) {
+    (void)state;
+    for (int i = 0; i < 300; i++) {
+        falkor_options options = begin(1);
+        pool = serving_pool(&options);
+        falkor_conn *held = take();
+        if (i % 2 == 0)
+            assert_int_equal(falkor_pool_close(pool, 0), FALKOR_ERR_TIMEOUT);
+        if (i % 3 == 0)
+            falkor_conn_mark_broken(held);
+        test_threads threads = test_start(give_back, &held, sizeof held, 1);
+        falkor_pool_free(pool);
+        test_join(&threads);
+        fake_end(&f);
+    }
+    pool = NULL;
+    test_no_complaints();
+}
+
 /* ---- a real server ---------------------------------------------------- */
 
 /* Dials of this process, counted where hiredis makes them. */
@@ -790,6 +817,7 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_is_closed_in_a_child),
     cmocka_unit_test(test_breaker_does_not_keep_close),
     cmocka_unit_test(test_breaker_in_a_paused_pool),
+    cmocka_unit_test(test_breaker_release_beside_free),
     cmocka_unit_test(test_breaker_server_comes_back),
     cmocka_unit_test(test_breaker_server_hangs),
     cmocka_unit_test(test_breaker_only_the_server_counts))
