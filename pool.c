@@ -328,11 +328,14 @@ static void falkor__take_back_locked(falkor_pool *pool, falkor_conn *conn,
 }
 
 /* What a driver's holder says about his connection, who knows nothing of
-   errors. falkor.c tells for itself. */
-static void falkor__tell_of_use(falkor_pool *pool, const falkor_conn *conn) {
+   errors. One that could not be reset says nothing: perhaps it is dead, and
+   perhaps not. falkor.c tells for itself. */
+static void falkor__tell_of_use(falkor_pool *pool, const falkor_conn *conn,
+                                bool clean) {
     falkor_error error;
     if (!conn->broken) {
-        falkor__circuit_answered(pool, false);
+        if (clean)
+            falkor__circuit_answered(pool, false);
         return;
     }
     falkor__error_clear(&error);
@@ -350,7 +353,7 @@ falkor_status falkor_release(falkor_conn *conn) {
     int64_t now = falkor__coarse_ns();
     bool clean = falkor__reset(pool, conn, now);
     if (pool->driver != &falkor__link_driver)
-        falkor__tell_of_use(pool, conn);
+        falkor__tell_of_use(pool, conn, clean);
     falkor__lock(pool);
     falkor__take_back_locked(pool, conn, clean, now);
     bool last = pool->orphan && pool->in_use + pool->closing == 0;

@@ -222,6 +222,21 @@ static void test_breaker_counts_broken_connections(void **state) {
     end();
 }
 
+/* A connection that cannot be reset is no answer: the circuit that is open
+   stays so. */
+/* C5 */
+static void test_breaker_unclean_is_no_answer(void **state) {
+    (void)state;
+    open_pool(begin(2));
+    falkor_conn *held = take();
+    open_circuit();
+    fake_fail(&f, FAKE_RESET, 1);
+    falkor_release(held);
+    assert_int_not_equal(stats().circuit, FALKOR_CIRCUIT_CLOSED);
+    assert_int_equal(fake_event_count(&f, "circuit_closed"), 0);
+    end();
+}
+
 /* 20 connections that die together are one failure. */
 /* C5 */
 static void test_breaker_counts_a_fall_once(void **state) {
@@ -804,6 +819,7 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_opens_under_a_crowd),
     cmocka_unit_test(test_breaker_answers_forgive),
     cmocka_unit_test(test_breaker_counts_broken_connections),
+    cmocka_unit_test(test_breaker_unclean_is_no_answer),
     cmocka_unit_test(test_breaker_counts_a_fall_once),
     cmocka_unit_test(test_breaker_refusals_do_not_count),
     cmocka_unit_test(test_breaker_callers_haste_does_not_count),
