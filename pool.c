@@ -298,9 +298,10 @@ static bool falkor__claim(falkor_conn *conn) {
 static bool falkor__reset(falkor_pool *pool, const falkor_conn *conn,
                           int64_t now) {
     int timeout_ms = pool->config.connect_timeout_ms;
-    return conn->broken || pool->driver->reset(pool->driver_ctx,
-        conn->slot->handle, timeout_ms < 0 ? FALKOR__NEVER
-            : now + timeout_ms * FALKOR__NS_PER_MS) == FALKOR_OK;
+    return conn->broken || !pool->driver->reset ||
+        pool->driver->reset(pool->driver_ctx, conn->slot->handle,
+            timeout_ms < 0 ? FALKOR__NEVER
+                : now + timeout_ms * FALKOR__NS_PER_MS) == FALKOR_OK;
 }
 
 /* Takes a lease's slot back: to the next, to the idle, or to be closed. */
@@ -327,47 +328,39 @@ static void falkor__take_back_locked(falkor_pool *pool, falkor_conn *conn,
 }
 
 /* What a driver's holder says about his connection, who knows nothing of
-   errors. falkor.c tells for itself. */
-static void falkor__tell_of_use(falkor_pool *pool, bool broken,
-                                int64_t since_ns) {
+   errors. One that could not be reset says nothing: perhaps it is dead, and
+   perhaps not. falkor.c tells for itself. */
+static void falkor__tell_of_use(falkor_pool *pool, const falkor_conn *conn,
+                                bool clean) {
     falkor_error error;
-    if (!broken) {
-        falkor__circuit_answered(pool, false);
+    if (!conn->broken) {
+        if (clean)
+            falkor__circuit_answered(pool, false);
         return;
     }
     falkor__error_clear(&error);
     falkor__fail(&error, FALKOR_ERR_IO, 0,
                  "a holder has marked his connection as broken");
-    falkor__circuit_failed(pool, (falkor__failure){.counts = true,
-                           .since_ns = since_ns}, &error);
+    falkor__pool_failed(pool, conn, &error);
 }
 
-/* With a reset the lease is claimed first, for the lock cannot be held during
-   it; without one the lock is claim enough. */
+/* The lease is claimed first: neither a reset nor an event is for the lock, and
+   once it is given back a pool that is being freed may be gone. */
 falkor_status falkor_release(falkor_conn *conn) {
-    if (!conn)
+    if (!conn || !falkor__claim(conn))
         return FALKOR_ERR_ARGUMENT;
     falkor_pool *pool = conn->pool;
     int64_t now = falkor__coarse_ns();
-    bool resets = pool->driver->reset != NULL, clean = true;
-    if (resets) {
-        if (!falkor__claim(conn))
-            return FALKOR_ERR_ARGUMENT;
-        clean = falkor__reset(pool, conn, now);
-    }
+    bool clean = falkor__reset(pool, conn, now);
+    if (pool->driver != &falkor__link_driver)
+        falkor__tell_of_use(pool, conn, clean);
     falkor__lock(pool);
-    bool ours = resets || falkor__await_cut_locked(conn);
-    bool broken = ours && conn->broken;
-    int64_t since_ns = ours ? conn->slot->dialled_ns : 0;
-    if (ours)
-        falkor__take_back_locked(pool, conn, clean, now);
-    bool last = ours && pool->orphan && pool->in_use + pool->closing == 0;
+    falkor__take_back_locked(pool, conn, clean, now);
+    bool last = pool->orphan && pool->in_use + pool->closing == 0;
     falkor__unlock(pool);
     if (last)
         falkor__pool_free_memory(pool);
-    else if (ours && pool->driver != &falkor__link_driver)
-        falkor__tell_of_use(pool, broken, since_ns);
-    return ours ? FALKOR_OK : FALKOR_ERR_ARGUMENT;
+    return FALKOR_OK;
 }
 
 /* A lease that its holder has, at this moment. */

@@ -222,6 +222,21 @@ static void test_breaker_counts_broken_connections(void **state) {
     end();
 }
 
+/* A connection that cannot be reset is no answer: the circuit that is open
+   stays so. */
+/* C5 */
+static void test_breaker_unclean_is_no_answer(void **state) {
+    (void)state;
+    open_pool(begin(2));
+    falkor_conn *held = take();
+    open_circuit();
+    fake_fail(&f, FAKE_RESET, 1);
+    falkor_release(held);
+    assert_int_not_equal(stats().circuit, FALKOR_CIRCUIT_CLOSED);
+    assert_int_equal(fake_event_count(&f, "circuit_closed"), 0);
+    end();
+}
+
 /* 20 connections that die together are one failure. */
 /* C5 */
 static void test_breaker_counts_a_fall_once(void **state) {
@@ -520,6 +535,33 @@ static void test_breaker_in_a_paused_pool(void **state) {
     end();
 }
 
+static void *give_back(void *argument) {
+    TEST_CHECK(falkor_release(*(falkor_conn **)argument) == FALKOR_OK);
+    return NULL;
+}
+
+/* The last release and the end of its pool: one of them frees the memory, and
+   the other has done with it (ASan, TSan). */
+/* A8 */
+static void test_breaker_release_beside_free(void **state) {
+    (void)state;
+    for (int i = 0; i < 300; i++) {
+        falkor_options options = begin(1);
+        pool = serving_pool(&options);
+        falkor_conn *held = take();
+        if (i % 2 == 0)
+            assert_int_equal(falkor_pool_close(pool, 0), FALKOR_ERR_TIMEOUT);
+        if (i % 3 == 0)
+            falkor_conn_mark_broken(held);
+        test_threads threads = test_start(give_back, &held, sizeof held, 1);
+        falkor_pool_free(pool);
+        test_join(&threads);
+        fake_end(&f);
+    }
+    pool = NULL;
+    test_no_complaints();
+}
+
 /* ---- a real server ---------------------------------------------------- */
 
 /* Dials of this process, counted where hiredis makes them. */
@@ -777,6 +819,7 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_opens_under_a_crowd),
     cmocka_unit_test(test_breaker_answers_forgive),
     cmocka_unit_test(test_breaker_counts_broken_connections),
+    cmocka_unit_test(test_breaker_unclean_is_no_answer),
     cmocka_unit_test(test_breaker_counts_a_fall_once),
     cmocka_unit_test(test_breaker_refusals_do_not_count),
     cmocka_unit_test(test_breaker_callers_haste_does_not_count),
@@ -790,6 +833,7 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_is_closed_in_a_child),
     cmocka_unit_test(test_breaker_does_not_keep_close),
     cmocka_unit_test(test_breaker_in_a_paused_pool),
+    cmocka_unit_test(test_breaker_release_beside_free),
     cmocka_unit_test(test_breaker_server_comes_back),
     cmocka_unit_test(test_breaker_server_hangs),
     cmocka_unit_test(test_breaker_only_the_server_counts))
