@@ -365,7 +365,7 @@ static void test_pipeline_names_change_meanwhile(void **state) {
     enum { COUNT = 16, ROUNDS = 60 };
     falkor_request all[COUNT] = {{0}};
     char text[COUNT][120];
-    adder other = {.stopped = false};
+    adder other = {.rounds = 1};
     (void)state;
     falkor_pool *pool = pool_at(server.port, 1);
     falkor_graph *graph = fresh(pool, "busy");
@@ -381,7 +381,7 @@ static void test_pipeline_names_change_meanwhile(void **state) {
                                       .read_only = reads};
         }
         falkor_error error;
-        atomic_store(&other.rounds, round + 1);
+        atomic_store(&other.rounds, round + 2);
         if (falkor_pipeline(pool, NULL, all, COUNT, &error))
             TEST_COMPLAIN("round %d: %s", round, error.message);
         for (int i = 0; i < COUNT && !error.status; i++) {
