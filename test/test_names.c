@@ -57,7 +57,7 @@ typedef struct own { falkor_pool *pool; falkor_graph *graph; } own;
 static own opened_or_not(int size, falkor_error *error) {
     falkor_options options = stepping(size);
     own o = {NULL, NULL};
-    step->before = NULL;
+    step->before = (naming_before)0;
     atomic_store(&step->quiet, true);
     if (!falkor_pool_create(&options, &o.pool, error) &&
         !falkor_pool_open(o.pool, error))
@@ -77,7 +77,7 @@ static own opened(int size) {
 }
 
 static void closed(own *o) {
-    step->before = NULL;
+    step->before = (naming_before)0;
     falkor_graph_free(o->graph);
     falkor_pool_free(o->pool);
 }
