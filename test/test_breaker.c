@@ -813,6 +813,56 @@ static void test_breaker_only_the_server_counts(void **state) {
     serving_stop(&server);
 }
 
+/* A server that answers all the time, if not in time for the whole: a pipeline
+   of slow queries, and rows that the caller is slow to take. */
+/* C5 */
+static void test_breaker_slow_is_not_silent(void **state) {
+    enum { REQUESTS = 100 };
+    static falkor_request requests[REQUESTS];
+    serving server;
+    falkor_error error;
+    falkor_cursor *cursor;
+    const falkor_result *row;
+    falkor_status status;
+    int answered = 0;
+    (void)state;
+    serving_start(&server, NULL);
+    falkor_options options = serving_options(server.port);
+    options.max_size = 2;
+    options.socket_timeout_ms = 1000;
+    options.max_retries = -1;
+    options.breaker_failures = 1;
+    pool = serving_pool(&options);
+    falkor_graph *graph = falkor_select_graph(pool, "breaker");
+    serving_run(graph, "RETURN 1");
+    for (int i = 0; i < REQUESTS; i++)
+        requests[i] = (falkor_request){.graph = graph, .read_only = true,
+            .cypher = "UNWIND range(1, 200000) AS x WITH x WHERE x * x % 7 = "
+                      "9 RETURN count(x)"};
+    assert_int_equal(falkor_pipeline(pool, NULL, requests, REQUESTS, &error),
+                     FALKOR_ERR_TIMEOUT);
+    for (int i = 0; i < REQUESTS; i++) {
+        answered += requests[i].result != NULL;
+        falkor_result_free(requests[i].result);
+    }
+    assert_in_range(answered, 1, REQUESTS - 1);
+    assert_int_equal(stats().circuit_openings, 0);
+
+    status = falkor_cursor_open(graph,
+        &(falkor_call_options){.read_only = true},
+        "UNWIND range(1, 20000) AS x RETURN x", NULL, &cursor, &error);
+    assert_int_equal(status, FALKOR_OK);
+    assert_int_equal(falkor_cursor_next(cursor, &row, &error), FALKOR_OK);
+    test_pause_ms(options.socket_timeout_ms + 100);
+    assert_int_equal(falkor_cursor_next(cursor, &row, &error),
+                     FALKOR_ERR_TIMEOUT);
+    falkor_cursor_close(cursor);
+    assert_int_equal(stats().circuit_openings, 0);
+    serving_drop(pool, graph, "breaker");
+    falkor_pool_free(pool);
+    serving_stop(&server);
+}
+
 TEST_MAIN(
     cmocka_unit_test(test_breaker_opens_after_failures),
     cmocka_unit_test(test_breaker_sends_waiters_home),
@@ -836,4 +886,5 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_release_beside_free),
     cmocka_unit_test(test_breaker_server_comes_back),
     cmocka_unit_test(test_breaker_server_hangs),
+    cmocka_unit_test(test_breaker_slow_is_not_silent),
     cmocka_unit_test(test_breaker_only_the_server_counts))
