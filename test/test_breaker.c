@@ -6,6 +6,7 @@
 #include "serving.h"
 #include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -566,6 +567,7 @@ static void test_breaker_release_beside_free(void **state) {
 
 /* Dials of this process, counted where hiredis makes them. */
 static atomic_int dials;
+static bool lacks_ipv6;                 /* this machine, for a while */
 
 int dial(int fd, const struct sockaddr *address, socklen_t length)
     __asm__("connect");                 /* glibc declares its own otherwise */
@@ -575,7 +577,27 @@ int dial(int fd, const struct sockaddr *address, socklen_t length) {
         *(void **)&real = dlsym(RTLD_NEXT, "connect");
     if (address->sa_family == AF_INET)
         atomic_fetch_add(&dials, 1);
+    if (address->sa_family == AF_INET6 && lacks_ipv6) {
+        errno = EADDRNOTAVAIL;
+        return -1;
+    }
     return real(fd, address, length);
+}
+
+/* A name with an address of each kind. */
+int look_up(const char *host, const char *service,
+            const struct addrinfo *wanted, struct addrinfo **found)
+    __asm__("getaddrinfo");
+int look_up(const char *host, const char *service,
+            const struct addrinfo *wanted, struct addrinfo **found) {
+    static int (*real)(const char *, const char *, const struct addrinfo *,
+                       struct addrinfo **);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (strcmp(host, "both.test") != 0)
+        return real(host, service, wanted, found);
+    int code = real("127.0.0.1", service, wanted, found);
+    return code ? code : real("::1", service, wanted, &(*found)->ai_next);
 }
 
 /* What the worker's events say: one thread's, while the circuit is open. */
@@ -813,6 +835,30 @@ static void test_breaker_only_the_server_counts(void **state) {
     serving_stop(&server);
 }
 
+/* An address that this machine cannot use hides no server that is gone. */
+/* C5 */
+static void test_breaker_one_address_of_two(void **state) {
+    serving server;
+    falkor_error error;
+    (void)state;
+    serving_start(&server, NULL);
+    falkor_options options = serving_options(server.port);
+    options.host = "both.test";
+    options.min_size = -1;
+    pool = serving_pool(&options);
+    serving_stop(&server);
+    falkor_pool_drop_idle(pool);
+    lacks_ipv6 = true;
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(ask(&error), FALKOR_ERR_CONNECT);
+        assert_int_equal(error.sys_errno, ECONNREFUSED);
+        test_assert_has(error.message, "127.0.0.1");
+    }
+    assert_int_equal(ask(&error), FALKOR_ERR_CIRCUIT_OPEN);
+    falkor_pool_free(pool);
+    lacks_ipv6 = false;
+}
+
 /* A server that answers all the time, if not in time for the whole: a pipeline
    of slow queries, and rows that the caller is slow to take. */
 /* C5 */
@@ -886,5 +932,6 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_release_beside_free),
     cmocka_unit_test(test_breaker_server_comes_back),
     cmocka_unit_test(test_breaker_server_hangs),
+    cmocka_unit_test(test_breaker_one_address_of_two),
     cmocka_unit_test(test_breaker_slow_is_not_silent),
     cmocka_unit_test(test_breaker_only_the_server_counts))
