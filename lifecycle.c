@@ -237,7 +237,13 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
         pool->connect_failures++;
     else
         pool->connections_created++;
-    falkor__bring_back_locked(pool, slot, true);
+    if (!status && falkor__total(pool) >= pool->config.max_size &&
+        !pool->first_waiter) {          /* it was the reserve's */
+        pool->connections_recycled++;
+        falkor__retire_locked(pool, slot, "reserve");
+    } else {
+        falkor__bring_back_locked(pool, slot, true);
+    }
     return delay_ms;
 }
 
@@ -252,7 +258,7 @@ static bool falkor__mend_locked(falkor_pool *pool, int64_t now,
         return true;
     }
     bool due = breaker->probe_ns <= now;
-    if (due && falkor__total(pool) < pool->config.max_size) {
+    if (due && pool->first_free) {      /* the reserve is room too */
         if (!falkor__refill_locked(pool, 0, true))
             *dial_ns = 0;
         return true;

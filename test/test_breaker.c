@@ -536,6 +536,25 @@ static void test_breaker_in_a_paused_pool(void **state) {
     end();
 }
 
+/* All of max_size is held and not used, perhaps for hours: there is room for a
+   probe in the reserve, where the failures were. */
+/* A13, C5 */
+static void test_breaker_probes_in_the_reserve(void **state) {
+    (void)state;
+    falkor_options options = begin(2);
+    options.reserve_size = 1;
+    open_pool(options);
+    falkor_conn *held[] = {take(), take()};
+    open_circuit();
+    fake_fail(&f, FAKE_OPEN, 0);
+    TEST_EVENTUALLY(stats().circuit == FALKOR_CIRCUIT_CLOSED);
+    TEST_EVENTUALLY(stats().total == 2);        /* nobody waits for a third */
+    assert_int_equal(fake_most_present(&f), 3);
+    for (int i = 0; i < 2; i++)
+        falkor_release(held[i]);
+    end();
+}
+
 static void *give_back(void *argument) {
     TEST_CHECK(falkor_release(*(falkor_conn **)argument) == FALKOR_OK);
     return NULL;
@@ -929,6 +948,7 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_is_closed_in_a_child),
     cmocka_unit_test(test_breaker_does_not_keep_close),
     cmocka_unit_test(test_breaker_in_a_paused_pool),
+    cmocka_unit_test(test_breaker_probes_in_the_reserve),
     cmocka_unit_test(test_breaker_release_beside_free),
     cmocka_unit_test(test_breaker_server_comes_back),
     cmocka_unit_test(test_breaker_server_hangs),
