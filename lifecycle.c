@@ -224,7 +224,7 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
     if (probes)
         falkor__event(&pool->config, (falkor__event_head){
             .level = FALKOR_EVENT_INFO, .name = "circuit_half_open"}, "%s", "");
-    falkor_status status = falkor__slot_open(pool, slot,
+    falkor_status status = falkor__slot_open(pool, slot, probes,
         falkor__worker_deadline(pool), &error);
     if (status) {
         delay_ms = probes ? falkor__probe_delay_ms(pool)
@@ -403,7 +403,8 @@ static falkor_status falkor__open_one(falkor_pool *pool, int64_t deadline_ns,
     falkor__unlock(pool);
     if (closed)
         return falkor__refusal(FALKOR__POOL_CLOSED, error);
-    falkor_status status = falkor__slot_open(pool, slot, deadline_ns, error);
+    falkor_status status = falkor__slot_open(pool, slot, false,
+                                             deadline_ns, error);
     falkor__lock(pool);
     pool->connecting--;
     if (status)

@@ -555,6 +555,41 @@ static void test_breaker_probes_in_the_reserve(void **state) {
     end();
 }
 
+static void *wait_not_long(void *argument) {
+    waiter *self = argument;
+    falkor_conn *conn;
+    self->status = falkor_acquire_within(pool, 500, &conn, &self->error);
+    return NULL;
+}
+
+/* A dial of before the circuit opened is not the probe: that it ends, at its
+   caller's own deadline at that, says nothing about the one on its way. */
+/* C5 */
+static void test_breaker_only_the_probe_speaks(void **state) {
+    (void)state;
+    waiter before;
+    falkor_options options = begin(3);
+    options.breaker_failures = 1;
+    options.connect_timeout_ms = 60000;
+    open_pool(options);
+    falkor_conn *held = take();
+    fake_shut(&f, FAKE_OPEN);
+    test_threads threads = test_start(wait_not_long, &before, sizeof before,
+                                      1);
+    fake_await_inside(&f, FAKE_OPEN, 1);
+    falkor_conn_mark_broken(held);
+    falkor_release(held);
+    fake_await_inside(&f, FAKE_OPEN, 2);
+    assert_int_equal(stats().circuit, FALKOR_CIRCUIT_HALF_OPEN);
+    test_join(&threads);
+    assert_int_equal(before.status, FALKOR_ERR_CONNECT);
+    assert_int_equal(stats().circuit, FALKOR_CIRCUIT_HALF_OPEN);
+    assert_int_equal(stats().circuit_openings, 1);
+    fake_lift(&f, FAKE_OPEN);
+    TEST_EVENTUALLY(stats().circuit == FALKOR_CIRCUIT_CLOSED);
+    end();
+}
+
 static void *give_back(void *argument) {
     TEST_CHECK(falkor_release(*(falkor_conn **)argument) == FALKOR_OK);
     return NULL;
@@ -949,6 +984,7 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_does_not_keep_close),
     cmocka_unit_test(test_breaker_in_a_paused_pool),
     cmocka_unit_test(test_breaker_probes_in_the_reserve),
+    cmocka_unit_test(test_breaker_only_the_probe_speaks),
     cmocka_unit_test(test_breaker_release_beside_free),
     cmocka_unit_test(test_breaker_server_comes_back),
     cmocka_unit_test(test_breaker_server_hangs),
