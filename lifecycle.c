@@ -217,6 +217,9 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
     falkor__slot *slot = falkor__take_free_locked(pool);
     falkor_error error;
     int delay_ms = 0;
+    /* No limit beside the dial's own: who gives it less is not the pool. */
+    int64_t deadline_ns = pool->config.connect_timeout_ms < 0
+        ? falkor__worker_deadline(pool) : FALKOR__NEVER;
     pool->connecting++;
     if (probes)
         pool->breaker.state = FALKOR_CIRCUIT_HALF_OPEN;
@@ -225,7 +228,7 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
         falkor__event(&pool->config, (falkor__event_head){
             .level = FALKOR_EVENT_INFO, .name = "circuit_half_open"}, "%s", "");
     falkor_status status = falkor__slot_open(pool, slot, probes,
-        falkor__worker_deadline(pool), &error);
+                                             deadline_ns, &error);
     if (status) {
         delay_ms = probes ? falkor__probe_delay_ms(pool)
                           : falkor__refill_delay_ms(pool, failures + 1);

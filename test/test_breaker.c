@@ -302,6 +302,25 @@ static void test_breaker_callers_haste_does_not_count(void **state) {
     end();
 }
 
+/* The worker's dials have connect_timeout_ms: that nobody answers counts. */
+/* C5 */
+static void test_breaker_workers_dials_count(void **state) {
+    (void)state;
+    falkor_options options = begin(2);
+    options.min_size = 1;
+    options.connect_timeout_ms = 20;
+    options.retry_initial_delay_ms = 1;
+    options.retry_max_delay_ms = 1;
+    pool = serving_pool(&options);
+    f.pool = pool;
+    fake_shut(&f, FAKE_OPEN);
+    assert_int_equal(falkor_pool_drop_idle(pool), FALKOR_OK);
+    TEST_EVENTUALLY(stats().circuit_openings > 0);
+    fake_lift(&f, FAKE_OPEN);
+    TEST_EVENTUALLY(stats().circuit == FALKOR_CIRCUIT_CLOSED);
+    end();
+}
+
 static void test_breaker_off(void **state) {
     (void)state;
     falkor_error error;
@@ -973,6 +992,7 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_counts_a_fall_once),
     cmocka_unit_test(test_breaker_refusals_do_not_count),
     cmocka_unit_test(test_breaker_callers_haste_does_not_count),
+    cmocka_unit_test(test_breaker_workers_dials_count),
     cmocka_unit_test(test_breaker_off),
     cmocka_unit_test(test_breaker_is_closed_while_opening),
     cmocka_unit_test(test_breaker_probes_one_at_a_time),
