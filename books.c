@@ -246,7 +246,8 @@ falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
     return falkor__fail(error, FALKOR_ERR_CIRCUIT_OPEN, pool->cause.sys_errno,
         "the server is not asked, for the circuit is open (breaker_failures is "
         "%d; the next probe in %lld ms); why it opened: %s",
-        pool->config.breaker_failures, (long long)(left_ns > 0 ? left_ns / FALKOR__NS_PER_MS : 0),
+        pool->config.breaker_failures,
+        left_ns > 0 ? (long long)(left_ns / FALKOR__NS_PER_MS) : 0,
         pool->cause.message);
 }
 
@@ -309,10 +310,11 @@ static int64_t falkor__expiry(const falkor_pool *pool,
     return now + (int64_t)span * FALKOR__NS_PER_MS;
 }
 
-/* A dial that began at since_ns has failed, as the driver says. hurried: at the
-   caller's own deadline, before the pool's. */
+/* A dial has failed, as the driver says. hurried: at the caller's own deadline,
+   before the pool's. */
 static falkor_status falkor__open_failed(falkor_pool *pool,
-                                         falkor_status said, int64_t since_ns,
+                                         falkor_status said,
+                                         falkor__failure failure,
                                          bool hurried, falkor_error *error) {
     bool silence = error->sys_errno == ETIMEDOUT;
     falkor_status status = said == FALKOR_ERR_AUTH ? said
@@ -321,29 +323,29 @@ static falkor_status falkor__open_failed(falkor_pool *pool,
         falkor__fail(error, status, error->sys_errno,
                      "the driver could not open a connection");
     error->status = status;
+    failure.counts = said != FALKOR_ERR_NOMEM &&
+        falkor__counts(status, error->sys_errno) && !(silence && hurried);
+    if (silence)
+        failure.since_ns = FALKOR__NEVER;
     if (said == FALKOR_ERR_AUTH || said == FALKOR_ERR_BUSY)
         falkor__circuit_answered(pool, true);
     else
-        falkor__circuit_failed(pool, (falkor__failure){.dial = true,
-            .counts = said != FALKOR_ERR_NOMEM &&
-                falkor__counts(status, error->sys_errno) &&
-                !(silence && hurried),
-            .since_ns = silence ? FALKOR__NEVER : since_ns}, error);
+        falkor__circuit_failed(pool, failure, error);
     return status;
 }
 
 /* Opens a connection in an empty slot that is the caller's. */
 falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
-                                       int64_t deadline_ns,
-                                       falkor_error *error) {
+                                bool probes, int64_t deadline_ns,
+                                falkor_error *error) {
     int64_t limit_ns = falkor__deadline(pool->config.connect_timeout_ms);
-    int64_t since_ns = falkor_now_ns();
+    falkor__failure failure = {.probe = probes, .since_ns = falkor_now_ns()};
     falkor__error_clear(error);
     slot->generation = pool->generation;
     falkor_status status = pool->driver->open(pool->driver_ctx,
         falkor__sooner(deadline_ns, limit_ns), &slot->handle, error);
     if (status)
-        return falkor__open_failed(pool, status, since_ns,
+        return falkor__open_failed(pool, status, failure,
                                    deadline_ns < limit_ns, error);
     falkor__error_clear(error);         /* an address that failed before */
     falkor__circuit_answered(pool, true);

@@ -166,9 +166,10 @@ void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,
                             const falkor_error *error);
 
 /* Opens a connection in an empty slot that is the caller's, and tells the
-   breaker. */
+   breaker. probes: it is the worker's, of a circuit that is open. */
 falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
-                                int64_t deadline_ns, falkor_error *error);
+                                bool probes, int64_t deadline_ns,
+                                falkor_error *error);
 
 void falkor__slot_close(falkor_pool *pool, falkor__slot *slot);
 

@@ -634,7 +634,9 @@ static falkor_status falkor__dial_address(falkor__link *link,
 }
 
 /* Tries the addresses of a name in turn. The look-up blocks as long as the
-   system's resolver does. */
+   system's resolver does. Where all fail the last one tells, unless it is one
+   that this machine cannot use, such as an IPv6 address without IPv6, and
+   another has failed for better reasons. */
 static falkor_status falkor__dial_tcp(falkor__link *link, int64_t deadline_ns,
                                       falkor_error *error) {
     struct addrinfo wanted = {.ai_family = AF_UNSPEC,
@@ -647,11 +649,17 @@ static falkor_status falkor__dial_tcp(falkor__link *link, int64_t deadline_ns,
     for (struct addrinfo *at = found; at; at = at->ai_next)
         ways++;
     falkor_status status = FALKOR_ERR_CONNECT;
-    for (struct addrinfo *at = found; at && status; at = at->ai_next)
+    falkor_error before = {.status = FALKOR_OK};
+    for (struct addrinfo *at = found; at && status; at = at->ai_next) {
         status = falkor__dial_address(link, at,
             falkor__share(deadline_ns, ways--), error);
+        if (status && before.status &&
+            !falkor__counts(status, error->sys_errno))
+            *error = before;
+        before = *error;
+    }
     freeaddrinfo(found);
-    return status;
+    return status ? error->status : FALKOR_OK;
 }
 
 static falkor_status falkor__dial(falkor__link *link, int64_t deadline_ns,

@@ -272,7 +272,8 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
     if (!status) {
         status = falkor__link_read(link, call->reply, call->use_until_ns,
                                    error);
-        if (status && falkor__reply_begun(call->reply))
+        if ((status || !falkor__reply_done(call->reply)) &&
+            falkor__reply_begun(call->reply))
             call->phase = FALKOR__PHASE_BEGUN;
     } else if (sent && !falkor__link_read(link, call->reply, falkor_now_ns(),
                                         NULL) &&
@@ -295,12 +296,14 @@ void falkor__name_timeout(const falkor__call *call, falkor_error *error) {
 
 void falkor__note_outcome(const falkor__call *call, falkor_status status,
                           const falkor_error *error) {
-    bool own_time = status == FALKOR_ERR_TIMEOUT && call->options.timeout_ms;
+    bool spoke = call->phase == FALKOR__PHASE_BEGUN;    /* slow, not silent */
+    bool forgiven = status == FALKOR_ERR_TIMEOUT &&
+        (spoke || call->options.timeout_ms);
     bool answered = !status || call->phase == FALKOR__PHASE_REPLIED ||
         (call->reply && falkor__reply_error(call->reply, NULL));
     if (answered)
         falkor__pool_answered(call->pool);
-    else if (falkor__counts(status, error->sys_errno) && !own_time)
+    else if (falkor__counts(status, error->sys_errno) && !forgiven)
         falkor__pool_failed(call->pool, call->conn, error);
 }
 

@@ -273,7 +273,7 @@ typedef struct falkor__breaker {
 /* A dial, or a connection in use, that failed. What dies together counts once:
    not what was there, or on its way, at the last failure. */
 typedef struct falkor__failure {
-    bool dial, counts;
+    bool probe, counts;
     int64_t since_ns;           /* it began; FALKOR__NEVER: nobody answered for
                                    as long as a dial may take */
 } falkor__failure;

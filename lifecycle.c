@@ -217,6 +217,9 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
     falkor__slot *slot = falkor__take_free_locked(pool);
     falkor_error error;
     int delay_ms = 0;
+    /* No limit beside the dial's own: who gives it less is not the pool. */
+    int64_t deadline_ns = pool->config.connect_timeout_ms < 0
+        ? falkor__worker_deadline(pool) : FALKOR__NEVER;
     pool->connecting++;
     if (probes)
         pool->breaker.state = FALKOR_CIRCUIT_HALF_OPEN;
@@ -224,8 +227,8 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
     if (probes)
         falkor__event(&pool->config, (falkor__event_head){
             .level = FALKOR_EVENT_INFO, .name = "circuit_half_open"}, "%s", "");
-    falkor_status status = falkor__slot_open(pool, slot,
-        falkor__worker_deadline(pool), &error);
+    falkor_status status = falkor__slot_open(pool, slot, probes,
+                                             deadline_ns, &error);
     if (status) {
         delay_ms = probes ? falkor__probe_delay_ms(pool)
                           : falkor__refill_delay_ms(pool, failures + 1);
@@ -237,7 +240,13 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
         pool->connect_failures++;
     else
         pool->connections_created++;
-    falkor__bring_back_locked(pool, slot, true);
+    if (!status && falkor__total(pool) >= pool->config.max_size &&
+        !pool->first_waiter) {          /* it was the reserve's */
+        pool->connections_recycled++;
+        falkor__retire_locked(pool, slot, "reserve");
+    } else {
+        falkor__bring_back_locked(pool, slot, true);
+    }
     return delay_ms;
 }
 
@@ -252,7 +261,7 @@ static bool falkor__mend_locked(falkor_pool *pool, int64_t now,
         return true;
     }
     bool due = breaker->probe_ns <= now;
-    if (due && falkor__total(pool) < pool->config.max_size) {
+    if (due && pool->first_free) {      /* the reserve is room too */
         if (!falkor__refill_locked(pool, 0, true))
             *dial_ns = 0;
         return true;
@@ -397,7 +406,8 @@ static falkor_status falkor__open_one(falkor_pool *pool, int64_t deadline_ns,
     falkor__unlock(pool);
     if (closed)
         return falkor__refusal(FALKOR__POOL_CLOSED, error);
-    falkor_status status = falkor__slot_open(pool, slot, deadline_ns, error);
+    falkor_status status = falkor__slot_open(pool, slot, false,
+                                             deadline_ns, error);
     falkor__lock(pool);
     pool->connecting--;
     if (status)

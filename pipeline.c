@@ -385,6 +385,8 @@ static falkor_status falkor__round(falkor__pipeline *p, falkor__link *link,
     status = falkor__link_send(link, &piece, 1, replies, until_ns, &sent,
                                error);
     falkor__note_sent(p, first, sent);
+    if (sent)
+        p->call.phase = status ? FALKOR__PHASE_PART : FALKOR__PHASE_SENT;
     if (status) {
         falkor__read_round(p, first, link, falkor_now_ns(), &late);
         return status;
@@ -444,6 +446,7 @@ static bool falkor__all_repeatable(falkor__pipeline *p) {
 static falkor_status falkor__attempt_pipeline(falkor__call *call,
                                               falkor_error *error) {
     falkor__pipeline *p = (falkor__pipeline *)call;
+    size_t open = p->open;
     p->attempt++;
     call->phase = FALKOR__PHASE_UNSENT;
     for (size_t i = 0; i < p->count; i++)
@@ -458,9 +461,12 @@ static falkor_status falkor__attempt_pipeline(falkor__call *call,
         status = falkor__rounds(p, link, error);
     if (status == FALKOR_ERR_TIMEOUT)
         falkor__name_timeout(call, error);
+    if (p->open < open) {
+        falkor__pool_answered(call->pool);
+        call->phase = FALKOR__PHASE_BEGUN;
+    }
     falkor__note_outcome(call, status, error);
     call->options.idempotent = falkor__all_repeatable(p);
-    call->phase = FALKOR__PHASE_SENT;   /* that alone decides about another */
     falkor__give_back(call);
     return status;
 }

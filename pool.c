@@ -142,7 +142,7 @@ static falkor_status falkor__dial_granted(falkor_pool *pool,
         falkor__circuit_refusal_locked(pool, error);
     falkor__unlock(pool);
     return refused ? FALKOR_ERR_CIRCUIT_OPEN
-        : falkor__slot_open(pool, slot, deadline_ns, error);
+        : falkor__slot_open(pool, slot, false, deadline_ns, error);
 }
 
 /* Dials for the caller in a slot counted as connecting. On failure the slot

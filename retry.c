@@ -204,7 +204,7 @@ bool falkor__breaker_fail(falkor__breaker *breaker, int limit, int most_ms,
                           falkor__failure failure, int64_t now) {
     int failures = atomic_load_explicit(&breaker->failures,
                                         memory_order_relaxed);
-    if (breaker->state == FALKOR_CIRCUIT_HALF_OPEN && failure.dial) {
+    if (breaker->state == FALKOR_CIRCUIT_HALF_OPEN && failure.probe) {
         falkor__breaker_open(breaker, breaker->delay_ms > most_ms / 2
             ? most_ms : 2 * breaker->delay_ms, most_ms, now);
         return true;

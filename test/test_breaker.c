@@ -6,6 +6,7 @@
 #include "serving.h"
 #include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -301,6 +302,25 @@ static void test_breaker_callers_haste_does_not_count(void **state) {
     end();
 }
 
+/* The worker's dials have connect_timeout_ms: that nobody answers counts. */
+/* C5 */
+static void test_breaker_workers_dials_count(void **state) {
+    (void)state;
+    falkor_options options = begin(2);
+    options.min_size = 1;
+    options.connect_timeout_ms = 20;
+    options.retry_initial_delay_ms = 1;
+    options.retry_max_delay_ms = 1;
+    pool = serving_pool(&options);
+    f.pool = pool;
+    fake_shut(&f, FAKE_OPEN);
+    assert_int_equal(falkor_pool_drop_idle(pool), FALKOR_OK);
+    TEST_EVENTUALLY(stats().circuit_openings > 0);
+    fake_lift(&f, FAKE_OPEN);
+    TEST_EVENTUALLY(stats().circuit == FALKOR_CIRCUIT_CLOSED);
+    end();
+}
+
 static void test_breaker_off(void **state) {
     (void)state;
     falkor_error error;
@@ -535,6 +555,60 @@ static void test_breaker_in_a_paused_pool(void **state) {
     end();
 }
 
+/* All of max_size is held and not used, perhaps for hours: there is room for a
+   probe in the reserve, where the failures were. */
+/* A13, C5 */
+static void test_breaker_probes_in_the_reserve(void **state) {
+    (void)state;
+    falkor_options options = begin(2);
+    options.reserve_size = 1;
+    open_pool(options);
+    falkor_conn *held[] = {take(), take()};
+    open_circuit();
+    fake_fail(&f, FAKE_OPEN, 0);
+    TEST_EVENTUALLY(stats().circuit == FALKOR_CIRCUIT_CLOSED);
+    TEST_EVENTUALLY(stats().total == 2);        /* nobody waits for a third */
+    assert_int_equal(fake_most_present(&f), 3);
+    for (int i = 0; i < 2; i++)
+        falkor_release(held[i]);
+    end();
+}
+
+static void *wait_not_long(void *argument) {
+    waiter *self = argument;
+    falkor_conn *conn;
+    self->status = falkor_acquire_within(pool, 500, &conn, &self->error);
+    return NULL;
+}
+
+/* A dial of before the circuit opened is not the probe: that it ends, at its
+   caller's own deadline at that, says nothing about the one on its way. */
+/* C5 */
+static void test_breaker_only_the_probe_speaks(void **state) {
+    (void)state;
+    waiter before;
+    falkor_options options = begin(3);
+    options.breaker_failures = 1;
+    options.connect_timeout_ms = 60000;
+    open_pool(options);
+    falkor_conn *held = take();
+    fake_shut(&f, FAKE_OPEN);
+    test_threads threads = test_start(wait_not_long, &before, sizeof before,
+                                      1);
+    fake_await_inside(&f, FAKE_OPEN, 1);
+    falkor_conn_mark_broken(held);
+    falkor_release(held);
+    fake_await_inside(&f, FAKE_OPEN, 2);
+    assert_int_equal(stats().circuit, FALKOR_CIRCUIT_HALF_OPEN);
+    test_join(&threads);
+    assert_int_equal(before.status, FALKOR_ERR_CONNECT);
+    assert_int_equal(stats().circuit, FALKOR_CIRCUIT_HALF_OPEN);
+    assert_int_equal(stats().circuit_openings, 1);
+    fake_lift(&f, FAKE_OPEN);
+    TEST_EVENTUALLY(stats().circuit == FALKOR_CIRCUIT_CLOSED);
+    end();
+}
+
 static void *give_back(void *argument) {
     TEST_CHECK(falkor_release(*(falkor_conn **)argument) == FALKOR_OK);
     return NULL;
@@ -566,6 +640,7 @@ static void test_breaker_release_beside_free(void **state) {
 
 /* Dials of this process, counted where hiredis makes them. */
 static atomic_int dials;
+static bool lacks_ipv6;                 /* this machine, for a while */
 
 int dial(int fd, const struct sockaddr *address, socklen_t length)
     __asm__("connect");                 /* glibc declares its own otherwise */
@@ -575,7 +650,27 @@ int dial(int fd, const struct sockaddr *address, socklen_t length) {
         *(void **)&real = dlsym(RTLD_NEXT, "connect");
     if (address->sa_family == AF_INET)
         atomic_fetch_add(&dials, 1);
+    if (address->sa_family == AF_INET6 && lacks_ipv6) {
+        errno = EADDRNOTAVAIL;
+        return -1;
+    }
     return real(fd, address, length);
+}
+
+/* A name with an address of each kind. */
+int look_up(const char *host, const char *service,
+            const struct addrinfo *wanted, struct addrinfo **found)
+    __asm__("getaddrinfo");
+int look_up(const char *host, const char *service,
+            const struct addrinfo *wanted, struct addrinfo **found) {
+    static int (*real)(const char *, const char *, const struct addrinfo *,
+                       struct addrinfo **);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (strcmp(host, "both.test") != 0)
+        return real(host, service, wanted, found);
+    int code = real("127.0.0.1", service, wanted, found);
+    return code ? code : real("::1", service, wanted, &(*found)->ai_next);
 }
 
 /* What the worker's events say: one thread's, while the circuit is open. */
@@ -813,6 +908,80 @@ static void test_breaker_only_the_server_counts(void **state) {
     serving_stop(&server);
 }
 
+/* An address that this machine cannot use hides no server that is gone. */
+/* C5 */
+static void test_breaker_one_address_of_two(void **state) {
+    serving server;
+    falkor_error error;
+    (void)state;
+    serving_start(&server, NULL);
+    falkor_options options = serving_options(server.port);
+    options.host = "both.test";
+    options.min_size = -1;
+    pool = serving_pool(&options);
+    serving_stop(&server);
+    falkor_pool_drop_idle(pool);
+    lacks_ipv6 = true;
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(ask(&error), FALKOR_ERR_CONNECT);
+        assert_int_equal(error.sys_errno, ECONNREFUSED);
+        test_assert_has(error.message, "127.0.0.1");
+    }
+    assert_int_equal(ask(&error), FALKOR_ERR_CIRCUIT_OPEN);
+    falkor_pool_free(pool);
+    lacks_ipv6 = false;
+}
+
+/* A server that answers all the time, if not in time for the whole: a pipeline
+   of slow queries, and rows that the caller is slow to take. */
+/* C5 */
+static void test_breaker_slow_is_not_silent(void **state) {
+    enum { REQUESTS = 100 };
+    static falkor_request requests[REQUESTS];
+    serving server;
+    falkor_error error;
+    falkor_cursor *cursor;
+    const falkor_result *row;
+    falkor_status status;
+    int answered = 0;
+    (void)state;
+    serving_start(&server, NULL);
+    falkor_options options = serving_options(server.port);
+    options.max_size = 2;
+    options.socket_timeout_ms = 1000;
+    options.max_retries = -1;
+    options.breaker_failures = 1;
+    pool = serving_pool(&options);
+    falkor_graph *graph = falkor_select_graph(pool, "breaker");
+    serving_run(graph, "RETURN 1");
+    for (int i = 0; i < REQUESTS; i++)
+        requests[i] = (falkor_request){.graph = graph, .read_only = true,
+            .cypher = "UNWIND range(1, 200000) AS x WITH x WHERE x * x % 7 = "
+                      "9 RETURN count(x)"};
+    assert_int_equal(falkor_pipeline(pool, NULL, requests, REQUESTS, &error),
+                     FALKOR_ERR_TIMEOUT);
+    for (int i = 0; i < REQUESTS; i++) {
+        answered += requests[i].result != NULL;
+        falkor_result_free(requests[i].result);
+    }
+    assert_in_range(answered, 1, REQUESTS - 1);
+    assert_int_equal(stats().circuit_openings, 0);
+
+    status = falkor_cursor_open(graph,
+        &(falkor_call_options){.read_only = true},
+        "UNWIND range(1, 20000) AS x RETURN x", NULL, &cursor, &error);
+    assert_int_equal(status, FALKOR_OK);
+    assert_int_equal(falkor_cursor_next(cursor, &row, &error), FALKOR_OK);
+    test_pause_ms(options.socket_timeout_ms + 100);
+    assert_int_equal(falkor_cursor_next(cursor, &row, &error),
+                     FALKOR_ERR_TIMEOUT);
+    falkor_cursor_close(cursor);
+    assert_int_equal(stats().circuit_openings, 0);
+    serving_drop(pool, graph, "breaker");
+    falkor_pool_free(pool);
+    serving_stop(&server);
+}
+
 TEST_MAIN(
     cmocka_unit_test(test_breaker_opens_after_failures),
     cmocka_unit_test(test_breaker_sends_waiters_home),
@@ -823,6 +992,7 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_counts_a_fall_once),
     cmocka_unit_test(test_breaker_refusals_do_not_count),
     cmocka_unit_test(test_breaker_callers_haste_does_not_count),
+    cmocka_unit_test(test_breaker_workers_dials_count),
     cmocka_unit_test(test_breaker_off),
     cmocka_unit_test(test_breaker_is_closed_while_opening),
     cmocka_unit_test(test_breaker_probes_one_at_a_time),
@@ -833,7 +1003,11 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_is_closed_in_a_child),
     cmocka_unit_test(test_breaker_does_not_keep_close),
     cmocka_unit_test(test_breaker_in_a_paused_pool),
+    cmocka_unit_test(test_breaker_probes_in_the_reserve),
+    cmocka_unit_test(test_breaker_only_the_probe_speaks),
     cmocka_unit_test(test_breaker_release_beside_free),
     cmocka_unit_test(test_breaker_server_comes_back),
     cmocka_unit_test(test_breaker_server_hangs),
+    cmocka_unit_test(test_breaker_one_address_of_two),
+    cmocka_unit_test(test_breaker_slow_is_not_silent),
     cmocka_unit_test(test_breaker_only_the_server_counts))

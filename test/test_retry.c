@@ -217,29 +217,27 @@ static void test_retry_own_errors_are_not_the_servers(void **state) {
 /* ---- the breaker ------------------------------------------------------ */
 
 #define MS INT64_C(1000000)
-#define FAILURE(dials, since)                                                  \
-    ((falkor__failure){.dial = (dials), .counts = true, .since_ns = (since)})
+#define FAILURE(probes, since)                                                 \
+    ((falkor__failure){.probe = (probes), .counts = true, .since_ns = (since)})
 #define FAILS(since, now)                                                      \
     falkor__breaker_fail(&b, 3, 1000, FAILURE(false, since), now)
-#define DIAL_FAILS(since, now)                                                 \
-    falkor__breaker_fail(&b, 3, 1000, FAILURE(true, since), now)
 
 /* So many in a row, of dials and connections; an answer forgets them. */
 /* C5 */
 static void test_retry_breaker_opens(void **state) {
     falkor__breaker b = {0};
     (void)state;
-    assert_false(DIAL_FAILS(0, 1 * MS));
+    assert_false(FAILS(0, 1 * MS));
     assert_false(FAILS(2 * MS, 3 * MS));
     assert_false(falkor__breaker_answer(&b, false));
-    assert_false(DIAL_FAILS(3 * MS, 4 * MS));
-    assert_false(DIAL_FAILS(5 * MS, 5 * MS));
+    assert_false(FAILS(3 * MS, 4 * MS));
+    assert_false(FAILS(5 * MS, 5 * MS));
     assert_int_equal(b.state, FALKOR_CIRCUIT_CLOSED);
-    assert_true(DIAL_FAILS(6 * MS, 6 * MS));
+    assert_true(FAILS(6 * MS, 6 * MS));
     assert_int_equal(b.state, FALKOR_CIRCUIT_OPEN);
     assert_int_equal(b.probe_ns, 106 * MS);
     /* Open is open: whoever still fails does not put the probe off. */
-    assert_false(DIAL_FAILS(49 * MS, 50 * MS));
+    assert_false(FAILS(49 * MS, 50 * MS));
     assert_int_equal(b.probe_ns, 106 * MS);
     assert_true(falkor__breaker_answer(&b, true));
     assert_int_equal(b.state, FALKOR_CIRCUIT_CLOSED);
@@ -258,7 +256,7 @@ static void test_retry_breaker_probes_less_often(void **state) {
     for (int i = 0; i < 4; i++) {
         now = b.probe_ns;
         b.state = FALKOR_CIRCUIT_HALF_OPEN;
-        /* An old connection that breaks is not the probe. */
+        /* An old connection that breaks, or a dial of before, is not it. */
         assert_false(falkor__breaker_fail(&b, 1, 700, FAILURE(false, now - 1),
                                           now));
         falkor__failure probe = FAILURE(true, now);
@@ -280,7 +278,7 @@ static void test_retry_breaker_counts_a_fall_once(void **state) {
     (void)state;
     for (int i = 0; i < 20; i++) {
         assert_false(FAILS(1 * MS, (10 + i) * MS));
-        assert_false(DIAL_FAILS(9 * MS, (10 + i) * MS));
+        assert_false(FAILS(9 * MS, (10 + i) * MS));
     }
     assert_int_equal(b.failures, 1);
     assert_false(FAILS(30 * MS, 31 * MS));
@@ -293,9 +291,9 @@ static void test_retry_breaker_counts_a_fall_once(void **state) {
 static void test_retry_breaker_counts_silence(void **state) {
     falkor__breaker b = {0};
     (void)state;
-    assert_false(DIAL_FAILS(FALKOR__NEVER, 5000 * MS));
-    assert_false(DIAL_FAILS(FALKOR__NEVER, 5000 * MS));
-    assert_true(DIAL_FAILS(FALKOR__NEVER, 5000 * MS));
+    assert_false(FAILS(FALKOR__NEVER, 5000 * MS));
+    assert_false(FAILS(FALKOR__NEVER, 5000 * MS));
+    assert_true(FAILS(FALKOR__NEVER, 5000 * MS));
 }
 
 /* A dial alone proves no service: connections that break as soon as they are
