@@ -2,6 +2,7 @@
    is granted what, and the calls on the driver that go with them. */
 #include "books.h"
 #include <assert.h>
+#include <stdio.h>
 
 #define FALKOR__WARN_PERCENT 80
 #define FALKOR__REARM_PERCENT 60
@@ -242,12 +243,15 @@ bool falkor__crossed_high_locked(falkor_pool *pool) {
 
 falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
                                              falkor_error *error) {
-    int64_t left_ns = pool->breaker.probe_ns - falkor_now_ns();
+    int64_t left_ms = (pool->breaker.probe_ns - falkor_now_ns()) /
+                      FALKOR__NS_PER_MS;
+    char probe[48] = "a probe is due, or under way";
+    if (left_ms > 0)
+        snprintf(probe, sizeof probe, "the next probe in %lld ms",
+                 (long long)left_ms);
     return falkor__fail(error, FALKOR_ERR_CIRCUIT_OPEN, pool->cause.sys_errno,
         "the server is not asked, for the circuit is open (breaker_failures is "
-        "%d; the next probe in %lld ms); why it opened: %s",
-        pool->config.breaker_failures,
-        left_ns > 0 ? (long long)(left_ns / FALKOR__NS_PER_MS) : 0,
+        "%d; %s); why it opened: %s", pool->config.breaker_failures, probe,
         pool->cause.message);
 }
 

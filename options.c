@@ -365,7 +365,7 @@ static falkor_status falkor__key_unknown(const char *origin, const char *key,
             "%sa key behind the ? is none that is known: use graph, db, "
             "pool_max_size and so on", origin);
     return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-        "%sno setting is called \"%s\": use graph, db, pool_max_size and so "
+        "%sno URL key is called \"%s\": use graph, db, pool_max_size and so "
         "on, the names of the environment variables without DB_", origin, key);
 }
 

@@ -176,7 +176,9 @@ typedef enum falkor_event_level {
 
 /* falkor_event is something that happened to the pool. It is valid during the
    callback and may grow. query_retry and query_failed_after_retries also tell
-   of falkor_pool_open's attempts. Names and the keys of their message:
+   of falkor_pool_open's attempts; circuit_opened comes after each failed probe
+   again; connection_failed has the worker's pause in delay_ms, 0 where a call
+   dialled. Names and the keys of their message:
      connection_pool_initialized     info     max_size timeout_ms
      closing_connection_pool         info
      connection_pool_closed          info
@@ -353,10 +355,12 @@ falkor_status falkor_pool_drop_idle(falkor_pool *pool);
    breaker_failures times in a row a dial failed, or a connection broke or kept
    silent for socket_timeout_ms, and nothing was answered in between, the
    circuit is open. (What breaks together counts once: only a dial that nobody
-   answered in connect_timeout_ms counts although others failed since it began.)
-   All who wait for a connection, and all who want one, get
-   FALKOR_ERR_CIRCUIT_OPEN at once, with the cause; the worker closes what is
-   idle, and dials, once, after 100 ms, then after twice as long each time,
+   answered in connect_timeout_ms counts although others failed since it began.
+   The dials of a falkor_pool_open that fails do not count.) All who wait for a
+   connection, and all who want one, get FALKOR_ERR_CIRCUIT_OPEN at once, with
+   the cause (a call that pauses between two attempts, behind the pause; its
+   maybe_executed tells of the earlier ones); the worker closes what is idle,
+   and dials, once, after 100 ms, then after twice as long each time,
    breaker_max_delay_ms at most. When a dial is answered, be it with a refusal,
    the circuit is closed. Error replies, pool_timeout_ms and a timeout_ms of the
    caller's own never count. */
@@ -417,7 +421,10 @@ typedef struct falkor_call_options {
     int server_timeout_ms;      /* the query's TIMEOUT; 0: the server's own;
                                    FALKOR_TIME_LEFT: what the call has left
                                    when it is sent, of a query; a pipeline,
-                                   a plan and a command refuse that */
+                                   a plan and a command refuse that. Of a write
+                                   FalkorDB ignores it unless TIMEOUT_DEFAULT
+                                   or _MAX is set there; more than TIMEOUT_MAX
+                                   is FALKOR_ERR_QUERY */
     int max_retries;            /* 0: the pool's; -1: none */
     falkor_conn *conn;          /* held one to run on; then no retry. Not for a
                                    query inside MULTI */
@@ -911,7 +918,8 @@ typedef struct falkor_stats {
     bool initialized, closed;
     int min_size, closing;
     uint64_t errors[FALKOR_STATUS_SLOTS]; /* calls that ended with each
-                                   falkor_status; [FALKOR_OK]: without one */
+                                   falkor_status; [FALKOR_OK]: without one.
+                                   falkor_acquire is not counted */
     int reserve_size;
     bool paused;
     falkor_circuit circuit;

@@ -171,8 +171,9 @@ static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
     size_t plain = strspn(url->text, "abcdefghijklmnopqrstuvwxyz0123456789+-."
                                      "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
     if (!end || plain != (size_t)(end - url->text) || plain > 20)
-        return falkor__url_fail(url, "it begins with falkor://, redis:// or "
-                                "unix://", error);
+        return falkor__url_fail(url, "it must begin with falkor://, redis:// "
+                                "or unix://, with TLS falkors:// or rediss://",
+                                error);
     *end = '\0';
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (falkor__same_word(url->text, known[i].name)) {

@@ -347,10 +347,10 @@ static void test_options_url_forms(void **state) {
 static void test_options_url_refused(void **state) {
     (void)state;
     static const struct { const char *url, *word; } rows[] = {
-        {"", "begins with falkor://"},
-        {"h:6379", "begins with falkor://"},
-        {"SECRET@h", "begins with falkor://"},
-        {"u:SECRET@h://", "begins with falkor://"},
+        {"", "must begin with falkor://"},
+        {"h:6379", "must begin with falkor://"},
+        {"SECRET@h", "must begin with falkor://"},
+        {"u:SECRET@h://", "must begin with falkor://"},
         {"http://h", "unknown scheme \"http\""},
 #ifndef FALKOR_TLS
         {"falkors://h", "this build has no TLS"},
