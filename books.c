@@ -245,14 +245,15 @@ falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
                                              falkor_error *error) {
     int64_t left_ms = (pool->breaker.probe_ns - falkor_now_ns()) /
                       FALKOR__NS_PER_MS;
-    char probe[48] = "a probe is due, or under way";
+    char probe[48] = "a probe is due, or under way", place[128];
+    falkor__place(&pool->config, place, sizeof place);
     if (left_ms > 0)
         snprintf(probe, sizeof probe, "the next probe in %lld ms",
                  (long long)left_ms);
     return falkor__fail(error, FALKOR_ERR_CIRCUIT_OPEN, pool->cause.sys_errno,
-        "the server is not asked, for the circuit is open (breaker_failures is "
-        "%d; %s); why it opened: %s", pool->config.breaker_failures, probe,
-        pool->cause.message);
+        "%s is not asked, for the circuit is open (breaker_failures is %d; "
+        "%s); why it opened: %s", *place ? place : "the server",
+        pool->config.breaker_failures, probe, pool->cause.message);
 }
 
 void falkor__circuit_answered(falkor_pool *pool, bool dialled) {

@@ -450,14 +450,10 @@ static void falkor__explain(const falkor__call *call, falkor_status status,
     char place[128];
     if (!reached && attempts == 1 && !maybe)
         return;
-    if (config->driver.open)
-        *place = '\0';
-    else if (config->unix_path)
-        snprintf(place, sizeof place, "; %s", config->unix_path);
-    else
-        snprintf(place, sizeof place, "; %s:%d", config->host, config->port);
-    falkor__fail_more(error, " (attempt %d of %d, after %.2f s%s; %s%s)",
-        attempts, falkor__retries_of(call) + 1, seconds, place,
+    falkor__place(config, place, sizeof place);
+    falkor__fail_more(error, " (attempt %d of %d, after %.2f s%s%s; %s%s)",
+        attempts, falkor__retries_of(call) + 1, seconds,
+        *place ? "; " : "", place,
         falkor__phase_text(call->phase), !maybe ? ""
             : falkor__maybe_executed(status, call->phase)
             ? ", so that it may have been executed"

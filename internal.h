@@ -174,6 +174,9 @@ falkor_status falkor__config_make(const falkor_options *options,
                                   falkor__config *config,
                                   falkor_error *error);
 void falkor__config_free(falkor__config *config);   /* wipes the password */
+
+/* Where the server is, for messages; "" for a driver of the caller's own. */
+void falkor__place(const falkor__config *config, char *room, size_t size);
 bool falkor__config_same(const falkor__config *a, const falkor__config *b);
 
 /* ---- stats.c: counters and events ------------------------------------- */

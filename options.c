@@ -85,8 +85,10 @@ static const falkor__setting falkor__settings[] = {
     {FALKOR__SETTING(retry_jitter), .real = true, .open = true,
      .initial = 0.25, .least = 0, .most = 1, .none = FALKOR__NONE_ZERO},
     {FALKOR__SETTING(breaker_failures), .initial = 5, .least = 1,
-     .most = 1000000, .none = FALKOR__NONE_OFF},
-    {FALKOR__SETTING_MS(breaker_max_delay_ms, 1000, REFUSED)},
+     .most = 1000000, .none = FALKOR__NONE_OFF,
+     .variable = "DB_BREAKER_FAILURES"},
+    {FALKOR__SETTING_MS(breaker_max_delay_ms, 1000, REFUSED),
+     .variable = "DB_BREAKER_MAX_DELAY"},
 };
 #define FALKOR__NAME_BYTES 255          /* of a host, in the DNS and in TLS */
 #define FALKOR__SETTINGS_END \
@@ -647,6 +649,16 @@ void falkor__config_free(falkor__config *config) {
          t < FALKOR__TLS_TEXTS_END; t++)
         free(*(char **)(void *)((char *)config + t->config));
     *config = (falkor__config){0};
+}
+
+void falkor__place(const falkor__config *config, char *room, size_t size) {
+    if (config->driver.open)
+        *room = '\0';
+    else if (config->unix_path)
+        snprintf(room, size, "%s", config->unix_path);
+    else
+        snprintf(room, size, strchr(config->host, ':') ? "[%s]:%d" : "%s:%d",
+                 config->host, config->port);
 }
 
 bool falkor__config_same(const falkor__config *a, const falkor__config *b) {

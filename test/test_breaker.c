@@ -870,6 +870,12 @@ static void test_breaker_server_hangs(void **state) {
     TEST_EVENTUALLY(atomic_load(&seen.opened) >= 3);
     assert_int_not_equal(stats().circuit, FALKOR_CIRCUIT_CLOSED);
     assert_int_equal(atomic_load(&seen.closed), 0);
+    falkor_conn *conn;
+    falkor_error error;
+    char place[32];
+    snprintf(place, sizeof place, "127.0.0.1:%d is not asked", server.port);
+    if (falkor_acquire(pool, &conn, &error) == FALKOR_ERR_CIRCUIT_OPEN)
+        test_assert_has(error.message, place);
     forget();
     serving_signal(&server, SIGCONT);
     TEST_EVENTUALLY(all_answered(&first_ns, &last_ns));

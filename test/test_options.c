@@ -434,7 +434,8 @@ static void test_options_url_settings(void **state) {
         "pool_timeout=1.5&socket_timeout=0.0001&connect_timeout=2147483.647&"
         "health_check_interval=0&pool_recycle=12.3451&idle_timeout=0.0&"
         "pool_reserve=0&pool_pre_ping=TRUE&max_retries=0&"
-        "retry_initial_delay=.25&retry_max_delay=1."));
+        "retry_initial_delay=.25&retry_max_delay=1.&breaker_failures=0&"
+        "breaker_max_delay=0.5"));
     assert_int_equal(config.max_size, 30);
     assert_int_equal(config.min_size, 0);
     assert_int_equal(config.pool_timeout_ms, 1500);
@@ -447,6 +448,8 @@ static void test_options_url_settings(void **state) {
     assert_int_equal(config.max_retries, 0);
     assert_int_equal(config.retry_initial_delay_ms, 250);
     assert_int_equal(config.retry_max_delay_ms, 1000);
+    assert_int_equal(config.breaker_failures, -1);
+    assert_int_equal(config.breaker_max_delay_ms, 500);
     falkor__config_free(&config);
     assert_true(make_url("falkor://h?pool_pre_ping=0"));
     assert_int_equal(config.validate_after_ms, 1000);
@@ -586,7 +589,8 @@ static const char *const variables[] = {"FALKORDB_URL", "FALKORDB_HOST",
     "DB_SOCKET_TIMEOUT", "DB_CONNECT_TIMEOUT", "DB_HEALTH_CHECK_INTERVAL",
     "DB_POOL_RECYCLE", "DB_IDLE_TIMEOUT", "DB_POOL_RESERVE",
     "DB_POOL_PRE_PING", "DB_MAX_RETRIES", "DB_RETRY_INITIAL_DELAY",
-    "DB_RETRY_MAX_DELAY", "FALKORDB_POOL_SIZE", "DB_TLS_CA_FILE",
+    "DB_RETRY_MAX_DELAY", "DB_BREAKER_FAILURES", "DB_BREAKER_MAX_DELAY",
+    "FALKORDB_POOL_SIZE", "DB_TLS_CA_FILE",
     "DB_TLS_CERT_FILE", "DB_TLS_KEY_FILE", "DB_TLS_SERVER_NAME",
     "DB_TLS_SKIP_VERIFY"};
 enum { VARIABLES = sizeof variables / sizeof *variables };
@@ -652,7 +656,7 @@ static void test_options_env_all(void **state) {
     (void)state;
     static const char *const values[] = {NULL, "h", "7", "u", "SECRET", "2",
         "g", "3", "9", "1.5", "2", "0.5", "60", "600", "5.0001", "0", "yes",
-        "7", "0.2", "3"};
+        "7", "0.2", "3", "8", "0.4"};
     for (size_t i = 1; i < sizeof values / sizeof *values; i++)
         setenv(variables[i], values[i], 1);
     falkor_options options = from_env((falkor_options){0});
@@ -676,6 +680,8 @@ static void test_options_env_all(void **state) {
     assert_int_equal(options.max_retries, 7);
     assert_int_equal(options.retry_initial_delay_ms, 200);
     assert_int_equal(options.retry_max_delay_ms, 3000);
+    assert_int_equal(options.breaker_failures, 8);
+    assert_int_equal(options.breaker_max_delay_ms, 400);
     assert_true(make(options));
     falkor__config_free(&config);
 }
