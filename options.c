@@ -3,6 +3,7 @@
    default and range, all in one table; it does no I/O and starts nothing. */
 #include "internal.h"
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
