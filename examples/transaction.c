@@ -1,8 +1,9 @@
 /* A transaction: queries that run one after the other with nobody's in between,
    or not at all. MULTI, the queries and EXEC go over one held connection; the
    server answers QUEUED to each query, and all of them in the reply of EXEC.
-   It takes nothing back when one of them fails: look at each. FALKORDB_URL
-   names the server; without it localhost:6379 is asked.
+   It takes nothing back when one of them fails: look at each. While it creates
+   nodes nobody else may write to the graph, see falkor_command in pool.h.
+   FALKORDB_URL names the server; without it localhost:6379 is asked.
 
        cc transaction.c -lfalkorpool -lhiredis -lpthread -o transaction */
 #include "pool.h"
