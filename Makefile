@@ -163,7 +163,7 @@ check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, mutan
 	@test/check.sh
 # CHECK=stress runs test/check_stress.c only.
 checks: $(CHECKS)
-	@TEST_TIMEOUT=600 $(RUN) $(CHECKS)
+	@TEST_JOBS=1 TEST_TIMEOUT=600 $(RUN) $(CHECKS)
 
 drivers: $(DRIVERS)  ## examples/drivers against PostgreSQL, PgBouncer, MariaDB, Redis, nginx and Bolt
 	@test/services.sh check $(OUT)/examples/drivers

@@ -523,12 +523,12 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     atomic_store(&pool->closed, true);
     falkor__dismiss_locked(pool, FALKOR_ERR_CLOSED);
     falkor__cond_signal(&pool->work);
+    falkor__close_idle_locked(pool, NULL);  /* before the worker does */
     falkor__unlock(pool);
     if (first)
         falkor__event(&pool->config, (falkor__event_head){
             .name = "closing_connection_pool"}, "%s", "");
     falkor__lock(pool);
-    falkor__close_idle_locked(pool, NULL);
     while (falkor__total(pool) > 0 &&
            falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns))
         continue;

@@ -514,6 +514,10 @@ void falkor_cursor_close(falkor_cursor *cursor);
    costs its connection on release; MULTI is undone by EXEC or DISCARD; after
    SUBSCRIBE or MONITOR a held connection can only be released.
 
+   A GRAPH.QUERY in a transaction that creates nodes must be the only writer of
+   its graph: FalkorDB 4.16 carries it out beside the other writers, and ends
+   edges that they create at its nodes.
+
    A held connection may be switched to RESP3 (HELLO 3). Then doubles, booleans
    and maps come as what they are; a set is an array; a big number an integer,
    or past 64 bits a string of its digits; a verbatim string a string without

@@ -10,6 +10,7 @@
 enum { CONNECTIONS = 20, LONGEST_MS = 300 };
 
 static bool drops;                      /* packets can be made to get lost */
+static char folder[64];                 /* what the server keeps; "": none */
 
 static const char *const fault_texts[] = {
 #define LAB_FAULT_ENTRY(name, function, text) text,
@@ -155,7 +156,7 @@ static void start_server(lab *self) {
         "always", "--auto-aof-rewrite-percentage", "0",
         self->server.port ? "--port" : NULL, port, NULL};
     snprintf(port, sizeof port, "%d", self->server.port);
-    setenv("FALKOR_SERVER_DIR", self->folder, 1);
+    setenv("FALKOR_SERVER_DIR", folder, 1);
     serving_start(&self->server, arguments);
     unsetenv("FALKOR_SERVER_DIR");
     connect_client(self);
@@ -302,29 +303,37 @@ void lab_enter(void) {
                "namespace to be had: %s\n", why);
 }
 
-void lab_start(lab *self, uint64_t seed) {
-    memset(self, 0, sizeof *self);
-    self->random = seed;
-    self->next = LAB_FAULT_COUNT;
-    snprintf(self->folder, sizeof self->folder, "/tmp/falkor-lab-XXXXXX");
-    assert_non_null(mkdtemp(self->folder));
-    for (int i = 0; i < LAB_FAULT_COUNT; i++)
-        self->order[i] = (lab_fault)i;
-    start_server(self);
-    proxy_start(&self->between, self->server.port);
-}
-
 static int remove_one(const char *path, const struct stat *about, int kind,
                       struct FTW *where) {
     (void)about, (void)kind, (void)where;
     return remove(path);
 }
 
+/* Also at the end of a test that failed. */
+static void remove_folder(void) {
+    if (*folder)
+        nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    *folder = '\0';
+}
+
+void lab_start(lab *self, uint64_t seed) {
+    memset(self, 0, sizeof *self);
+    self->random = seed;
+    self->next = LAB_FAULT_COUNT;
+    strcpy(folder, "/tmp/falkor-lab-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(atexit(remove_folder), 0);
+    for (int i = 0; i < LAB_FAULT_COUNT; i++)
+        self->order[i] = (lab_fault)i;
+    start_server(self);
+    proxy_start(&self->between, self->server.port);
+}
+
 void lab_stop(lab *self) {
     proxy_stop(&self->between);
     redisFree(self->client);
     serving_stop(&self->server);
-    nftw(self->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    remove_folder();
 }
 
 lab_fault lab_next(lab *self) {

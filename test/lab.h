@@ -38,7 +38,6 @@ typedef struct lab {
     proxy between;              /* what a pool is to dial */
     redisContext *client;       /* ours: let in, and spared */
     uint64_t random;
-    char folder[64];            /* what the server keeps */
     lab_fault order[LAB_FAULT_COUNT];
     int next, rounds;           /* of order; rounds begun */
     int struck[LAB_FAULT_COUNT];

@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 BUILD=${BUILD:-build}
 case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
 export BUILD MUTANTS=$BUILD/mutants FALKOR_SERVER_SH=$PWD/test/server.sh FALKOR_PROOF_SECONDS=15
-LIMIT=${MUTANT_TIMEOUT:-60} JOBS=$(nproc)
+LIMIT=${MUTANT_TIMEOUT:-120} JOBS=$(nproc)
 unset MAKEFLAGS MAKELEVEL MFLAGS VARIANT THREADS TEST ONLY
 
 # The library's own assertions are in, and nobody waits long for what does not come.

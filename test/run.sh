@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 OUT=${OUT:-build} BUILD=${BUILD:-build} CC=${CC:-cc}
-LIMIT=${TEST_TIMEOUT:-120} JOBS=${TEST_JOBS:-2}
+LIMIT=${TEST_TIMEOUT:-200} JOBS=${TEST_JOBS:-2}
 PASSED=0 FAILED=0 CHILD='' STARTED=0 RUNNING=0
 LOGS=$OUT/log REPORTS=$OUT/log/reports
 rm -rf "$REPORTS"

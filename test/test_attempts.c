@@ -39,6 +39,7 @@ static falkor_options through_proxy(stage *on) {
     options.max_size = 1;
     options.min_size = -1;              /* nobody dials but the calls */
     options.health_check_interval_ms = -1;
+    options.validate_after_ms = -1;     /* a PING would be a request too */
     options.retry_initial_delay_ms = 5;
     options.on_event = on_event;
     options.event_ctx = on;

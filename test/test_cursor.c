@@ -347,10 +347,11 @@ static void test_cursor_slow_consumer(void **state) {
     falkor_pool *pool = pool_of(1);
     falkor_graph *graph = fresh(pool, "slow");
     for (int form = 0; form < 2; form++) {      /* read_only, and not */
-        falkor_call_options options = {.read_only = !form, .timeout_ms = 1000};
-        falkor_cursor *cursor = open_on(graph, &options, numbers, 100000);
+        falkor_call_options options = {.read_only = !form, .timeout_ms = 1500};
+        falkor_cursor *cursor = open_on(graph, &options, numbers,
+                                        form ? 1000 : 50000);
         read_rows(cursor, 1, 5);
-        test_pause_ms(1050);                    /* the slowness itself */
+        test_pause_ms(1550);                    /* the slowness itself */
         falkor_error error;
         const falkor_result *row;
         assert_int_equal(falkor_cursor_next(cursor, &row, &error),

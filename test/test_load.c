@@ -372,10 +372,10 @@ static void test_load_fast_and_medium_checks_are_quick(void **state) {
 /* E13, A10 */
 static void test_load_deep_checks_are_quick(void **state) {
     (void)state;
-    enum { CHECKS = 20 };
+    enum { CHECKS = 100 };
     int64_t times[CHECKS];
     falkor_options options = sized(1, 1);
-    options.health_check_interval_ms = 50;
+    options.health_check_interval_ms = 20;
     begin(options);
     for (int i = 0; i < CHECKS; i++) {
         int64_t until = test_now_ms() + TEST_PATIENCE_MS;
@@ -392,7 +392,7 @@ static void test_load_deep_checks_are_quick(void **state) {
     qsort(times, CHECKS, sizeof *times, by_size);
     int64_t p95_ns = times[CHECKS * 95 / 100];
     printf("p95: DEEP %.3f ms\n", (double)p95_ns / 1e6);
-    assert_true(p95_ns < 200 * SERVING_MS);
+    assert_true(SERVING_SANITIZED || p95_ns < 200 * SERVING_MS);
 }
 
 /* Each use puts the background check off: a busy connection is never checked,

@@ -33,6 +33,7 @@ static int end(void **state) {
    comes behind has another server. The old proxy stays: pools of a test that
    failed may still be on it. */
 static int revive(void **state) {
+    test_forget_complaints();           /* of a test that has failed */
     if (naming_is_alive(&server))
         return 0;
     printf("note: the server crashed, another one is started\n");
@@ -648,13 +649,18 @@ static int stepped_query(moves *m, const char *before, const char *cypher,
 
 typedef void (*move)(redisContext *client);
 
+/* NULL: the server has crashed. */
+static redisContext *mover(void) {
+    return naming_is_alive(&server) ? serving_client(server.port) : NULL;
+}
+
 static void all_steps(const char *before, const char *cypher, bool read_only,
                       bool warm, bool fill) {
     static const move all[] = {to_empty, to_nothing, to_others, to_same_begin,
         to_more_names, to_label_left_behind, to_copy};
     enum { MOVES = sizeof all / sizeof *all };
-    redisContext *client = serving_client(server.port);
-    for (int a = 0; a < MOVES; a++)
+    redisContext *client = mover();
+    for (int a = 0; client && a < MOVES; a++)
         for (int at = 1, most = 1; at <= most && at < 24; at++) {
             moves m = {.client = client, .at = at, .first = all[a]};
             most = stepped_query(&m, before, cypher, read_only, warm, fill);
@@ -737,8 +743,8 @@ static void test_names_steps_read_by_a_query_that_may_write(void **state) {
 /* Nobody takes the graph away: no write may fail, whatever others add, and
    whether the server still has our mark or not. */
 static void only_add(void) {
-    redisContext *client = serving_client(server.port);
-    for (int kind = 0; kind < 8; kind++)
+    redisContext *client = mover();
+    for (int kind = 0; client && kind < 8; kind++)
         for (int at = 1, most = 1; at <= most && at < 24; at++) {
             moves m = {.client = client, .at = at, .then = at + 1 + kind % 2,
                 .first = to_more_names, .second = kind & 1
@@ -768,8 +774,8 @@ static void to_back(redisContext *client) {
 }
 
 static void renamed(const char *before, const char *cypher, bool read_only) {
-    redisContext *client = serving_client(server.port);
-    for (int at = 1, most = 1; at <= most && at < 24; at++)
+    redisContext *client = mover();
+    for (int at = 1, most = 1; client && at <= most && at < 24; at++)
         for (int then = at + 1; then <= most + 1 && then <= at + 4; then++) {
             moves m = {.client = client, .at = at, .first = to_away,
                        .then = then, .second = to_back};

@@ -9,6 +9,7 @@
      a  acquires for ever        A  acquires for 10 ms; may time out
      t  takes without waiting    r  releases    b  releases as broken
      c  closes the pool          f  flush       d  drop_idle
+     C  closes it while nobody has anything of it
      p  pause                    u  resume      s  makes the connection sick
 
    FALKOR_TEST_PREEMPTIONS (1) is the bound up to which all schedules are
@@ -273,6 +274,10 @@ static void play(const char *script) {
                 ((place *)conn->slot->handle)->sick = true;
             break;
         case 'c': falkor_pool_close(pool, 0); break;
+        case 'C':
+            if (falkor_pool_close(pool, 0))
+                sched_fail("close waits, and nothing is in use");
+            break;
         case 'f': falkor_pool_flush(pool); break;
         case 'd': falkor_pool_drop_idle(pool); break;
         case 'p': falkor_pool_pause(pool); break;
@@ -363,6 +368,7 @@ static void test_schedules_close(void **state) {
     SHOW(.scripts = {"ab", "ar", "c"}, .max_size = 1, .failing_dials = 1);
     SHOW(.scripts = {"ar", "c", "c"}, .max_size = 1);
     SHOW(.scripts = {"ar", "ar", "c"}, .max_size = 1, .no_check = true);
+    SHOW(.scripts = {"arC"}, .max_size = 2, .min_size = 2);
 }
 
 /* A16 */

@@ -19,7 +19,7 @@
 
 /* How long anything that must happen may take on a loaded machine. */
 #ifndef TEST_PATIENCE_MS
-#define TEST_PATIENCE_MS 20000
+#define TEST_PATIENCE_MS 40000
 #endif
 
 /* The seed of this run: FALKOR_TEST_SEED or the clock. The first call prints
