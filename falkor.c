@@ -297,8 +297,9 @@ void falkor__name_timeout(const falkor__call *call, falkor_error *error) {
 void falkor__note_outcome(const falkor__call *call, falkor_status status,
                           const falkor_error *error) {
     bool spoke = call->phase == FALKOR__PHASE_BEGUN;    /* slow, not silent */
-    bool forgiven = status == FALKOR_ERR_TIMEOUT &&
-        (spoke || call->options.timeout_ms);
+    bool forgiven = status == FALKOR_ERR_TIMEOUT
+        ? spoke || call->options.timeout_ms
+        : status == FALKOR_ERR_IO && !error->sys_errno;  /* the link refused */
     bool answered = !status || call->phase == FALKOR__PHASE_REPLIED ||
         (call->reply && falkor__reply_error(call->reply, NULL));
     if (answered)

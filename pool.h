@@ -404,7 +404,9 @@ falkor_status falkor_release(falkor_conn *conn);
    built-in driver, and for a connection that was released. */
 void *falkor_conn_handle(const falkor_conn *conn);
 
-/* falkor_conn_mark_broken: the release will close this connection. */
+/* falkor_conn_mark_broken: the release will close this connection. With a
+   driver of your own it counts for the circuit breaker too, as a failure; a
+   release without it is an answer. */
 void falkor_conn_mark_broken(falkor_conn *conn);
 
 /* ---- queries ---------------------------------------------------------- */

@@ -910,6 +910,16 @@ static void test_breaker_only_the_server_counts(void **state) {
             &(falkor_call_options){.timeout_ms = 5}, "RETURN 1", NULL, NULL,
             &error), FALKOR_OK);
     serving_signal(&server, SIGCONT);
+    falkor_conn *held = take();
+    serving_signal(&server, SIGSTOP);
+    serving_await_state(&server, 'T');
+    for (int i = 0; i < 2; i++)         /* late, then not sent at all */
+        assert_int_equal(falkor_query_with(graph,
+            &(falkor_call_options){.timeout_ms = 5, .conn = held}, "RETURN 1",
+            NULL, NULL, &error), i == 0 ? FALKOR_ERR_TIMEOUT
+                                        : FALKOR_ERR_IO);
+    falkor_release(held);
+    serving_signal(&server, SIGCONT);
     serving_run(graph, "RETURN 1");
     assert_int_equal(atomic_load(&seen.opened), 0);
     serving_drop(pool, graph, "breaker");

@@ -29,8 +29,8 @@ static falkor_pool *pool_at(int port, int max_size) {
     options.min_size = 1;
     options.retry_initial_delay_ms = 1;
     options.retry_max_delay_ms = 5;
-    options.validate_after_ms = -1;
     options.breaker_failures = -1;      /* for the server is always there */
+    options.validate_after_ms = -1;
     return serving_pool(&options);
 }
 
