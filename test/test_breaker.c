@@ -503,30 +503,6 @@ static void test_breaker_closes_at_a_refusal(void **state) {
 
 /* ---- beside the rest of the pool -------------------------------------- */
 
-/* The child knows nothing about the server yet. */
-/* A22, C5 */
-static void test_breaker_is_closed_in_a_child(void **state) {
-    (void)state;
-    open_pool(begin(2));
-    open_circuit();
-    TEST_EVENTUALLY(stats().idle == 0 && fake_inside(&f, FAKE_OPEN) == 0);
-    pid_t child = fake_fork(&f);
-    if (child == 0) {
-        falkor_conn *conn;
-        falkor_error error;
-        test_child_begins();
-        TEST_CHECK(stats().circuit == FALKOR_CIRCUIT_CLOSED);
-        if (TEST_CHECK(!falkor_acquire(pool, &conn, &error)))
-            falkor_release(conn);
-        falkor_pool_free(pool);
-        fake_end(&f);
-        test_child_ends();
-    }
-    test_await_child(child);
-    assert_int_not_equal(stats().circuit, FALKOR_CIRCUIT_CLOSED);
-    end();
-}
-
 /* Nobody waits for the circuit. */
 /* A9, C5 */
 static void test_breaker_does_not_keep_close(void **state) {
@@ -1019,7 +995,6 @@ TEST_MAIN(
     cmocka_unit_test(test_breaker_closes_the_idle),
     cmocka_unit_test(test_breaker_closes),
     cmocka_unit_test(test_breaker_closes_at_a_refusal),
-    cmocka_unit_test(test_breaker_is_closed_in_a_child),
     cmocka_unit_test(test_breaker_does_not_keep_close),
     cmocka_unit_test(test_breaker_in_a_paused_pool),
     cmocka_unit_test(test_breaker_probes_in_the_reserve),

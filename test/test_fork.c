@@ -156,6 +156,31 @@ static void test_fork_child_begins_empty(void **state) {
     end();
 }
 
+/* A child knows nothing of the server yet. */
+/* A22, C5 */
+static void test_fork_child_begins_with_a_closed_circuit(void **state) {
+    (void)state;
+    falkor_options options = begin(1, 2);
+    options.breaker_failures = 1;
+    open_pool(options);
+    falkor_conn *held = take();
+    fake_shut(&f, FAKE_OPEN);
+    falkor_conn_mark_broken(held);
+    give(held);
+    fake_await_inside(&f, FAKE_OPEN, 1);        /* the probe */
+    pid_t child = fake_fork(&f);
+    if (child == 0) {
+        test_child_begins();
+        TEST_CHECK(stats().circuit == FALKOR_CIRCUIT_CLOSED);
+        child_checks(2);
+        test_child_ends();
+    }
+    test_await_child(child);
+    assert_int_equal(stats().circuit, FALKOR_CIRCUIT_HALF_OPEN);
+    fake_lift(&f, FAKE_OPEN);
+    end();
+}
+
 /* The parent's lease is refused, and stays so while the child uses its own. */
 /* A22, A23, M10 */
 static void test_fork_release_of_the_parents_is_refused(void **state) {
@@ -1004,6 +1029,7 @@ static void test_fork_among_many_threads(void **state) {
 
 TEST_MAIN_WITH(begin_server, end_server,
     cmocka_unit_test(test_fork_child_begins_empty),
+    cmocka_unit_test(test_fork_child_begins_with_a_closed_circuit),
     cmocka_unit_test(test_fork_release_of_the_parents_is_refused),
     cmocka_unit_test(test_fork_driver_without_forget),
     cmocka_unit_test(test_fork_child_closes_unused),
