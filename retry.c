@@ -10,7 +10,9 @@
 /* How an error reply begins, and what it means. A code ends where its word
    does: BUSY is not BUSYKEY. Texts without a code are FalkorDB's own. What is
    not here is FALKOR_ERR_QUERY. No error reply counts for the breaker: the
-   server answered. */
+   server answered. FALKOR_ERR_IO is the loss of an answer: a server that becomes
+   a replica says so to who waits for a query, closes his connection, and lets
+   the query run. */
 static const struct {
     const char *begin;
     bool code;
@@ -53,11 +55,8 @@ falkor_status falkor__classify(const char *text, size_t length) {
     return FALKOR_ERR_QUERY;
 }
 
-/* A server that becomes a replica says so to who waits for a query, closes his
-   connection, and lets the query run. */
 bool falkor__lets_run(const char *text) {
-    static const char begin[] = "UNBLOCKED force unblock";
-    return strncmp(text, begin, sizeof begin - 1) == 0;
+    return falkor__classify(text, strlen(text)) == FALKOR_ERR_IO;
 }
 
 bool falkor__proves_graphs(const char *text, bool named) {
