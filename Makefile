@@ -72,7 +72,7 @@ DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
 BENCHES  := $(call programs,test/bench_*.c)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
-.PHONY: all test rows check drivers fuzz bench demo install clean distclean format help tests checks FORCE
+.PHONY: all test rows check drivers fuzz bench bench-quick demo install clean distclean format help tests checks FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -91,6 +91,12 @@ $(BUILD)/deps.mk: test/deps.sh test/versions.lock
 	@test/deps.sh get
 $(BUILD)/deps-tls.mk: test/deps.sh test/versions.lock
 	@test/deps.sh tls
+# Peers that a benchmark is held against, where they can be had.
+ifneq ($(filter bench% %/bench_pool,$(MAKECMDGOALS)),)
+include $(BUILD)/deps-bench.mk
+endif
+$(BUILD)/deps-bench.mk: test/deps.sh test/versions.lock
+	@test/deps.sh bench
 ifneq ($(filter drivers,$(MAKECMDGOALS)),)
 include $(BUILD)/services.mk
 endif
@@ -132,6 +138,10 @@ DRIVER_LIB_mariadb = -lmariadb
 DRIVER_LIB_http = -lcurl
 $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lcmocka -lcjson -lm
+
+$(OUT)/obj/test/bench_pool.o: ALL_CPPFLAGS += $(BENCH_CPPFLAGS)
+$(OUT)/test/bench_pool: $(OUT)/obj/test/bench_pool.o $(HELP_LIB) $(LIB)
+	$(LINK) $(BENCH_LDFLAGS) $(BENCH_LIBS) -lhiredis $(TLS_LIBS) -lm
 
 $(BUILD)/falkorpool.h: test/amalgamate.sh LICENSE $(LIB_SRC) $(wildcard *.h)
 	test/amalgamate.sh $(LIB_SRC) >$@
@@ -179,8 +189,11 @@ $(BUILD)/fuzz/%: test/%.c $(LIB_SRC) $(wildcard *.h)
 	clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -I. $(DEPS_CPPFLAGS) \
 	    $(DEPS_LDFLAGS) $< $(LIB_SRC) -lhiredis -o $@
 
-bench: all $(BENCHES)  ## the benchmarks: every test/bench_*.c
-	@set -e; for b in $(BENCHES); do test/server.sh run $$b; done
+bench: all $(BENCHES)  ## test/bench_*.c against their peers: a table, and $(BUILD)/bench.json; RUNS=3 takes medians of runs
+	@-test/deps.sh node
+	@OUT=$(OUT) CC='$(CC)' test/bench.sh $(BENCHES)
+bench-quick: export BENCH_QUICK = 1
+bench-quick: bench  ## the same in a minute
 
 demo: all  ## loads a real data set and shows the library at work
 	@test/deps.sh data
@@ -206,4 +219,4 @@ distclean:  ## all of the build folder
 format:  ## clang-format over all sources
 	clang-format -i $(wildcard *.c *.h examples/*.c test/*.c test/*.h)
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12

@@ -12,6 +12,7 @@ usage: test/deps.sh get        headers and libraries to build with; writes $BUIL
        test/deps.sh check      the compilers that `make check` needs besides
        test/deps.sh hiredis1   hiredis 1.x, built into $BUILD/deps-hiredis1
        test/deps.sh data       the demo's CSV files, into $BUILD/data
+       test/deps.sh bench      peers of the benchmarks, as far as they can be had; writes $BUILD/deps-bench.mk
        test/deps.sh node       the official Node client, into $BUILD/node
        test/deps.sh lock       print test/versions.lock with what the Debian archive holds now
 END
@@ -105,6 +106,11 @@ tls() {
     write_flags "$BUILD/deps-tls.mk" "$text"
 }
 
+# bench: a peer that cannot be had is a row that says so, never a failure.
+bench() {
+    write_flags "$BUILD/deps-bench.mk" '# No peers.'
+}
+
 check() {
     local tool missing=()
     for tool in clang g++; do
@@ -195,7 +201,7 @@ deb_line() {
 }
 
 case ${1:-} in
-    get | tls | check | lock) "$1" ;;
+    get | tls | bench | check | lock) "$1" ;;
     hiredis1) with_lock hiredis1 build_hiredis1 ;;
     data) with_lock data fetch_data ;;
     node) with_lock node fetch_node ;;
