@@ -14,6 +14,7 @@
 static const char help[] =
 "usage: falkor-cli [-u URL | -h HOST -p PORT] [-g GRAPH] [-P name=json]...\n"
 "                  [--ro] [--json | --csv | --table] [--keep-going] [QUERY]\n"
+"       falkor-cli bench ...    loads a server and measures it: bench --help\n"
 "\n"
 "Runs QUERY, or the statements of standard input, or asks for them when that\n"
 "is a terminal. Statements are separated by semicolons. In a script the first\n"
@@ -100,7 +101,7 @@ static void say_failed(const falkor_error *error, size_t line) {
             : "");
 }
 
-static int check_printed(bool printed) {
+int cli_check_printed(bool printed) {
     if (!printed && errno != EPIPE)     /* "| head" has what it wants */
         cli_say("standard output: %s", strerror(errno ? errno : EIO));
     return printed ? CLI_OK : CLI_FAILED;
@@ -109,7 +110,7 @@ static int check_printed(bool printed) {
 static int failed(cli *self, const falkor_error *error, size_t line) {
     self->failed = true;
     if (self->keep_going && self->format == CLI_JSON)
-        return check_printed(cli_print_error(error, line));
+        return cli_check_printed(cli_print_error(error, line));
     say_failed(error, line);
     return self->keep_going ? CLI_OK : CLI_FAILED;
 }
@@ -122,7 +123,7 @@ int cli_run(cli *self, const char *statement, size_t line) {
     int status;
     if (falkor_query_with(self->graph, &options, statement, params, &result,
                           &error) == FALKOR_OK)
-        status = check_printed(cli_print(result, self->format));
+        status = cli_check_printed(cli_print(result, self->format));
     else
         status = failed(self, &error, line);
     falkor_result_free(result);
@@ -149,11 +150,12 @@ typedef struct arguments {
     const char *query, *data;
     char *password;
     cli_param *params;
+    cli_bench *bench;                   /* NULL: it is not asked for */
     cli_format format;
     bool askpass, embedded, keep_going, read_only;
 } arguments;
 
-static _Noreturn void wrong(const char *what, const char *which) {
+_Noreturn void cli_wrong(const char *what, const char *which) {
     cli_say("%s%s (--help shows the usage)", what, which);
     exit(CLI_USAGE);
 }
@@ -161,9 +163,12 @@ static _Noreturn void wrong(const char *what, const char *which) {
 static void read_param(arguments *given, const char *text) {
     const char *why, *equals = strchr(text, '=');
     if (!equals)
-        wrong("-P is followed by name=json, not by ", text);
-    if (!cli_param_set(&given->params, text, (size_t)(equals - text),
-                       equals + 1, &why)) {
+        cli_wrong("-P is followed by name=json, not by ", text);
+    const char *json = equals + 1;
+    if (given->bench)
+        json = cli_bench_param(given->bench, text, json);
+    if (!cli_param_set(&given->params, text, (size_t)(equals - text), json,
+                       &why)) {
         cli_say("-P %s: %s", text, why);
         exit(CLI_USAGE);
     }
@@ -173,7 +178,7 @@ static int read_port(const char *text) {
     char *end;
     long port = strtol(text, &end, 10);
     if (*text < '0' || *text > '9' || *end || port < 1 || port > 65535)
-        wrong("a port is a number from 1 to 65535, not ", text);
+        cli_wrong("a port is a number from 1 to 65535, not ", text);
     return (int)port;
 }
 
@@ -199,13 +204,15 @@ static void read_option(arguments *given, int option, const char *value) {
     case EMBEDDED: given->embedded = true; break;
     case DATA: given->data = value; break;
     case HELP:
-        fputs(help, stdout);
+        fputs(given->bench ? cli_bench_help : help, stdout);
         exit(fflush(stdout) == 0 ? CLI_OK : CLI_FAILED);
     case VERSION:
         printf("falkor-cli %d.%d.%d\n", FALKOR_VERSION_MAJOR,
                FALKOR_VERSION_MINOR, FALKOR_VERSION_PATCH);
         exit(fflush(stdout) == 0 ? CLI_OK : CLI_FAILED);
     default:
+        if (given->bench && cli_bench_option(given->bench, option, value))
+            return;
         fputs("falkor-cli: --help shows the usage\n", stderr);
         exit(CLI_USAGE);
     }
@@ -215,16 +222,24 @@ static void check_arguments(const arguments *given) {
     const falkor_options *options = &given->options;
     bool place = options->url || options->host || options->unix_path;
     if (given->embedded && (place || options->port))
-        wrong("--embedded is a server of its own: it goes without -u, -h, -p "
-              "and -s", "");
+        cli_wrong("--embedded is a server of its own: it goes without -u, -h, "
+                  "-p and -s", "");
     if (given->data && !given->embedded)
-        wrong("--data goes with --embedded", "");
+        cli_wrong("--data goes with --embedded", "");
     if (given->query && !*given->query)
-        wrong("QUERY is empty", "");
+        cli_wrong("QUERY is empty", "");
+    if (given->bench)
+        cli_bench_check(given->bench);
+    if (given->bench && given->format == CLI_CSV)
+        cli_wrong("bench prints a --table, or --json", "");
+    if (given->bench && given->keep_going)
+        cli_wrong("bench always goes on behind a query that fails: it goes "
+                  "without --keep-going", "");
 }
 
 static arguments read_arguments(int argc, char **argv) {
     static const struct option names[] = {
+        CLI_BENCH_OPTIONS,
         {"url", 1, NULL, 'u'}, {"host", 1, NULL, 'h'}, {"port", 1, NULL, 'p'},
         {"socket", 1, NULL, 's'}, {"graph", 1, NULL, 'g'},
         {"param", 1, NULL, 'P'}, {"user", 1, NULL, USER},
@@ -234,14 +249,25 @@ static arguments read_arguments(int argc, char **argv) {
         {"embedded", 0, NULL, EMBEDDED}, {"data", 1, NULL, DATA},
         {"help", 0, NULL, HELP}, {"version", 0, NULL, VERSION},
         {NULL, 0, NULL, 0}};
+    static const size_t of_bench_alone =
+        sizeof (struct option[]){CLI_BENCH_OPTIONS} / sizeof (struct option);
     arguments given = {.format = isatty(STDOUT_FILENO) ? CLI_TABLE : CLI_JSON};
-    for (int option; (option = getopt_long(argc, argv, "u:h:p:s:g:P:k", names,
-                                           NULL)) != -1; )
+    if (argc > 1 && strcmp(argv[1], "bench") == 0) {
+        given.bench = cli_bench_new();
+        given.format = CLI_TABLE;
+        argv[1] = argv[0];              /* getopt_long speaks in its name */
+        argv++;
+        argc--;
+    }
+    for (int option; (option = getopt_long(argc, argv, "u:h:p:s:g:P:k",
+             given.bench ? names : names + of_bench_alone, NULL)) != -1; )
         read_option(&given, option, optarg);
     if (optind < argc)
         given.query = argv[optind++];
+    if (!given.bench && given.query && strcmp(given.query, "bench") == 0)
+        cli_wrong("bench comes first, as in falkor-cli bench -h HOST", "");
     if (optind < argc)
-        wrong("one QUERY, in quotes, and not also: ", argv[optind]);
+        cli_wrong("one QUERY, in quotes, and not also: ", argv[optind]);
     check_arguments(&given);
     return given;
 }
@@ -274,7 +300,8 @@ static char *ask_password(void) {
     struct termios before, silent;
     char *line = NULL;
     if (!terminal || tcgetattr(fileno(terminal), &before) != 0)
-        wrong("--askpass needs a terminal: set FALKORDB_PASSWORD instead", "");
+        cli_wrong("--askpass needs a terminal: set FALKORDB_PASSWORD instead",
+                  "");
     silent = before;
     silent.c_lflag &= ~(tcflag_t)(ECHO | ICANON | ISIG);
     tcsetattr(fileno(terminal), TCSAFLUSH, &silent);
@@ -286,7 +313,7 @@ static char *ask_password(void) {
     tcsetattr(fileno(terminal), TCSAFLUSH, &before);
     fclose(terminal);
     if (!done)
-        wrong("no password was given", "");
+        cli_wrong("no password was given", "");
     return line;
 }
 
@@ -305,11 +332,14 @@ static void complete_credentials(arguments *given) {
         options->password = getenv("FALKORDB_PASSWORD");
 }
 
-/* Opens a pool of one connection; an exit status. */
+/* Opens a pool of one connection, or of what bench wants; an exit status. */
 static int connect_to(arguments *given, cli *self) {
     falkor_options *options = &given->options;
     falkor_error error;
-    options->max_size = options->min_size = 1;
+    if (given->bench)
+        options->max_size = cli_bench_pool_size(given->bench);
+    else
+        options->max_size = options->min_size = 1;
     options->health_check_interval_ms = -1;
     options->client_name = "falkor-cli";
     if (falkor_options_from_env(options, &error) != FALKOR_OK
@@ -329,6 +359,9 @@ static int run_all(const arguments *given, cli *self) {
     const char *name = given->options.graph;
     if (!self->graph && !cli_select(self, name ? name : "default"))
         cli_no_memory();
+    if (given->bench)
+        return cli_bench_run(given->bench, self, given->query,
+                             given->embedded);
     return given->query ? cli_run_text(self, given->query)
         : isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) ? cli_run_prompt(self)
         : cli_run_file(self, stdin);
@@ -361,6 +394,7 @@ int main(int argc, char **argv) {
     falkor_graph_free(self.graph);
     falkor_pool_free(self.pool);
     cli_params_free(self.params);
+    cli_bench_free(given.bench);
     free(given.password);
     if (!cli_server_stop(&server) && status == CLI_OK) {
         cli_say("the embedded server did not end well");

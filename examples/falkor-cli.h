@@ -27,6 +27,9 @@ typedef struct cli {
 /* Prints "falkor-cli: " and a line on standard error. */
 void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Says what is wrong with the command line, and ends the program. */
+_Noreturn void cli_wrong(const char *what, const char *which);
+
 /* Says that there is no memory, and ends the program. */
 _Noreturn void cli_no_memory(void);
 void *cli_reserve(void *old, size_t count, size_t size);
@@ -38,6 +41,9 @@ bool cli_select(cli *self, const char *name);
    it began, 0 for none. Returns an exit status: with keep_going a statement
    that failed is none to stop at. */
 int cli_run(cli *self, const char *statement, size_t line);
+
+/* An exit status; says what errno does where the output was not written. */
+int cli_check_printed(bool printed);
 
 /* The format called name; false: there is none such. */
 bool cli_format_named(const char *name, cli_format *format);
@@ -82,4 +88,46 @@ bool cli_server_start(cli_server *server, const char *data);
 
 /* Stops it and waits until it has saved; false: it did not end well. */
 bool cli_server_stop(cli_server *server);
+
+/* ---- falkor-cli-bench.c ----------------------------------------------- */
+
+typedef struct cli_bench cli_bench;     /* what the command line said */
+extern const char cli_bench_help[];
+
+enum { CLI_BENCH_THREADS = 512, CLI_BENCH_POOL, CLI_BENCH_DURATION,
+       CLI_BENCH_COUNT, CLI_BENCH_WARMUP, CLI_BENCH_WAITS,
+       CLI_BENCH_PROGRESS };
+#define CLI_BENCH_OPTIONS                                                      \
+    {"threads", 1, NULL, CLI_BENCH_THREADS},                                   \
+    {"pool", 1, NULL, CLI_BENCH_POOL},                                         \
+    {"duration", 1, NULL, CLI_BENCH_DURATION},                                 \
+    {"count", 1, NULL, CLI_BENCH_COUNT},                                       \
+    {"warmup", 1, NULL, CLI_BENCH_WARMUP},                                     \
+    {"waits", 0, NULL, CLI_BENCH_WAITS},                                       \
+    {"progress", 0, NULL, CLI_BENCH_PROGRESS}
+
+cli_bench *cli_bench_new(void);
+void cli_bench_free(cli_bench *self);
+
+/* Takes one of the options above; false: it is none of them. A value that will
+   not do ends the program. */
+bool cli_bench_option(cli_bench *self, int option, const char *value);
+
+/* Looks whether the options go together, or ends the program, and sets those
+   that were not given. */
+void cli_bench_check(cli_bench *self);
+
+/* Takes value, of -P text, where it is a rule such as @counter, and returns
+   the JSON that stands for it; else value itself. A wrong rule ends the
+   program. */
+const char *cli_bench_param(cli_bench *self, const char *text,
+                            const char *value);
+
+/* How many connections --pool asks for; 0: it was not said. */
+int cli_bench_pool_size(const cli_bench *self);
+
+/* Measures and prints. query NULL: RETURN 1. own_server: the graph may be made
+   where there is none. Returns an exit status. */
+int cli_bench_run(cli_bench *self, cli *session, const char *query,
+                  bool own_server);
 #endif
