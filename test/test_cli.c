@@ -15,12 +15,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "serving.h"
 
 #define GRAPH "test-cli"
 
@@ -98,8 +100,8 @@ static void expect_said(const char *text) {
 }
 
 /* The one line of --json that was printed, parsed. */
-static cJSON *parsed(void) {
-    expect_status(0);
+static cJSON *parsed_with(int status) {
+    expect_status(status);
     size_t length = strlen(last.out);
     assert_true(length > 0 && last.out[length - 1] == '\n');
     assert_ptr_equal(strchr(last.out, '\n'), &last.out[length - 1]);
@@ -107,6 +109,8 @@ static cJSON *parsed(void) {
     assert_non_null(json);
     return json;
 }
+
+static cJSON *parsed(void) { return parsed_with(0); }
 
 /* That the output has this text between "rows": and ,"summary". */
 static void expect_rows(const char *rows) {
@@ -890,6 +894,411 @@ static void test_cli_embedded_folder_has_one_server(void **state) {
     remove_folder(folder);
 }
 
+/* ---- bench ------------------------------------------------------------ */
+
+#define BENCH(...) \
+    run_with("", (const char *const[]){"bench", "-g", GRAPH, __VA_ARGS__, NULL})
+
+static double number(const cJSON *json, const char *name) {
+    const cJSON *found = cJSON_GetObjectItemCaseSensitive(json, name);
+    if (!cJSON_IsNumber(found))
+        fail_msg("no number %s in %s", name, last.out);
+    return found->valuedouble;
+}
+
+static bool is_true(const cJSON *json, const char *name) {
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, name));
+}
+
+static const cJSON *inside(const cJSON *json, const char *name) {
+    const cJSON *found = cJSON_GetObjectItemCaseSensitive(json, name);
+    if (!cJSON_IsObject(found))
+        fail_msg("no object %s in %s", name, last.out);
+    return found;
+}
+
+static void expect_number(const cJSON *json, const char *name,
+                          double expected) {
+    double found = number(json, name);
+    if (found < expected || found > expected)
+        fail_msg("%s is %g, not %g, in %s", name, found, expected, last.out);
+}
+
+/* Runs one query that gives one row, as --csv shows that. */
+static void expect_row(const char *query, const char *row) {
+    RUN("--csv", query);
+    expect_status(0);
+    const char *second = strstr(last.out, "\r\n");
+    assert_non_null(second);
+    assert_string_equal(second + 2, row);
+}
+
+static void test_cli_bench_asks_exactly_count(void **state) {
+    (void)state;
+    static const char *const pools[][2] = {{"8", "3"}, {"1", "1"}, {"4", "9"}};
+    for (size_t i = 0; i < 3; i++) {
+        clear_graph(NULL);
+        BENCH("--json", "--threads", pools[i][0], "--pool", pools[i][1],
+              "--count", "500", "-P", "i=@counter", "CREATE (:N {i: $i})");
+        cJSON *json = parsed();
+        expect_number(json, "queries", 500);
+        expect_number(json, "errors", 0);
+        cJSON_Delete(json);
+        expect_row("MATCH (n:N) RETURN count(n), count(DISTINCT n.i), "
+                   "min(n.i), max(n.i)", "500,500,1,500\r\n");
+    }
+    clear_graph(NULL);                  /* more threads than queries */
+    BENCH("--json", "--threads", "20", "--count", "3", "CREATE (:N)");
+    cJSON *json = parsed();
+    expect_number(json, "queries", 3);
+    cJSON_Delete(json);
+    expect_row("MATCH (n:N) RETURN count(n)", "3\r\n");
+}
+
+/* The figures are there, and none is below the one before. */
+static void expect_figures(const cJSON *json) {
+    static const char *const names[] = {"min", "p50", "p90", "p95", "p99",
+                                        "p99_9", "max"};
+    double before = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_true(number(json, names[i]) >= before);
+        before = number(json, names[i]);
+    }
+    assert_true(number(json, "min") > 0);
+    assert_true(number(json, "avg") >= number(json, "min"));
+    assert_true(number(json, "avg") <= number(json, "max"));
+    assert_int_equal(cJSON_GetArraySize(json), 8);
+}
+
+static void test_cli_bench_result_as_json(void **state) {
+    (void)state;
+    BENCH("--json", "--duration", "0.4", "--warmup", "0.1", "--threads", "6",
+          "--pool", "2");
+    cJSON *json = parsed();
+    assert_string_equal(last.err, "");
+    double seconds = number(json, "seconds"), queries = number(json, "queries");
+    double rate = number(json, "queries_per_second");
+    assert_true(seconds >= 0.4 && seconds < 20 && queries > 0);
+    assert_true(rate * seconds > queries * 0.999
+                && rate * seconds < queries * 1.001);
+    assert_true(is_true(json, "read_only") && !is_true(json, "interrupted"));
+    assert_string_equal(cJSON_GetObjectItem(json, "query")->valuestring,
+                        "RETURN 1");
+    assert_string_equal(cJSON_GetObjectItem(json, "graph")->valuestring, GRAPH);
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(json, "first_error")));
+    assert_null(cJSON_GetObjectItem(json, "wait_ms"));
+    expect_figures(inside(json, "latency_ms"));
+    /* Six threads cannot have had more time than there was. */
+    assert_true(number(inside(json, "latency_ms"), "avg") * queries
+                <= seconds * 6 * 1000 * 1.001);
+    const cJSON *pool = inside(json, "pool");
+    expect_number(pool, "max_size", 2);
+    expect_number(pool, "connections_created", 0);      /* they were there */
+    assert_true(number(pool, "samples") > 0);
+    assert_true(number(pool, "in_use_avg") <= 2);
+    assert_true(number(pool, "waiting_max") <= 6);
+    cJSON_Delete(json);
+}
+
+static void test_cli_bench_measures_waits(void **state) {
+    (void)state;
+    BENCH("--json", "--waits", "--count", "300", "--threads", "6", "--pool",
+          "1", "RETURN 2");
+    cJSON *json = parsed();
+    const cJSON *wait = inside(json, "wait_ms");
+    expect_figures(wait);
+    assert_true(number(wait, "avg")
+                < number(inside(json, "latency_ms"), "avg"));
+    /* Five wait while one is served: that is most of the time. */
+    assert_true(number(wait, "avg")
+                > number(inside(json, "latency_ms"), "avg") / 3);
+    cJSON_Delete(json);
+}
+
+static void test_cli_bench_pool_of_the_url(void **state) {
+    (void)state;
+    run_with("", (const char *const[]){"bench", "-u", url_with(GRAPH
+             "?pool_max_size=3"), "--json", "--count", "9", NULL});
+    cJSON *json = parsed();
+    expect_number(inside(json, "pool"), "max_size", 3);
+    cJSON_Delete(json);
+    run_with("", (const char *const[]){"bench", "-u", url_with(GRAPH
+             "?pool_min_size=9"), "--pool", "4", "--count", "9", NULL});
+    expect_status(2);
+    expect_said("max_size 4");
+}
+
+static void test_cli_bench_table(void **state) {
+    (void)state;
+    BENCH("--threads", "2", "--count", "20", "RETURN\n1");
+    expect_status(0);
+    static const char *const lines[] = {"query   RETURN 1\ngraph   " GRAPH "\n",
+        "2 threads, pool of 20", "\nqueries 20 in ", "\nerrors  0\n",
+        "ms           min      avg      p50", "\nlatency ", "\npool "};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        if (!strstr(last.out, lines[i]))
+            fail_msg("%s lacks %s", last.out, lines[i]);
+    assert_string_equal(last.err, "");
+}
+
+static void test_cli_bench_counts_errors(void **state) {
+    (void)state;
+    BENCH("--json", "--count", "40", "-P", "i=@counter",
+          "RETURN 1 / ($i % 4)");
+    cJSON *json = parsed_with(1);
+    expect_number(json, "queries", 40);
+    expect_number(json, "errors", 10);
+    expect_number(inside(json, "errors_by_status"), "FALKOR_ERR_QUERY", 10);
+    assert_int_equal(cJSON_GetArraySize(inside(json, "errors_by_status")), 1);
+    expect_number(json, "maybe_executed", 0);
+    assert_non_null(strstr(cJSON_GetObjectItem(json, "first_error")
+                           ->valuestring, "Division by zero"));
+    expect_figures(inside(json, "latency_ms"));
+    cJSON_Delete(json);
+    BENCH("--json", "--count", "4", "RETRUN \"x\"");
+    json = parsed_with(1);
+    expect_number(json, "errors", 4);
+    expect_number(json, "queries_per_second", 0);
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(inside(json, "latency_ms"),
+                                                 "p50")));
+    cJSON_Delete(json);
+    BENCH("--count", "4", "RETRUN 1");
+    expect_status(1);
+    assert_non_null(strstr(last.out, "4 FALKOR_ERR_QUERY\n"));
+    assert_non_null(strstr(last.out, "the first: errMsg: Invalid input"));
+}
+
+static void test_cli_bench_read_only(void **state) {
+    (void)state;
+    clear_graph(NULL);
+    BENCH("--json", "--ro", "--count", "3", "CREATE (:N)");
+    cJSON *json = parsed_with(1);
+    expect_number(json, "errors", 3);
+    cJSON_Delete(json);
+    expect_row("MATCH (n) RETURN count(n)", "0\r\n");
+    run_with("", (const char *const[]){"bench", "-g", "test-cli-none",
+             "--duration", "60", NULL});
+    expect_status(1);
+    expect_said("no graph test-cli-none");
+    assert_string_equal(last.out, "");
+}
+
+/* Each query has values of its own, which the server has kept. */
+static void test_cli_bench_values_of_their_own(void **state) {
+    (void)state;
+    char seen[200] = "";
+    for (int round = 0; round < 2; round++) {
+        clear_graph(NULL);
+        BENCH("--json", "--threads", "3", "--count", "90", "-P",
+              "c=@counter:-1..1", "-P", "r=@random:5..8", "-P", "t=@thread",
+              "-P", "f=@counter:9223372036854775700", "-P", "x=@counter", "-P",
+              "x=7", "-P", "y=8", "-P", "y=@random:-9223372036854775808.."
+              "9223372036854775807", "-P", "s=\"@counter\"",
+              "CREATE (:N {c: $c, r: $r, t: $t, f: $f, x: $x, y: $y, s: $s})");
+        cJSON_Delete(parsed());
+        expect_row("MATCH (n:N) WITH n.c AS c, count(n) AS k ORDER BY c "
+                   "RETURN collect([c, k])", "\"[[-1,30],[0,30],[1,30]]\"\r\n");
+        expect_row("MATCH (n:N) RETURN min(n.r), max(n.r), "
+                   "count(DISTINCT n.r), min(n.f), max(n.f), min(n.x), "
+                   "max(n.x), count(DISTINCT n.y), min(n.s), max(n.s)",
+                   "5,8,4,9223372036854775700,9223372036854775789,7,7,90,"
+                   "@counter,@counter\r\n");
+        expect_row("MATCH (n:N) RETURN min(n.t) >= 1 AND max(n.t) <= 3",
+                   "true\r\n");
+        RUN("--csv", "MATCH (n:N) WITH n.r AS r, count(n) AS k ORDER BY r "
+            "RETURN collect([r, k])");
+        if (round == 0)
+            memcpy(seen, last.out, sizeof seen - 1);
+        else
+            assert_string_equal(last.out, seen);    /* repeatable */
+    }
+}
+
+static void test_cli_bench_warms_up(void **state) {
+    (void)state;
+    clear_graph(NULL);
+    BENCH("--json", "--threads", "2", "--warmup", "0.2", "--duration", "0.2",
+          "-P", "i=@counter", "CREATE (:N {i: $i})");
+    cJSON *json = parsed();
+    double queries = number(json, "queries");
+    cJSON_Delete(json);
+    RUN("--json", "MATCH (n:N) RETURN count(n), count(DISTINCT n.i), "
+        "max(n.i)");
+    json = parsed();
+    const cJSON *row = cJSON_GetObjectItem(json, "rows")->child;
+    assert_true(row->child->valuedouble > queries);
+    assert_int_equal(row->child->valueint, row->child->next->valueint);
+    assert_int_equal(row->child->valueint, row->child->next->next->valueint);
+    cJSON_Delete(json);
+    BENCH("--json", "--threads", "1", "--warmup", "0.1", "--duration", "0.1",
+          "RETRUN");
+    expect_status(1);
+    expect_said("queries failed in the warm-up; the first: errMsg");
+}
+
+static void test_cli_bench_wrong_usage(void **state) {
+    (void)state;
+    static const struct { const char *option, *value, *why; } rows[] = {
+        {"--threads", "0", "--threads takes a number from 1 to 10000, not 0"},
+        {"--threads", "10001", "not 10001"}, {"--threads", "4x", "not 4x"},
+        {"--pool", "0", "--pool takes a number from 1 to 10000, not 0"},
+        {"--pool", "-1", "not -1"}, {"--pool", "", "not nothing"},
+        {"--count", "0", "--count takes a number from 1 on, not 0"},
+        {"--count", "99999999999999999999", "not 99999999999999999999"},
+        {"--duration", "0", "--duration takes seconds, above 0"},
+        {"--duration", "1h", "not 1h"}, {"--duration", "nan", "not nan"},
+        {"--duration", "1", "--count and --duration"},
+        {"--warmup", "-1", "--warmup takes seconds, from 0"},
+        {"--warmup", "1", "goes without --warmup"},
+        {"-P", "i=@count", "-P i=@count: that is no rule: there are @counter"},
+        {"-P", "i=@", "-P i=@: "}, {"-P", "i=@counter:", "-P i=@counter:: "},
+        {"-P", "i=@counter:a", "no rule"}, {"-P", "i=@counter:1..", "no rule"},
+        {"-P", "i=@counter:1-9", "@random:1..1000"},
+        {"-P", "i=@counter:2..1", "FROM not above TO"},
+        {"-P", "i=@random", "no rule"}, {"-P", "i=@random:5", "no rule"},
+        {"-P", "i=@random:1..9223372036854775808", "no rule"},
+        {"-P", "i=@thread:1..2", "no rule"}, {"-P", "=@thread", "no name"},
+        {"-P", "1=@thread", "a name has the form"}, {"-P", "i=x", "no JSON"},
+        {"--csv", "RETURN 1", "--table, or --json"},
+        {"-k", "RETURN 1", "--keep-going"}, {"--port", "0", "a port"},
+        {"--nonsense", "RETURN 1", "--help"},
+        {"RETURN 1", "RETURN 2", "one QUERY"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        BENCH("--count", "1", rows[i].option, rows[i].value);
+        expect_status(2);
+        expect_said(rows[i].why);
+        assert_string_equal(last.out, "");
+    }
+    RUN("bench");
+    expect_status(2);
+    expect_said("bench comes first");
+    RUN("--threads", "5", "RETURN 1");
+    expect_status(2);
+}
+
+static void test_cli_bench_help(void **state) {
+    (void)state;
+    BENCH("--help");
+    expect_status(0);
+    assert_non_null(strstr(last.out, "usage: falkor-cli bench"));
+    assert_non_null(strstr(last.out, "WRITES TO THE GRAPH"));
+    for (const char *line = last.out; *line; ) {
+        size_t length = strcspn(line, "\n");
+        assert_true(length < 80);
+        line += length + (line[length] == '\n');
+    }
+}
+
+static void test_cli_bench_no_connection(void **state) {
+    (void)state;
+    run_with("", (const char *const[]){"bench", "-u",
+             "falkor://127.0.0.1:1?connect_timeout=1&max_retries=0", NULL});
+    expect_status(1);
+    expect_said("127.0.0.1");
+    assert_string_equal(last.out, "");
+}
+
+/* There is memory for some of the threads only. */
+static void test_cli_bench_threads_that_do_not_start(void **state) {
+    (void)state;
+    struct rlimit before, small;
+    if (SERVING_SANITIZED)
+        skip();                         /* it wants more for itself */
+    clear_graph(NULL);
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    small = before;
+    small.rlim_cur = (rlim_t)1 << 31;
+    assert_int_equal(setrlimit(RLIMIT_AS, &small), 0);
+    BENCH("--threads", "2000", "--count", "9", "CREATE (:N)");
+    setrlimit(RLIMIT_AS, &before);
+    expect_status(1);
+    expect_said("of 2000 did not start: ");
+    assert_string_equal(last.out, "");
+    expect_row("MATCH (n) RETURN count(n)", "0\r\n");
+}
+
+static void test_cli_bench_output_error(void **state) {
+    (void)state;
+    FILE *in = tmpfile(), *err = tmpfile();
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_true(in && err && full >= 0);
+    assert_int_equal(wait_for(start((const char *const[]){"bench", "-g", GRAPH,
+        "--count", "1", NULL}, fileno(in), full, fileno(err))), 1);
+    close(full);
+    fclose(in);
+    slurp(err, last.err, sizeof last.err);
+    expect_said("standard output: ");
+}
+
+/* Starts it for a minute, waits until it says it runs, and interrupts it so
+   often. Its output is in last. */
+static void interrupt_bench(int times, const char *query) {
+    FILE *in = tmpfile(), *out = tmpfile();
+    int ends[2];
+    char line[100];
+    assert_true(in && out && pipe2(ends, O_CLOEXEC) == 0);
+    pid_t child = start((const char *const[]){"bench", "-g", GRAPH, "--json",
+        "--progress", "--threads", "1", "--duration", "60", "--warmup", "0",
+        query, NULL}, fileno(in), fileno(out), ends[1]);
+    close(ends[1]);
+    assert_true(read(ends[0], line, sizeof line) > 0);  /* after a second */
+    assert_int_equal(strncmp(line, "run 1 s: ", 9), 0);
+    for (int i = 0; i < times; i++) {
+        kill(child, SIGINT);
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    }
+    last.status = wait_for(child);
+    close(ends[0]);
+    fclose(in);
+    slurp(out, last.out, sizeof last.out);
+}
+
+static void test_cli_bench_interrupted(void **state) {
+    (void)state;
+    interrupt_bench(1, "RETURN 1");
+    cJSON *json = parsed();
+    assert_true(is_true(json, "interrupted"));
+    assert_true(number(json, "queries") > 0 && number(json, "seconds") < 30);
+    expect_figures(inside(json, "latency_ms"));
+    cJSON_Delete(json);
+    interrupt_bench(2, "UNWIND range(1, 40000000) AS x WITH x "
+                    "WHERE x % 7 = 9 RETURN count(x)");
+    assert_int_equal(last.status, 1000 + SIGINT);
+    assert_string_equal(last.out, "");
+}
+
+static void test_cli_bench_shows_progress(void **state) {
+    (void)state;
+    terminal self;
+    terminal_start(&self, 80, (const char *const[]){"bench", "-g", GRAPH,
+        "--warmup", "1.1", "--duration", "60", "--threads", "2", NULL});
+    terminal_expect(&self, "\rwarm-up 1 s: ");
+    terminal_expect(&self, " queries/s, 0 errors, ");
+    terminal_expect(&self, "\rrun 1 s: ");
+    terminal_type(&self, "\x03");
+    terminal_expect(&self, "query   RETURN 1\r\n");
+    terminal_expect(&self, "ended by Ctrl-C");
+    terminal_expect(&self, "\nlatency ");
+    assert_int_equal(terminal_end(&self), 0);
+    terminal_start(&self, 80, (const char *const[]){"bench", "-g", GRAPH,
+        "--json", "--warmup", "0", "--duration", "1.2", NULL});
+    terminal_expect(&self, "}}\r\n");
+    assert_int_equal(self.seen[0], '{');
+    assert_int_equal(terminal_end(&self), 0);
+}
+
+/* Nothing is there, and yet the default query finds a graph to read. */
+static void test_cli_bench_embedded(void **state) {
+    (void)state;
+    need_script();
+    BENCH("--embedded", "--json", "--count", "100");
+    unsetenv("FALKOR_SERVER_SCRIPT");
+    cJSON *json = parsed();
+    expect_number(json, "errors", 0);
+    cJSON_Delete(json);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cli_query_as_json),
@@ -926,6 +1335,23 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cli_embedded_keeps_its_data),
         cmocka_unit_test(test_cli_embedded_ends_with_the_program),
         cmocka_unit_test(test_cli_embedded_folder_has_one_server),
+        cmocka_unit_test(test_cli_bench_asks_exactly_count),
+        cmocka_unit_test(test_cli_bench_result_as_json),
+        cmocka_unit_test(test_cli_bench_measures_waits),
+        cmocka_unit_test(test_cli_bench_pool_of_the_url),
+        cmocka_unit_test(test_cli_bench_table),
+        cmocka_unit_test(test_cli_bench_counts_errors),
+        cmocka_unit_test(test_cli_bench_read_only),
+        cmocka_unit_test(test_cli_bench_values_of_their_own),
+        cmocka_unit_test(test_cli_bench_warms_up),
+        cmocka_unit_test(test_cli_bench_wrong_usage),
+        cmocka_unit_test(test_cli_bench_help),
+        cmocka_unit_test(test_cli_bench_no_connection),
+        cmocka_unit_test(test_cli_bench_threads_that_do_not_start),
+        cmocka_unit_test(test_cli_bench_output_error),
+        cmocka_unit_test(test_cli_bench_interrupted),
+        cmocka_unit_test(test_cli_bench_shows_progress),
+        cmocka_unit_test(test_cli_bench_embedded),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
