@@ -7,6 +7,8 @@
 #define FALKOR__WARN_PERCENT 80
 #define FALKOR__REARM_PERCENT 60
 
+static void falkor__set_pockets_locked(falkor_pool *pool);
+
 /* ---- lock and law ----------------------------------------------------- */
 
 int falkor__total(const falkor_pool *pool) {
@@ -26,8 +28,7 @@ static void falkor__assert_law(const falkor_pool *pool) {
         waiting++;
     assert(pool->idle >= 0 && pool->in_use >= 0);
     assert(pool->connecting >= 0 && pool->closing >= 0);
-    assert(falkor__total(pool) + free_slots ==
-           pool->config.max_size + pool->config.reserve_size);
+    assert((size_t)(falkor__total(pool) + free_slots) == pool->slot_count);
     assert(idle == pool->idle && waiting == pool->waiting);
     assert(!waiting || pool->state != FALKOR__POOL_OPEN || pool->paused ||
            (!idle && falkor__total(pool) >= pool->config.max_size));
@@ -38,16 +39,69 @@ static void falkor__assert_law(const falkor_pool *pool) {
 }
 #endif
 
+void falkor__lock_as_is(falkor_pool *pool) {
+    falkor__mutex_lock(&pool->mutex);
+}
+
 void falkor__lock(falkor_pool *pool) {
     falkor__mutex_lock(&pool->mutex);
+    falkor__collect_locked(pool);
 }
 
 /* Once closed, every change may be what a closer waits for. */
 void falkor__unlock(falkor_pool *pool) {
+    falkor__set_pockets_locked(pool);
     falkor__assert_law(pool);
     if (pool->state == FALKOR__POOL_CLOSED)
         falkor__cond_broadcast(&pool->changed);
     falkor__mutex_unlock(&pool->mutex);
+}
+
+/* ---- pockets: the lock is held ------------------------------------------ */
+
+falkor__slot falkor__shut;              /* its address only */
+
+/* Empties a pocket, and shuts it when leaves is FALKOR__SHUT. */
+static void falkor__empty_pocket_locked(falkor_pool *pool,
+                                        falkor__pocket *pocket,
+                                        falkor__slot *leaves) {
+    FALKOR__POINT();
+    falkor__slot *slot = atomic_exchange(&pocket->slot, leaves);
+    if (slot && slot != FALKOR__SHUT) {
+        pool->in_use--;
+        falkor__hand_over_locked(pool, slot, false);
+    }
+}
+
+void falkor__collect_locked(falkor_pool *pool) {
+    for (int i = 0; pool->pockets_open && i < FALKOR__POCKETS; i++)
+        if (atomic_load_explicit(&pool->pockets[i].slot, memory_order_relaxed))
+            falkor__empty_pocket_locked(pool, &pool->pockets[i], NULL);
+}
+
+void falkor__shut_pockets_locked(falkor_pool *pool) {
+    for (int i = 0; pool->pockets_open && i < FALKOR__POCKETS; i++)
+        falkor__empty_pocket_locked(pool, &pool->pockets[i], FALKOR__SHUT);
+    pool->pockets_open = false;
+}
+
+/* Pockets are open where a connection that changes hands without the lock
+   makes no difference to anybody: a waiter, the worker (what may not be used
+   unchecked after less than its nap), who looks for leaks or crosses 80 %. */
+static void falkor__set_pockets_locked(falkor_pool *pool) {
+    const falkor__config *config = &pool->config;
+    bool open = pool->has_pockets && pool->state == FALKOR__POOL_OPEN &&
+        !pool->first_waiter && !pool->paused && !pool->wants_worker &&
+        !pool->warned && pool->breaker.state == FALKOR_CIRCUIT_CLOSED &&
+        falkor__total(pool) <= config->max_size &&
+        pool->in_use * 100 <= FALKOR__WARN_PERCENT * config->max_size;
+    if (FALKOR__LIKELY(open == pool->pockets_open))
+        return;
+    if (!open)
+        falkor__shut_pockets_locked(pool);
+    for (int i = 0; open && i < FALKOR__POCKETS; i++)
+        atomic_store(&pool->pockets[i].slot, NULL);
+    pool->pockets_open = open;
 }
 
 /* ---- slots, leases, waiters: the lock is held -------------------------- */
@@ -106,32 +160,25 @@ falkor__slot *falkor__take_free_locked(falkor_pool *pool) {
 
 falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
                                   const falkor__patience *patience) {
-    falkor_conn *conn = pool->oldest_lease;
-    pool->oldest_lease = conn->next;    /* more leases than slots: never out */
-    conn->slot = slot;
-    conn->broken = false;
+    falkor_conn *conn = falkor__next_lease(slot);
     atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
                           memory_order_relaxed);
     if (pool->config.leak_after_ms >= 0) {
-        conn->file = patience->file;
-        conn->line = patience->line;
-        conn->thread = falkor__thread_number();
-        conn->since_ns = falkor__coarse_ns();
+        slot->file = patience->file;
+        slot->line = patience->line;
+        slot->thread = falkor__thread_number();
+        slot->since_ns = falkor__coarse_ns();
     }
-    pool->acquires++;
     return conn;
 }
 
-void falkor__unlease_locked(falkor_pool *pool, falkor_conn *conn) {
-    conn->slot = NULL;
-    conn->next = NULL;
-    conn->since_ns = FALKOR__NEVER;
-    atomic_store_explicit(&conn->state, FALKOR__LEASE_FREE,
+void falkor__unlease_locked(falkor__slot *slot) {
+    slot->since_ns = FALKOR__NEVER;
+    atomic_store_explicit(&falkor__last_lease(slot)->state, FALKOR__LEASE_FREE,
                           memory_order_relaxed);
-    pool->newest_lease->next = conn;
-    pool->newest_lease = conn;
 }
 
+/* Who waits is served under the lock only. */
 void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter) {
     waiter->before = pool->last_waiter;
     if (pool->last_waiter)
@@ -140,6 +187,7 @@ void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter) {
         pool->first_waiter = waiter;
     pool->last_waiter = waiter;
     pool->waiting++;
+    falkor__shut_pockets_locked(pool);
 }
 
 void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter) {
@@ -169,6 +217,10 @@ static falkor__slot *falkor__take_any_locked(falkor_pool *pool,
                (reserve || falkor__total(pool) < pool->config.max_size)) {
         slot = falkor__take_free_locked(pool);
         pool->connecting++;
+    }
+    if (slot && pool->rests) {          /* it shall not sleep for so long */
+        pool->rests = false;
+        falkor__cond_signal(&pool->work);
     }
     return slot;
 }
@@ -222,10 +274,14 @@ void falkor__bring_back_locked(falkor_pool *pool, falkor__slot *slot,
     }
 }
 
-/* Something for a newcomer. Nothing while others wait: nobody overtakes. */
+/* Something for a newcomer. Nothing while others wait: nobody overtakes. What
+   is in others' pockets is left to them as long as there is something else. */
 falkor__slot *falkor__take_locked(falkor_pool *pool) {
-    return pool->first_waiter ? NULL
-        : falkor__take_any_locked(pool, pool->config.reserve_after_ms == 0);
+    if (pool->first_waiter)
+        return NULL;
+    if (!pool->hottest)
+        falkor__collect_locked(pool);
+    return falkor__take_any_locked(pool, pool->config.reserve_after_ms == 0);
 }
 
 /* True once when more than 80 % are in use; armed again at 60 %. */
@@ -256,10 +312,7 @@ falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
         pool->config.breaker_failures, probe, pool->cause.message);
 }
 
-void falkor__circuit_answered(falkor_pool *pool, bool dialled) {
-    if (FALKOR__LIKELY(!atomic_load_explicit(&pool->breaker.failures,
-                                             memory_order_relaxed)))
-        return;
+void falkor__circuit_answered_again(falkor_pool *pool, bool dialled) {
     falkor__lock(pool);
     bool closes = falkor__breaker_answer(&pool->breaker, dialled);
     if (closes)
@@ -378,6 +431,8 @@ bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
                              falkor__patience *patience) {
     const falkor_driver *driver = pool->driver;
     int after_ms = pool->config.validate_after_ms;
+    if (slot->generation != pool->generation)
+        return false;
     if (!driver->check)
         return true;
     if (driver->check(pool->driver_ctx, slot->handle, FALKOR_CHECK_FAST, 0))

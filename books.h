@@ -13,46 +13,70 @@
    dial for himself; nobody is while the pool is paused. A grant beats a
    timeout.
 
+   Pockets spare the lock where nothing is scarce. A release leaves a clean
+   connection in the pocket of its thread, and the thread's next acquire takes
+   it from there, each with one atomic step. The books count it as in use all
+   the while; whoever needs to know better collects the pockets under the lock,
+   which makes what is in them idle. They are shut, and stay empty, while
+   anything must be seen at once: somebody waits, the pool is paused, closed or
+   nearly used up, the circuit is not closed. A pocket is a hint about threads
+   and no more: two threads may share one.
+
    A falkor_conn is a lease: it binds a holder to a slot from acquire to
-   release. Leases are handed out of a ring, oldest first, so that a lease that
-   was released stays refused for a long time. */
+   release. A slot hands its leases out of a ring, oldest first, so that a
+   lease that was released stays refused for a long time. */
 #ifndef FALKOR_BOOKS_H
 #define FALKOR_BOOKS_H
 #include "internal.h"
 
 typedef struct falkor__slot falkor__slot;
-struct falkor__slot {
-    void *handle;               /* the driver's; meaningful when live */
-    bool live;                  /* there is a connection */
-    falkor__slot *colder, *hotter;  /* idle neighbours; colder: next free */
-    int64_t used_ns;            /* coarse clock: end of the last use */
-    int64_t checked_ns;         /* the same, or the worker's last check */
-    int64_t expires_ns;         /* end of its lifetime */
-    int64_t dialled_ns;
-    unsigned generation;        /* the pool's when it was dialled */
-};
 
 typedef enum falkor__lease_state {
-    FALKOR__LEASE_FREE,         /* nobody's: a release is refused */
+    FALKOR__LEASE_FREE,         /* nobody's yet: a release is refused */
     FALKOR__LEASE_POOL,         /* in the pool's hands, in a driver call */
     FALKOR__LEASE_HELD,         /* the caller's */
     FALKOR__LEASE_CUT           /* held, and close is shutting it down */
 } falkor__lease_state;
 
 struct falkor_conn {
-    falkor_pool *pool;
-    falkor__slot *slot;         /* while not free */
-    falkor_conn *next;          /* free ones, oldest first */
+    falkor__slot *slot;         /* constant */
     atomic_int state;           /* a falkor__lease_state */
-    bool broken;                /* the holder's */
+};
 
-    /* Of a hold, where leaks are looked for. */
+/* Who has a slot, by the books or out of a pocket, is alone with it: its fields
+   need no lock, but atomics where others look on. */
+#define FALKOR__LEASES 64
+struct falkor__slot {
+    falkor_pool *pool;          /* constant */
+    void *handle;               /* the driver's; meaningful when live */
+    bool live;                  /* there is a connection */
+    bool broken;                /* its holder says so */
+    bool cut;                   /* by close; under the lock */
+    unsigned generation;        /* the pool's when it was dialled */
+    falkor__slot *colder, *hotter;  /* idle neighbours; colder: next free */
+    int64_t used_ns;            /* coarse clock: end of the last use */
+    int64_t checked_ns;         /* of the worker's last check, or the dial */
+    int64_t expires_ns;         /* end of its lifetime */
+    int64_t dialled_ns;
+    atomic_uint_least64_t acquires;
+    falkor_conn leases[FALKOR__LEASES]; /* the last: of acquire `acquires` */
+
+    /* Of a hold, where leaks are looked for; under the lock. */
     const char *file;           /* NULL: of a call of the library's own */
     int line;
     unsigned long thread;
     int64_t since_ns;           /* coarse clock; FALKOR__NEVER: not held, or
                                    reported */
 };
+
+/* Each pocket has a cache line for itself. */
+#define FALKOR__POCKETS 8
+typedef struct falkor__pocket {
+    _Atomic(falkor__slot *) slot;       /* NULL: empty; or FALKOR__SHUT */
+    char rest[64 - sizeof(void *)];
+} falkor__pocket;
+extern falkor__slot falkor__shut;
+#define FALKOR__SHUT (&falkor__shut)
 
 typedef struct falkor__waiter falkor__waiter;
 struct falkor__waiter {         /* on the stack of the thread that waits */
@@ -76,42 +100,51 @@ struct falkor_pool {
     falkor__counters counters;          /* atomic */
     void *client;                       /* client.c's */
     falkor__slot *slots;
-    falkor_conn *leases;
-    size_t lease_count;
+    size_t slot_count;
+    bool has_pockets;                   /* constant */
     falkor__thread worker;              /* the opener's, then destroy's */
     falkor__guard guard;
     atomic_bool closed;         /* state is CLOSED: changed under the lock */
     atomic_bool cutting;        /* close has begun to shut sockets down */
     atomic_uint generation;     /* of connections; changed under the lock */
+    atomic_int_least64_t wake_ns;   /* when the worker means to wake; changed
+                                       under the lock; NEVER: it is awake */
 
     falkor__mutex mutex;                /* guards all below */
     falkor__cond changed;       /* state, or any change once closed */
     falkor__cond work;          /* the worker's */
     falkor__pool_state state;
-    int64_t wake_ns;            /* when the worker means to wake; 0: awake */
+    bool rests;                 /* the worker, for nothing was in use */
     bool has_worker, orphan;    /* orphan: freed, the last release frees it */
     bool wants_worker;          /* in a child of fork, at its first acquire */
     bool warned;                /* of high utilisation */
+    bool pockets_open;
     bool paused;
     falkor__breaker breaker;
     falkor_error cause;         /* of the circuit's last opening */
-    int idle, in_use, connecting, closing, waiting;
+    int idle, connecting, closing, waiting;
+    int in_use;                 /* and in pockets */
     falkor__slot *hottest, *coldest;    /* the idle */
     falkor__slot *first_free;
-    falkor_conn *oldest_lease, *newest_lease;
     falkor__waiter *first_waiter, *last_waiter;
-    uint64_t acquires, releases, acquire_timeouts, connections_created,
-        connections_recycled, connect_failures, health_failures,
-        circuit_openings;
+    uint64_t acquire_timeouts, connections_created, connections_recycled,
+        connect_failures, health_failures, circuit_openings;
+
+    char apart[64];             /* from what is written under the lock */
+    falkor__pocket pockets[FALKOR__POCKETS];
 };
 
 /* ---- the lock ---------------------------------------------------------- */
 
 /* _locked: the lock is held by the caller, and still is at the end, though
    some release it meanwhile and say so. unlock asserts, in debug builds, that
-   every slot is in exactly one state and nobody waits for what is there. */
+   every slot is in exactly one state and nobody waits for what is there; it
+   opens and shuts the pockets. lock collects them, lock_as_is does not. */
 void falkor__lock(falkor_pool *pool);
+void falkor__lock_as_is(falkor_pool *pool);
 void falkor__unlock(falkor_pool *pool);
+void falkor__collect_locked(falkor_pool *pool);
+void falkor__shut_pockets_locked(falkor_pool *pool);
 
 /* Connections of all states but free slots. */
 int falkor__total(const falkor_pool *pool);
@@ -122,9 +155,11 @@ void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot);
 falkor__slot *falkor__take_free_locked(falkor_pool *pool);
 void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter);
 void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter);
+
+/* Begins a hold, and ends it. */
 falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
                                   const falkor__patience *patience);
-void falkor__unlease_locked(falkor_pool *pool, falkor_conn *conn);
+void falkor__unlease_locked(falkor__slot *slot);
 
 /* True once when more than 80 % are in use; armed again at 60 %. */
 bool falkor__crossed_high_locked(falkor_pool *pool);
@@ -160,8 +195,28 @@ void falkor__close_idle_locked(falkor_pool *pool, const char *reason);
 
 /* ---- without the lock -------------------------------------------------- */
 
+/* The lease that a slot has given out last. */
+static inline falkor_conn *falkor__last_lease(falkor__slot *slot) {
+    return &slot->leases[atomic_load_explicit(&slot->acquires,
+        memory_order_relaxed) % FALKOR__LEASES];
+}
+
+/* The next lease of a slot that is the caller's, who alone counts. */
+static inline falkor_conn *falkor__next_lease(falkor__slot *slot) {
+    uint64_t acquires = atomic_load_explicit(&slot->acquires,
+                                             memory_order_relaxed) + 1;
+    slot->broken = false;
+    atomic_store_explicit(&slot->acquires, acquires, memory_order_relaxed);
+    return &slot->leases[acquires % FALKOR__LEASES];
+}
+
 /* What a dial, or another use, says about the server: it answered, or not. */
-void falkor__circuit_answered(falkor_pool *pool, bool dialled);
+void falkor__circuit_answered_again(falkor_pool *pool, bool dialled);
+static inline void falkor__circuit_answered(falkor_pool *pool, bool dialled) {
+    if (!FALKOR__LIKELY(!atomic_load_explicit(&pool->breaker.failures,
+                                              memory_order_relaxed)))
+        falkor__circuit_answered_again(pool, dialled);
+}
 void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,
                             const falkor_error *error);
 

@@ -24,16 +24,6 @@ const char *falkor_status_text(falkor_status status) {
         ? falkor__statuses[status].text : "unknown status";
 }
 
-void falkor__error_clear(falkor_error *error) {
-    if (!error)
-        return;
-    error->status = FALKOR_OK;
-    error->sys_errno = 0;
-    error->attempts = 0;
-    error->maybe_executed = false;
-    error->message[0] = '\0';
-}
-
 size_t falkor__utf8_span(const unsigned char *text, size_t length,
                          bool *valid) {
     unsigned char lead = text[0], low = 0x80, high = 0xbf;

@@ -46,7 +46,15 @@ size_t falkor__utf8_span(const unsigned char *text, size_t length,
 size_t falkor__trim_utf8(char *text, size_t length);
 
 /* All zero: the state that every call begins with. */
-void falkor__error_clear(falkor_error *error);
+static inline void falkor__error_clear(falkor_error *error) {
+    if (!error)
+        return;
+    error->status = FALKOR_OK;
+    error->sys_errno = 0;
+    error->attempts = 0;
+    error->maybe_executed = false;
+    error->message[0] = '\0';
+}
 
 /* now + ms, FALKOR__NEVER for a negative ms. */
 int64_t falkor__deadline(int timeout_ms);

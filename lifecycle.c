@@ -14,29 +14,36 @@ static atomic_int falkor__pools;
 
 /* ---- create ----------------------------------------------------------- */
 
-static size_t falkor__slot_room(const falkor__config *config) {
-    return (size_t)config->max_size + (size_t)config->reserve_size;
+#define FALKOR__LEAST_NAP_MS 1000       /* of a worker that empties pockets */
+
+/* Nothing that pockets keep from the eye is asked for: who holds what, or what
+   has been idle for less than the worker's nap. */
+static bool falkor__may_pocket(const falkor__config *config,
+                               const falkor_driver *driver) {
+    return config->leak_after_ms < 0 &&
+        (config->validate_after_ms < 0 || !driver->check ||
+         config->validate_after_ms >= FALKOR__LEAST_NAP_MS);
 }
 
-/* Enough leases that one is not used again before max_size others were. */
-static size_t falkor__lease_room(const falkor__config *config) {
-    return falkor__slot_room(config) * 2 + 16;
-}
-
-static void falkor__link_slots(falkor_pool *pool) {
-    for (size_t i = 0; i < falkor__slot_room(&pool->config); i++)
+/* All slots are free, and all pockets shut. */
+static void falkor__empty_locked(falkor_pool *pool) {
+    pool->first_free = NULL;
+    for (size_t i = 0; i < pool->slot_count; i++)
         falkor__push_free_locked(pool, &pool->slots[i]);
+    for (int i = 0; i < FALKOR__POCKETS; i++)
+        atomic_store(&pool->pockets[i].slot, FALKOR__SHUT);
+    pool->pockets_open = false;
 }
 
-static void falkor__link_leases(falkor_pool *pool) {
-    for (size_t i = 0; i < pool->lease_count; i++) {
-        pool->leases[i].pool = pool;
-        pool->leases[i].since_ns = FALKOR__NEVER;
-        pool->leases[i].next =
-            i + 1 < pool->lease_count ? &pool->leases[i + 1] : NULL;
+static void falkor__make_slots(falkor_pool *pool) {
+    for (size_t i = 0; i < pool->slot_count; i++) {
+        falkor__slot *slot = &pool->slots[i];
+        slot->pool = pool;
+        slot->since_ns = FALKOR__NEVER;
+        for (int j = 0; j < FALKOR__LEASES; j++)
+            slot->leases[j].slot = slot;
     }
-    pool->oldest_lease = pool->leases;
-    pool->newest_lease = &pool->leases[pool->lease_count - 1];
+    falkor__empty_locked(pool);
 }
 
 /* ---- fork -------------------------------------------------------------- */
@@ -51,26 +58,25 @@ static void falkor__before_pool_forks(void *object) {
 static void falkor__begin_child_locked(falkor_pool *pool) {
     falkor__cond_init(&pool->changed);
     falkor__cond_init(&pool->work);
-    for (size_t i = 0; i < falkor__slot_room(&pool->config); i++) {
+    for (size_t i = 0; i < pool->slot_count; i++) {
         falkor__slot *slot = &pool->slots[i];
         if (slot->live && pool->driver->forget)
             pool->driver->forget(pool->driver_ctx, slot->handle);
         slot->live = false;
+        falkor__unlease_locked(slot);
     }
     pool->idle = pool->in_use = pool->connecting = pool->closing = 0;
     pool->waiting = 0;
-    pool->hottest = pool->coldest = pool->first_free = NULL;
+    pool->hottest = pool->coldest = NULL;
     pool->first_waiter = pool->last_waiter = NULL;
-    falkor__link_slots(pool);
-    for (size_t i = 0; i < pool->lease_count; i++)
-        if (atomic_load(&pool->leases[i].state) != FALKOR__LEASE_FREE)
-            falkor__unlease_locked(pool, &pool->leases[i]);
+    falkor__empty_locked(pool);
     if (pool->state == FALKOR__POOL_OPENING)
         pool->state = FALKOR__POOL_CREATED;
     pool->wants_worker = pool->state == FALKOR__POOL_OPEN;
     pool->has_worker = pool->warned = false;
     falkor__breaker_answer(&pool->breaker, false);
-    pool->wake_ns = 0;
+    pool->wake_ns = FALKOR__NEVER;
+    pool->rests = false;
 }
 
 static void falkor__pool_has_forked(void *object, bool child) {
@@ -84,14 +90,13 @@ static void falkor__pool_has_forked(void *object, bool child) {
 
 falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                falkor_error *error) {
-    size_t leases = falkor__lease_room(config);
     falkor_pool *made = calloc(1, sizeof *made);
     *pool = NULL;
     if (!made)
         goto no_pool;
-    made->slots = calloc(falkor__slot_room(config), sizeof *made->slots);
-    made->leases = calloc(leases, sizeof *made->leases);
-    if (!made->slots || !made->leases)
+    made->slot_count = (size_t)config->max_size + (size_t)config->reserve_size;
+    made->slots = calloc(made->slot_count, sizeof *made->slots);
+    if (!made->slots)
         goto no_room;
     if (!falkor__mutex_init(&made->mutex))
         goto no_room;
@@ -100,13 +105,13 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
     if (!falkor__cond_init(&made->work))
         goto no_work;
     made->config = *config;
-    made->lease_count = leases;
     made->driver = config->driver.open ? &made->config.driver
                                        : &falkor__link_driver;
     made->driver_ctx = config->driver.open ? config->driver_ctx
                                            : &made->config;
-    falkor__link_slots(made);
-    falkor__link_leases(made);
+    made->has_pockets = falkor__may_pocket(config, made->driver);
+    made->wake_ns = FALKOR__NEVER;
+    falkor__make_slots(made);
     made->guard = (falkor__guard){.object = made,
         .lock = falkor__before_pool_forks, .unlock = falkor__pool_has_forked};
     falkor__guard_add(&made->guard);
@@ -118,7 +123,6 @@ no_work:
 no_changed:
     falkor__mutex_destroy(&made->mutex);
 no_room:
-    free(made->leases);
     free(made->slots);
     free(made);
 no_pool:
@@ -130,8 +134,8 @@ no_pool:
 /* ---- worker ----------------------------------------------------------- */
 
 typedef enum falkor__duty {
-    FALKOR__DUTY_NONE, FALKOR__DUTY_LIFETIME, FALKOR__DUTY_IDLE,
-    FALKOR__DUTY_CHECK
+    FALKOR__DUTY_NONE, FALKOR__DUTY_LIFETIME, FALKOR__DUTY_FLUSH,
+    FALKOR__DUTY_IDLE, FALKOR__DUTY_CHECK
 } falkor__duty;
 
 /* What is due for an idle connection now, or when the next thing will be. */
@@ -141,6 +145,8 @@ static falkor__duty falkor__duty_locked(const falkor_pool *pool,
     const falkor__config *config = &pool->config;
     if (slot->expires_ns <= now)
         return FALKOR__DUTY_LIFETIME;
+    if (slot->generation != pool->generation)   /* pocketed in that moment */
+        return FALKOR__DUTY_FLUSH;
     *due_ns = falkor__sooner(*due_ns, slot->expires_ns);
     if (config->idle_timeout_ms >= 0 &&
         falkor__total(pool) > config->min_size) {
@@ -151,7 +157,8 @@ static falkor__duty falkor__duty_locked(const falkor_pool *pool,
         *due_ns = falkor__sooner(*due_ns, at);
     }
     if (config->health_check_interval_ms >= 0 && pool->driver->check) {
-        int64_t at = slot->checked_ns +
+        int64_t at = (slot->used_ns > slot->checked_ns ? slot->used_ns
+                                                       : slot->checked_ns) +
             config->health_check_interval_ms * FALKOR__NS_PER_MS;
         if (at <= now)
             return FALKOR__DUTY_CHECK;
@@ -188,8 +195,8 @@ static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
     }
     pool->connections_recycled++;
     falkor__retire_locked(pool, slot, duty == FALKOR__DUTY_LIFETIME
-        ? "max_lifetime" : duty == FALKOR__DUTY_IDLE ? "idle_timeout"
-        : "health_check");
+        ? "max_lifetime" : duty == FALKOR__DUTY_FLUSH ? "flush"
+        : duty == FALKOR__DUTY_IDLE ? "idle_timeout" : "health_check");
 }
 
 /* The pause before the next probe of a circuit that is open. */
@@ -283,11 +290,14 @@ static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
 
 /* A connection that becomes idle, or is acquired, while the worker sleeps has
    nothing due before the shortest of these periods is over, but for the end of
-   its life, which push_idle looks at. */
+   its life, which push_idle looks at. What is in use may be in a pocket, whence
+   it is taken unchecked: not for longer than validate_after_ms. */
 static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
     const int periods[] = {pool->config.idle_timeout_ms,
                            pool->config.health_check_interval_ms,
-                           pool->config.leak_after_ms};
+                           pool->config.leak_after_ms,
+                           !pool->has_pockets || pool->rests ? -1
+                               : pool->config.validate_after_ms};
     int64_t until = FALKOR__NEVER;
     for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
         if (periods[i] >= 0)
@@ -297,17 +307,18 @@ static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
 }
 
 /* The first hold that has lasted too long, or when the next one will have. */
-static falkor_conn *falkor__leak_locked(const falkor_pool *pool, int64_t now,
-                                        int64_t *due_ns) {
+static falkor__slot *falkor__leak_locked(const falkor_pool *pool, int64_t now,
+                                         int64_t *due_ns) {
     int after_ms = pool->config.leak_after_ms;
-    for (size_t i = 0; after_ms >= 0 && i < pool->lease_count; i++) {
-        falkor_conn *conn = &pool->leases[i];
-        if (conn->since_ns == FALKOR__NEVER)
+    for (size_t i = 0; after_ms >= 0 && i < pool->slot_count; i++) {
+        falkor__slot *slot = &pool->slots[i];
+        if (slot->since_ns == FALKOR__NEVER)
             continue;
-        int64_t at = conn->since_ns + after_ms * FALKOR__NS_PER_MS;
-        bool held = atomic_load(&conn->state) != FALKOR__LEASE_POOL;
+        int64_t at = slot->since_ns + after_ms * FALKOR__NS_PER_MS;
+        bool held = atomic_load(&falkor__last_lease(slot)->state) !=
+            FALKOR__LEASE_POOL;
         if (at <= now && held)
-            return conn;
+            return slot;
         *due_ns = falkor__sooner(*due_ns, held ? at
                                      : now + after_ms * FALKOR__NS_PER_MS);
     }
@@ -315,14 +326,14 @@ static falkor_conn *falkor__leak_locked(const falkor_pool *pool, int64_t now,
 }
 
 /* Tells once of each. The lock is released meanwhile. */
-static void falkor__report_leak_locked(falkor_pool *pool, falkor_conn *conn,
+static void falkor__report_leak_locked(falkor_pool *pool, falkor__slot *slot,
                                        int64_t now) {
-    long long held_ms = (now - conn->since_ns) / FALKOR__NS_PER_MS;
-    unsigned long thread = conn->thread;
-    const char *file = conn->file;
-    int line = conn->line;
+    long long held_ms = (now - slot->since_ns) / FALKOR__NS_PER_MS;
+    unsigned long thread = slot->thread;
+    const char *file = slot->file;
+    int line = slot->line;
     char quoted[300];
-    conn->since_ns = FALKOR__NEVER;
+    slot->since_ns = FALKOR__NEVER;
     falkor__unlock(pool);
     falkor__event(&pool->config, (falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "connection_leak"},
@@ -338,10 +349,12 @@ static void *falkor__worker(void *argument) {
     int64_t dial_ns = 0;                /* not before */
     falkor__lock(pool);
     while (pool->state != FALKOR__POOL_CLOSED) {
+        falkor__collect_locked(pool);
+        pool->rests = pool->in_use + pool->connecting == 0;
         int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
         falkor__duty duty;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
-        falkor_conn *leak = falkor__leak_locked(pool, now, &due_ns);
+        falkor__slot *leak = falkor__leak_locked(pool, now, &due_ns);
         bool open = pool->breaker.state != FALKOR_CIRCUIT_CLOSED;
         bool lacks = falkor__total(pool) < pool->config.min_size && !open;
         if (leak) {
@@ -357,7 +370,7 @@ static void *falkor__worker(void *argument) {
         } else {
             pool->wake_ns = lacks ? falkor__sooner(due_ns, dial_ns) : due_ns;
             falkor__cond_wait(&pool->work, &pool->mutex, pool->wake_ns);
-            pool->wake_ns = 0;
+            pool->wake_ns = FALKOR__NEVER;
         }
     }
     falkor__close_idle_locked(pool, NULL);  /* what it brought back too late */
@@ -492,25 +505,38 @@ falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
 
 /* Shuts down one held connection, if it is held. The lease is marked meanwhile,
    so that its release waits, for the lock is not held during a driver call. */
-static void falkor__cut_one(falkor_pool *pool, falkor_conn *conn) {
+static void falkor__cut_one(falkor_pool *pool, falkor__slot *slot) {
+    falkor_conn *conn = falkor__last_lease(slot);
     int state = FALKOR__LEASE_HELD;
     falkor__lock(pool);
-    bool held = atomic_compare_exchange_strong(&conn->state, &state,
-                                               FALKOR__LEASE_CUT);
+    bool held = !slot->cut && atomic_compare_exchange_strong(&conn->state,
+        &state, FALKOR__LEASE_CUT);
+    slot->cut = slot->cut || held;
     falkor__unlock(pool);
     if (!held)
         return;
-    pool->driver->shutdown(pool->driver_ctx, conn->slot->handle);
+    pool->driver->shutdown(pool->driver_ctx, slot->handle);
     falkor__lock(pool);
     atomic_store(&conn->state, FALKOR__LEASE_HELD);
     falkor__unlock(pool);
 }
 
-/* Shuts down all that is still held. */
+/* Shuts down all that is still held. Who has just taken his connection out of a
+   pocket may neither have seen that we cut nor be seen as its holder, until his
+   processor has written what it keeps back: hence a second round. */
 static void falkor__cut(falkor_pool *pool) {
+    int64_t begin = falkor_now_ns();
+    int rounds = !pool->driver->shutdown ? 0 : pool->has_pockets ? 2 : 1;
     atomic_store(&pool->cutting, true);
-    for (size_t i = 0; pool->driver->shutdown && i < pool->lease_count; i++)
-        falkor__cut_one(pool, &pool->leases[i]);
+    for (int round = 0; round < rounds; round++) {
+        falkor__lock(pool);
+        while (round && falkor__cond_wait(&pool->changed, &pool->mutex,
+                                          begin + FALKOR__NS_PER_MS))
+            continue;
+        falkor__unlock(pool);
+        for (size_t i = 0; i < pool->slot_count; i++)
+            falkor__cut_one(pool, &pool->slots[i]);
+    }
 }
 
 falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
@@ -521,6 +547,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     bool first = pool->state != FALKOR__POOL_CLOSED;
     pool->state = FALKOR__POOL_CLOSED;
     atomic_store(&pool->closed, true);
+    falkor__shut_pockets_locked(pool);
     falkor__dismiss_locked(pool, FALKOR_ERR_CLOSED);
     falkor__cond_signal(&pool->work);
     falkor__close_idle_locked(pool, NULL);  /* before the worker does */
@@ -554,7 +581,6 @@ void falkor__pool_free_memory(falkor_pool *pool) {
     falkor__cond_destroy(&pool->changed);
     falkor__mutex_destroy(&pool->mutex);
     falkor__config_free(&pool->config);
-    free(pool->leases);
     free(pool->slots);
     free(pool);
     if (atomic_fetch_sub(&falkor__pools, 1) == 1)

@@ -103,26 +103,38 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
     return status;
 }
 
-/* Closes the unfit connection in a slot that is the caller's and leaves him
-   with another: the hottest idle one, or the slot itself, to dial. He was in
-   turn, so he does not wait again. */
-static void falkor__replace(falkor_pool *pool, falkor__slot **slot) {
+/* The hold that a lease was for does not come to be. */
+static void falkor__take_back_lease_locked(falkor__slot *slot) {
+    falkor__unlease_locked(slot);
+    atomic_store_explicit(&slot->acquires, atomic_load_explicit(&slot->acquires,
+        memory_order_relaxed) - 1, memory_order_relaxed);
+}
+
+/* Closes the unfit connection of a lease that is the caller's and leaves him
+   with another: of the hottest idle one, or the same, to dial. He was in turn,
+   so he does not wait again. */
+static void falkor__replace(falkor_pool *pool, falkor_conn **conn,
+                            const falkor__patience *patience) {
+    falkor__slot *slot = (*conn)->slot;
+    bool flushed = slot->generation != pool->generation;
     falkor__lock(pool);
     pool->in_use--;
     pool->closing++;
-    (*slot)->live = false;
-    pool->health_failures++;
+    slot->live = false;
+    pool->health_failures += !flushed;
     pool->connections_recycled++;
     falkor__unlock(pool);
-    falkor__slot_close(pool, *slot);
-    falkor__tell_recycled(pool, "health_check");
+    falkor__slot_close(pool, slot);
+    falkor__tell_recycled(pool, flushed ? "flush" : "health_check");
     falkor__lock(pool);
     pool->closing--;
     if (pool->hottest) {
-        falkor__push_free_locked(pool, *slot);
-        *slot = pool->hottest;
-        falkor__take_idle_locked(pool, *slot);
+        falkor__take_back_lease_locked(slot);
+        falkor__push_free_locked(pool, slot);
+        slot = pool->hottest;
+        falkor__take_idle_locked(pool, slot);
         pool->in_use++;
+        *conn = falkor__lease_locked(pool, slot, patience);
         falkor__serve_locked(pool);
     } else {
         pool->connecting++;
@@ -148,9 +160,9 @@ static falkor_status falkor__dial_granted(falkor_pool *pool,
 /* Dials for the caller in a slot counted as connecting. On failure the slot
    goes to who waits longest, who will try himself. */
 static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
-                                     falkor__slot *slot,
                                      falkor__patience *patience,
                                      falkor_error *error) {
+    falkor__slot *slot = conn->slot;
     falkor_status status = falkor__dial_granted(pool, slot,
         falkor__until(patience), error);
     bool crossed = false, dialled = status != FALKOR_ERR_CIRCUIT_OPEN;
@@ -159,13 +171,12 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
     if (!status) {
         pool->in_use++;
         pool->connections_created++;
-        if (conn->since_ns != FALKOR__NEVER)
-            conn->since_ns = falkor__coarse_ns();   /* the dial is no hold */
+        if (slot->since_ns != FALKOR__NEVER)
+            slot->since_ns = falkor__coarse_ns();   /* the dial is no hold */
         crossed = falkor__crossed_high_locked(pool);
     } else {
         pool->connect_failures += dialled;
-        pool->acquires--;
-        falkor__unlease_locked(pool, conn);
+        falkor__take_back_lease_locked(slot);
         falkor__hand_over_locked(pool, slot, false);
     }
     falkor__unlock(pool);
@@ -177,15 +188,14 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
 }
 
 /* Makes sure that the granted slot holds a fit connection. */
-static falkor_status falkor__settle(falkor_pool *pool, falkor_conn *conn,
+static falkor_status falkor__settle(falkor_pool *pool, falkor_conn **conn,
                                     falkor__patience *patience,
                                     falkor_error *error) {
-    falkor__slot *slot = conn->slot;
-    while (slot->live && !falkor__slot_fit(pool, slot, patience))
-        falkor__replace(pool, &slot);
-    conn->slot = slot;
-    return slot->live ? FALKOR_OK
-        : falkor__connect(pool, conn, slot, patience, error);
+    while ((*conn)->slot->live &&
+           !falkor__slot_fit(pool, (*conn)->slot, patience))
+        falkor__replace(pool, conn, patience);
+    return (*conn)->slot->live ? FALKOR_OK
+        : falkor__connect(pool, *conn, patience, error);
 }
 
 /* Hands the lease to its holder. When close has begun to cut meanwhile, either
@@ -199,61 +209,135 @@ falkor_status falkor__hold(falkor_pool *pool, falkor_conn *conn,
     return falkor__refusal(FALKOR__POOL_CLOSED, error);
 }
 
-falkor_status falkor__pool_acquire(falkor_pool *pool,
+static falkor__pocket *falkor__my_pocket(falkor_pool *pool) {
+    return &pool->pockets[falkor__thread_hint(FALKOR__POCKETS)];
+}
+
+/* What is in this thread's pocket becomes its own; NULL: nothing. */
+static falkor__slot *falkor__out_of_pocket(falkor_pool *pool) {
+    falkor__pocket *pocket = falkor__my_pocket(pool);
+    falkor__slot *slot = atomic_load_explicit(&pocket->slot,
+                                              memory_order_relaxed);
+    if (!slot || slot == FALKOR__SHUT)
+        return NULL;
+    FALKOR__POINT();
+    return atomic_compare_exchange_strong(&pocket->slot, &slot, NULL) ? slot
+                                                                      : NULL;
+}
+
+/* Acquires without the lock, where the pocket allows it. false: *conn is NULL,
+   or a lease that is unfit, and still to be settled. Nothing orders the lease's state and
+   the look at cutting: cut waits for who is between them. */
+static inline bool falkor__acquire_pocketed(falkor_pool *pool,
+                                            falkor_conn **conn) {
+    const falkor_driver driver = {.check = pool->driver->check};
+    void *driver_ctx = pool->driver_ctx;
+    falkor__slot *slot = falkor__out_of_pocket(pool);
+    if (!slot) {
+        *conn = NULL;
+        return false;
+    }
+    falkor_conn *lease = *conn = falkor__next_lease(slot);
+    if (FALKOR__LIKELY(slot->generation == atomic_load_explicit(
+            &pool->generation, memory_order_relaxed)) &&
+        (!driver.check || !driver.check(driver_ctx, slot->handle,
+                                        FALKOR_CHECK_FAST, 0))) {
+        atomic_store_explicit(&lease->state, FALKOR__LEASE_HELD,
+                              memory_order_release);
+        if (FALKOR__LIKELY(!atomic_load(&pool->cutting)))
+            return true;
+        falkor_release(lease);
+        *conn = NULL;
+    } else {
+        atomic_store(&lease->state, FALKOR__LEASE_POOL);
+    }
+    return false;
+}
+
+/* The lock's part of an acquire: a lease of a slot, and whether nothing is left
+   to do outside the lock. */
+static falkor_status falkor__admit(falkor_pool *pool,
                                    falkor__patience *patience,
-                                   falkor_conn **conn, falkor_error *error) {
+                                   falkor_conn **lease, bool *settled,
+                                   falkor_error *error) {
     falkor__slot *slot = NULL;
-    falkor_conn *lease = NULL;
-    bool crossed = false, settled = false;
-    *conn = NULL;
-    falkor__lock(pool);
+    bool crossed = false;
+    falkor__lock_as_is(pool);
     bool starts = pool->wants_worker && pool->state == FALKOR__POOL_OPEN;
     pool->wants_worker = pool->wants_worker && !starts;
     falkor_status status = falkor__admit_locked(pool, patience, &slot, error);
     if (!status) {
-        lease = falkor__lease_locked(pool, slot, patience);
+        *lease = falkor__lease_locked(pool, slot, patience);
         crossed = falkor__crossed_high_locked(pool);
-        settled = slot->live && !pool->driver->check &&
+        *settled = slot->live && !pool->driver->check &&
+            slot->generation == pool->generation &&
             pool->state == FALKOR__POOL_OPEN;
-        if (settled)                    /* nothing to do outside the lock */
-            atomic_store_explicit(&lease->state, FALKOR__LEASE_HELD,
+        if (*settled)
+            atomic_store_explicit(&(*lease)->state, FALKOR__LEASE_HELD,
                                   memory_order_relaxed);
     }
     falkor__unlock(pool);
     if (starts)                         /* it sees what is dialled here */
         falkor__start_worker(pool);
-    if (!status && !settled) {
-        status = falkor__settle(pool, lease, patience, error);
-        if (!status)
-            status = falkor__hold(pool, lease, error);
-    }
     if (crossed)
         falkor__tell_high(pool);
+    return status;
+}
+
+/* Acquires by the books. *conn: NULL, or a lease that is only to be settled. */
+static falkor_status falkor__acquire_booked(falkor_pool *pool,
+                                            falkor__patience *patience,
+                                            falkor_conn **conn,
+                                            falkor_error *error) {
+    falkor_conn *lease = *conn;
+    bool settled = false;
+    falkor_status status = FALKOR_OK;
+    *conn = NULL;
+    if (!lease)
+        status = falkor__admit(pool, patience, &lease, &settled, error);
+    if (!status && !settled)
+        status = falkor__settle(pool, &lease, patience, error);
+    if (!status && !settled)
+        status = falkor__hold(pool, lease, error);
     if (!status)
         *conn = lease;
     return status;
 }
 
-falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
-                                falkor_conn **conn, falkor_error *error,
-                                const char *file, int line) {
+falkor_status falkor__pool_acquire(falkor_pool *pool,
+                                   falkor__patience *patience,
+                                   falkor_conn **conn, falkor_error *error) {
+    return falkor__acquire_pocketed(pool, conn) ? FALKOR_OK
+        : falkor__acquire_booked(pool, patience, conn, error);
+}
+
+/* Who does not wait still gets the time of a dial. */
+static falkor_status falkor__acquire_slowly(falkor_pool *pool, int timeout_ms,
+                                            falkor_conn **conn,
+                                            falkor_error *error,
+                                            const char *file, int line) {
     falkor_error own;
-    if (!error)
-        error = &own;
-    falkor__error_clear(error);
-    if (conn)
-        *conn = NULL;
-    if (!pool || !conn)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "falkor_acquire: %s is NULL", pool ? "conn" : "pool");
-    /* Who does not wait still gets the time of a dial. */
     if (timeout_ms == FALKOR_POOL_TIMEOUT)
         timeout_ms = pool->config.pool_timeout_ms;
-    return falkor__pool_acquire(pool, &(falkor__patience){
+    return falkor__acquire_booked(pool, &(falkor__patience){
         .may_wait = timeout_ms != 0, .latest_ns = FALKOR__NEVER,
         .timeout_ms = timeout_ms ? timeout_ms
                                  : pool->config.connect_timeout_ms,
-        .file = file, .line = line}, conn, error);
+        .file = file, .line = line}, conn, error ? error : &own);
+}
+
+falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
+                                falkor_conn **conn, falkor_error *error,
+                                const char *file, int line) {
+    falkor__error_clear(error);
+    if (!pool || !conn) {
+        if (conn)
+            *conn = NULL;
+        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+            "falkor_acquire: %s is NULL", pool ? "conn" : "pool");
+    }
+    return FALKOR__LIKELY(falkor__acquire_pocketed(pool, conn)) ? FALKOR_OK
+        : falkor__acquire_slowly(pool, timeout_ms, conn, error, file, line);
 }
 
 falkor_status (falkor_acquire_within)(falkor_pool *pool, int timeout_ms,
@@ -269,55 +353,47 @@ falkor_status (falkor_acquire)(falkor_pool *pool, falkor_conn **conn,
 
 /* ---- release ---------------------------------------------------------- */
 
-/* Waits, the lock held, while close is shutting the lease's connection down.
-   Returns whether a holder has it then. */
-static bool falkor__await_cut_locked(falkor_conn *conn) {
+/* Claims a lease whose connection close is shutting down, after that. */
+static bool falkor__claim_cut(falkor_conn *conn) {
+    falkor_pool *pool = conn->slot->pool;
     int state;
-    while ((state = atomic_load(&conn->state)) == FALKOR__LEASE_CUT)
-        falkor__cond_wait(&conn->pool->changed, &conn->pool->mutex,
-                          FALKOR__NEVER);
-    return state == FALKOR__LEASE_HELD;
+    falkor__lock_as_is(pool);
+    while (atomic_load(&conn->state) == FALKOR__LEASE_CUT)
+        falkor__cond_wait(&pool->changed, &pool->mutex, FALKOR__NEVER);
+    state = FALKOR__LEASE_HELD;
+    bool claimed = atomic_compare_exchange_strong(&conn->state, &state,
+                                                  FALKOR__LEASE_POOL);
+    falkor__unlock(pool);
+    return claimed;
 }
 
 /* Takes the lease out of its holder's hands: false when it is not in them. */
-static bool falkor__claim(falkor_conn *conn) {
+static inline bool falkor__claim(falkor_conn *conn) {
     int state = FALKOR__LEASE_HELD;
-    while (!atomic_compare_exchange_strong(&conn->state, &state,
-                                           FALKOR__LEASE_POOL)) {
-        falkor__lock(conn->pool);
-        bool held = falkor__await_cut_locked(conn);
-        falkor__unlock(conn->pool);
-        if (!held)
-            return false;
-        state = FALKOR__LEASE_HELD;
-    }
-    return true;
+    return FALKOR__LIKELY(atomic_compare_exchange_strong(&conn->state, &state,
+            FALKOR__LEASE_POOL)) ||
+        (state == FALKOR__LEASE_CUT && falkor__claim_cut(conn));
 }
 
-/* The driver's word on a claimed connection, whose reset may block. */
-static bool falkor__reset(falkor_pool *pool, const falkor_conn *conn,
-                          int64_t now) {
+/* The end of the time of a driver's reset, which may block. */
+static int64_t falkor__reset_ns(const falkor_pool *pool, int64_t now) {
     int timeout_ms = pool->config.connect_timeout_ms;
-    return conn->broken || !pool->driver->reset ||
-        pool->driver->reset(pool->driver_ctx, conn->slot->handle,
-            timeout_ms < 0 ? FALKOR__NEVER
-                : now + timeout_ms * FALKOR__NS_PER_MS) == FALKOR_OK;
+    return timeout_ms < 0 ? FALKOR__NEVER
+                          : now + timeout_ms * FALKOR__NS_PER_MS;
 }
 
-/* Takes a lease's slot back: to the next, to the idle, or to be closed. */
-static void falkor__take_back_locked(falkor_pool *pool, falkor_conn *conn,
+/* Takes a slot back: to the next, to the idle, or to be closed. */
+static void falkor__take_back_locked(falkor_pool *pool, falkor__slot *slot,
                                      bool clean, int64_t now) {
-    falkor__slot *slot = conn->slot;
     bool surplus = falkor__total(pool) - pool->closing >
         pool->config.max_size && (!pool->first_waiter || pool->paused);
-    const char *reason = conn->broken ? "broken" : !clean ? "unclean"
+    const char *reason = slot->broken ? "broken" : !clean ? "unclean"
         : slot->generation != pool->generation ? "flush"
         : slot->expires_ns <= now ? "max_lifetime"
         : surplus ? "reserve" : NULL;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
-    slot->used_ns = slot->checked_ns = now;
-    falkor__unlease_locked(pool, conn);
-    pool->releases++;
+    slot->used_ns = now;
+    falkor__unlease_locked(slot);
     pool->in_use--;
     if (!reason && !closed) {
         falkor__hand_over_locked(pool, slot, false);
@@ -327,39 +403,84 @@ static void falkor__take_back_locked(falkor_pool *pool, falkor_conn *conn,
     }
 }
 
+/* A use of the connection has failed in a way that counts for the circuit. */
+static void falkor__slot_failed(falkor_pool *pool, const falkor__slot *slot,
+                                const falkor_error *error) {
+    falkor__circuit_failed(pool, (falkor__failure){.counts = true,
+                           .since_ns = slot->dialled_ns}, error);
+}
+
 /* What a driver's holder says about his connection, who knows nothing of
    errors. One that could not be reset says nothing: perhaps it is dead, and
    perhaps not. falkor.c tells for itself. */
-static void falkor__tell_of_use(falkor_pool *pool, const falkor_conn *conn,
+static void falkor__tell_of_use(falkor_pool *pool, const falkor__slot *slot,
                                 bool clean) {
     falkor_error error;
-    if (!conn->broken) {
+    if (!slot->broken) {
         if (clean)
-            falkor__circuit_answered(pool, false);
+            falkor__pool_answered(pool);
         return;
     }
     falkor__error_clear(&error);
     falkor__fail(&error, FALKOR_ERR_IO, 0,
                  "a holder has marked his connection as broken");
-    falkor__pool_failed(pool, conn, &error);
+    falkor__slot_failed(pool, slot, &error);
 }
 
-/* The lease is claimed first: neither a reset nor an event is for the lock, and
-   once it is given back a pool that is being freed may be gone. */
-falkor_status falkor_release(falkor_conn *conn) {
-    if (!conn || !falkor__claim(conn))
-        return FALKOR_ERR_ARGUMENT;
-    falkor_pool *pool = conn->pool;
-    int64_t now = falkor__coarse_ns();
-    bool clean = falkor__reset(pool, conn, now);
+/* Leaves a clean connection in this thread's pocket, unless it is shut or full,
+   or the circuit or something else is to be seen to. It is not the caller's any longer as soon as
+   it is there, and the pool may be gone. */
+static inline bool falkor__into_pocket(falkor_pool *pool, falkor__slot *slot,
+                                       int64_t now) {
+    falkor__pocket *pocket = falkor__my_pocket(pool);
+    falkor__slot *empty = NULL;
+    if (atomic_load_explicit(&pocket->slot, memory_order_relaxed) ||
+        atomic_load_explicit(&pool->breaker.failures, memory_order_relaxed) ||
+        slot->expires_ns <= now ||
+        slot->expires_ns < atomic_load_explicit(&pool->wake_ns,
+                                                memory_order_relaxed) ||
+        slot->generation != atomic_load_explicit(&pool->generation,
+                                                 memory_order_relaxed))
+        return false;
+    slot->used_ns = now;
+    atomic_store_explicit(&falkor__last_lease(slot)->state, FALKOR__LEASE_FREE,
+                          memory_order_relaxed);
+    FALKOR__POINT();
+    return FALKOR__LIKELY(atomic_compare_exchange_strong(&pocket->slot, &empty,
+                                                         slot));
+}
+
+/* Gives a claimed slot back by the books. Once the lock is given back a pool
+   that is being freed may be gone. */
+static void falkor__release_booked(falkor_pool *pool, falkor__slot *slot,
+                                   bool clean, int64_t now) {
     if (pool->driver != &falkor__link_driver)
-        falkor__tell_of_use(pool, conn, clean);
+        falkor__tell_of_use(pool, slot, clean);
     falkor__lock(pool);
-    falkor__take_back_locked(pool, conn, clean, now);
+    falkor__take_back_locked(pool, slot, clean, now);
     bool last = pool->orphan && pool->in_use + pool->closing == 0;
     falkor__unlock(pool);
     if (last)
         falkor__pool_free_memory(pool);
+}
+
+/* The lease is claimed first: neither a reset nor an event is for the lock. What
+   is constant, and the clock, is read before, for an atomic step lets nothing
+   behind it begin. */
+falkor_status falkor_release(falkor_conn *conn) {
+    if (!conn)
+        return FALKOR_ERR_ARGUMENT;
+    falkor__slot *slot = conn->slot;
+    falkor_pool *pool = slot->pool;
+    const falkor_driver driver = {.reset = pool->driver->reset};
+    void *driver_ctx = pool->driver_ctx;
+    int64_t now = falkor__coarse_ns(), reset_ns = falkor__reset_ns(pool, now);
+    if (!falkor__claim(conn))
+        return FALKOR_ERR_ARGUMENT;
+    bool clean = slot->broken || !driver.reset ||
+        !driver.reset(driver_ctx, slot->handle, reset_ns);
+    if (!clean || slot->broken || !falkor__into_pocket(pool, slot, now))
+        falkor__release_booked(pool, slot, clean, now);
     return FALKOR_OK;
 }
 
@@ -371,19 +492,19 @@ static bool falkor__is_held(const falkor_conn *conn) {
 
 void *falkor_conn_handle(const falkor_conn *conn) {
     return conn && falkor__is_held(conn) &&
-           conn->pool->driver != &falkor__link_driver
+           conn->slot->pool->driver != &falkor__link_driver
         ? conn->slot->handle : NULL;
 }
 
 falkor__link *falkor__conn_link(const falkor_pool *pool,
                                 const falkor_conn *conn) {
-    return conn->pool == pool && falkor__is_held(conn) &&
+    return conn->slot->pool == pool && falkor__is_held(conn) &&
            pool->driver == &falkor__link_driver ? conn->slot->handle : NULL;
 }
 
 void falkor_conn_mark_broken(falkor_conn *conn) {
     if (conn && falkor__is_held(conn))
-        conn->broken = true;
+        conn->slot->broken = true;
 }
 
 /* ---- for falkor.c ----------------------------------------------------- */
@@ -394,8 +515,7 @@ void falkor__pool_answered(falkor_pool *pool) {
 
 void falkor__pool_failed(falkor_pool *pool, const falkor_conn *conn,
                          const falkor_error *error) {
-    falkor__circuit_failed(pool, (falkor__failure){.counts = true,
-                           .since_ns = conn->slot->dialled_ns}, error);
+    falkor__slot_failed(pool, conn->slot, error);
 }
 
 const falkor__config *falkor__pool_config(const falkor_pool *pool) {
@@ -426,6 +546,16 @@ bool falkor__pool_is_closed(falkor_pool *pool) {
 
 /* ---- statistics ------------------------------------------------------- */
 
+/* A slot was released as often as it was acquired, but for the lease that is
+   out. */
+static void falkor__count_uses(falkor__slot *slot, falkor_stats *stats) {
+    uint64_t acquires = atomic_load(&slot->acquires);
+    bool out = atomic_load(&slot->leases[acquires % FALKOR__LEASES].state) !=
+        FALKOR__LEASE_FREE;
+    stats->acquires += acquires;
+    stats->releases += acquires - out;
+}
+
 void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
     if (!stats)
         return;
@@ -441,8 +571,8 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
     stats->connecting = pool->connecting;
     stats->closing = pool->closing;
     stats->waiting = pool->waiting;
-    stats->acquires = pool->acquires;
-    stats->releases = pool->releases;
+    for (size_t i = 0; i < pool->slot_count; i++)
+        falkor__count_uses(&pool->slots[i], stats);
     stats->acquire_timeouts = pool->acquire_timeouts;
     stats->connections_created = pool->connections_created;
     stats->connections_recycled = pool->connections_recycled;

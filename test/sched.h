@@ -57,6 +57,7 @@ void sched_replay(const sched_scenario *scenario, const char *schedule);
 
 /* ---- the backend ------------------------------------------------------ */
 
+#define FALKOR__POINT() sched_point()
 static inline int64_t falkor__clock_ns(clockid_t clock) {
     (void)clock;
     return sched_now_ns();
