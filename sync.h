@@ -4,7 +4,8 @@
    clock, and C11 <threads.h> (FALKOR_C11_THREADS), whose timed wait counts on
    the wall clock: a step of that clock makes such a wait longer or shorter.
    FALKOR_SYNC_HEADER names a third: the tests' scheduler, or your own. It
-   defines what a backend below does, FALKOR__POINT and falkor__clock_ns. */
+   defines what a backend below does, FALKOR__POINT, falkor__thread_hint and
+   falkor__clock_ns. */
 #ifndef FALKOR_SYNC_H
 #define FALKOR_SYNC_H
 #include <errno.h>
@@ -36,6 +37,15 @@
 #include FALKOR_SYNC_HEADER
 #else
 #define FALKOR__POINT() ((void)0)       /* before a step without the lock */
+
+/* A number below limit, a power of two, that is this thread's most of the time
+   and another's seldom: its stack lies elsewhere. */
+static inline unsigned falkor__thread_hint(unsigned limit) {
+    char here;
+    uint64_t stack = (uint64_t)(uintptr_t)&here >> 16;
+    return (unsigned)(stack * UINT64_C(0x9E3779B97F4A7C15) >> 40) & (limit - 1);
+}
+
 static inline int64_t falkor__clock_ns(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
@@ -217,14 +227,6 @@ static inline unsigned long falkor__thread_number(void) {
 #else
     return (unsigned long)(uintptr_t)pthread_self();
 #endif
-}
-
-/* A number below limit, a power of two, that is this thread's most of the time
-   and another's seldom: its stack lies elsewhere. */
-static inline unsigned falkor__thread_hint(unsigned limit) {
-    char here;
-    uint64_t stack = (uint64_t)(uintptr_t)&here >> 16;
-    return (unsigned)(stack * UINT64_C(0x9E3779B97F4A7C15) >> 40) & (limit - 1);
 }
 
 /* Starts a thread that receives no signal: the program's handlers run in the

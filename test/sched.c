@@ -27,6 +27,7 @@ static struct fiber {
     bool late;
 } fibers[THREADS + 1];          /* 1 is the one that a run begins with */
 
+bool sched_hints = true;
 static int current;
 static int64_t now_ns;
 static const sched_scenario *running;

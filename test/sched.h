@@ -26,6 +26,9 @@ int64_t sched_now_ns(void);
 /* The thread that runs, from 1. */
 int sched_self(void);
 
+/* Whether falkor__thread_hint tells threads apart. */
+extern bool sched_hints;
+
 /* ---- runs ------------------------------------------------------------- */
 
 /* What is tried: setup runs first, by itself; then bodies at the same time;
@@ -58,6 +61,9 @@ void sched_replay(const sched_scenario *scenario, const char *schedule);
 /* ---- the backend ------------------------------------------------------ */
 
 #define FALKOR__POINT() sched_point()
+static inline unsigned falkor__thread_hint(unsigned limit) {
+    return sched_hints ? (unsigned)sched_self() & (limit - 1) : 0;
+}
 static inline int64_t falkor__clock_ns(clockid_t clock) {
     (void)clock;
     return sched_now_ns();

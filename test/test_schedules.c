@@ -37,8 +37,10 @@ typedef struct place {
     bool open, sick;
     int owner;                  /* the thread that holds it; 0: nobody */
     bool inside;                /* a driver call is in progress */
+    int flushes;                /* that had begun before its dial did */
 } place;
 static place places[PLACES];
+static int flushes_begun, flushes_done;
 static int failing_dials, present, most_present;
 static falkor_pool *pool;
 
@@ -60,7 +62,7 @@ static void enter(place *at) {
 
 static falkor_status place_open(void *ctx, int64_t deadline_ns, void **handle,
                                 falkor_error *error) {
-    int number = 0;
+    int number = 0, flushes = flushes_begun;
     (void)ctx, (void)deadline_ns, (void)error;
     outside("the driver");
     if (++present > most_present)
@@ -73,7 +75,7 @@ static falkor_status place_open(void *ctx, int64_t deadline_ns, void **handle,
     }
     while (places[number].open)
         number++;
-    places[number] = (place){.open = true};
+    places[number] = (place){.open = true, .flushes = flushes};
     *handle = &places[number];
     return FALKOR_OK;
 }
@@ -121,6 +123,7 @@ typedef struct scene {
     const char *scripts[SCHED_BODIES];
     int max_size, min_size, reserve_size, reserve_after_ms, failing_dials;
     bool no_check;              /* a driver without hooks: the short way */
+    bool one_pocket;            /* all threads share it */
 } scene;
 static const scene *on;
 static falkor_driver bare_driver;
@@ -173,8 +176,13 @@ static void check_order(void) {
 }
 
 static void check(void) {
-    if (pool)
-        check_order();
+    if (!pool)
+        return;
+    check_order();
+    if (pool->first_waiter && pool->pockets_open)
+        sched_fail("a waiter waits for what is put into a pocket");
+    if (pool->paused && pool->pockets_open)
+        sched_fail("a pocket gives out of a paused pool");
 }
 
 static void setup(void) {
@@ -182,6 +190,7 @@ static void setup(void) {
     falkor_conn *conn;
     memset(places, 0, sizeof places);
     failing_dials = present = most_present = queue_length = 0;
+    flushes_begun = flushes_done = 0;
     bare_driver = place_driver;
     if (on->no_check)
         bare_driver.check = NULL, bare_driver.reset = NULL;
@@ -225,6 +234,7 @@ static void teardown(void) {
 
 static void take_one(falkor_conn **conn, int timeout_ms) {
     falkor_error error;
+    int flushes = flushes_done;
     falkor_status status = falkor_acquire_at(pool, timeout_ms, conn, &error,
                                              __FILE__, __LINE__);
     if (status && *conn)
@@ -239,6 +249,8 @@ static void take_one(falkor_conn **conn, int timeout_ms) {
     place *at = (*conn)->slot->handle;
     if (at->owner || !at->open)
         sched_fail("given a connection of thread %d", at->owner);
+    if (at->flushes < flushes)
+        sched_fail("given a connection of before a flush");
     at->owner = sched_self();
     sched_point();
 }
@@ -278,7 +290,11 @@ static void play(const char *script) {
             if (falkor_pool_close(pool, 0))
                 sched_fail("close waits, and nothing is in use");
             break;
-        case 'f': falkor_pool_flush(pool); break;
+        case 'f':
+            flushes_begun++;
+            falkor_pool_flush(pool);
+            flushes_done++;
+            break;
         case 'd': falkor_pool_drop_idle(pool); break;
         case 'p': falkor_pool_pause(pool); break;
         case 'u': falkor_pool_resume(pool); break;
@@ -309,6 +325,7 @@ static void show(const char *name, const scene *s) {
     const char *schedule = getenv("FALKOR_TEST_SCHEDULE");
     bool whole;
     on = s;
+    sched_hints = !s->one_pocket;
     int count = 0;
     for (; s->scripts[count]; count++)
         scenario.bodies[count] = bodies[count];
@@ -390,6 +407,33 @@ static void test_schedules_pause(void **state) {
     SHOW(.scripts = {"Ar", "p", "c"}, .max_size = 1);
 }
 
+/* Connections that change hands without the lock: there is room for pockets to
+   be open, beside those who need to know better. */
+/* A1, A4, M7, M13 */
+static void test_schedules_pockets(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        bool one = i;
+        SHOW(.scripts = {"arar", "arar"}, .max_size = 3, .one_pocket = one);
+        SHOW(.scripts = {"arar", "arar"}, .max_size = 2, .one_pocket = one,
+             .no_check = true);
+        SHOW(.scripts = {"arar", "Ar", "ar"}, .max_size = 2,
+             .one_pocket = one);
+        SHOW(.scripts = {"ararar", "far"}, .max_size = 3, .one_pocket = one);
+        SHOW(.scripts = {"arar", "ar", "f"}, .max_size = 3, .one_pocket = one);
+        SHOW(.scripts = {"arar", "d", "ar"}, .max_size = 3, .one_pocket = one);
+        SHOW(.scripts = {"arar", "pu", "ar"}, .max_size = 3,
+             .one_pocket = one);
+        SHOW(.scripts = {"arar", "c"}, .max_size = 2, .one_pocket = one);
+        SHOW(.scripts = {"arar", "c", "ar"}, .max_size = 3, .one_pocket = one,
+             .no_check = true);
+        SHOW(.scripts = {"arasr", "arar"}, .max_size = 3, .one_pocket = one);
+        SHOW(.scripts = {"arabar", "arar"}, .max_size = 3, .one_pocket = one);
+        SHOW(.scripts = {"arar", "ar", "ar"}, .max_size = 2, .reserve_size = 1,
+             .reserve_after_ms = 5, .one_pocket = one);
+    }
+}
+
 /* A13 */
 static void test_schedules_reserve(void **state) {
     (void)state;
@@ -410,7 +454,8 @@ static void test_schedules_random_scripts(void **state) {
     uint64_t seed = test_seed();
     (void)state;
     for (int round = 0; round < 60; round++) {
-        scene s = {.max_size = 1 + test_below(&seed, 3),
+        scene s = {.max_size = 1 + test_below(&seed, 4),
+            .one_pocket = test_chance(&seed, 2),
             .failing_dials = test_below(&seed, 3),
             .reserve_size = test_below(&seed, 2),
             .reserve_after_ms = test_below(&seed, 2) * 5,
@@ -431,6 +476,7 @@ static void test_schedules_random_scripts(void **state) {
             s.reserve_size, s.reserve_after_ms);
         scenario.name = text;
         on = &s;
+        sched_hints = !s.one_pocket;
         sched_random(&scenario, test_random(&seed), 500);
         runs_in_all += 500;
     }
@@ -455,5 +501,6 @@ TEST_MAIN_WITH(seed_by_the_clock, NULL,
     cmocka_unit_test(test_schedules_close),
     cmocka_unit_test(test_schedules_flush),
     cmocka_unit_test(test_schedules_pause),
+    cmocka_unit_test(test_schedules_pockets),
     cmocka_unit_test(test_schedules_reserve),
     cmocka_unit_test(test_schedules_random_scripts))
