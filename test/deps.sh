@@ -106,9 +106,28 @@ tls() {
     write_flags "$BUILD/deps-tls.mk" "$text"
 }
 
-# bench: a peer that cannot be had is a row that says so, never a failure.
+# bench: the peers that a compiler and a linker find, as -DBENCH_APR and -DBENCH_ZDB. One that cannot be had is a row that
+# says so, never a failure: what fetches runs in a shell of its own.
 bench() {
-    write_flags "$BUILD/deps-bench.mk" '# No peers.'
+    local text='' cpp=() libs=()
+    if [ "$(id -u)" = 0 ]; then
+        peer apr || (install libaprutil1-dev libapr1-dev) || :
+        peer zdb || (install libzdb-dev) || :
+    fi
+    ! peer apr || cpp+=(-DBENCH_APR -isystem /usr/include/apr-1.0) libs+=(-laprutil-1 -lapr-1)
+    ! peer zdb || cpp+=(-DBENCH_ZDB -isystem /usr/include/zdb) libs+=(-lzdb)
+    text+="BENCH_CPPFLAGS += ${cpp[*]}"$'\n'"BENCH_LIBS = ${libs[*]}"
+    write_flags "$BUILD/deps-bench.mk" "$text"
+}
+
+# peer NAME: a program that needs it can be built.
+peer() {
+    case $1 in
+        apr) set -- apr_reslist.h 'apr_reslist_acquired_count(0)' -isystem /usr/include/apr-1.0 -laprutil-1 -lapr-1 ;;
+        zdb) set -- zdb.h 'ConnectionPool_size(0)' -isystem /usr/include/zdb -lzdb ;;
+    esac
+    printf '#include <%s>\nint main(void) { return (int)%s; }\n' "$1" "$2" |
+        ${CC:-cc} -std=c11 -x c - "${@:3}" -o /dev/null 2>/dev/null
 }
 
 check() {
