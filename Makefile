@@ -94,6 +94,7 @@ $(BUILD)/deps-tls.mk: test/deps.sh test/versions.lock
 # Peers that a benchmark is held against, where they can be had.
 ifneq ($(filter bench% %/bench_pool,$(MAKECMDGOALS)),)
 include $(BUILD)/deps-bench.mk
+$(OUT)/obj/test/bench_pool.o: $(BUILD)/deps-bench.mk
 endif
 $(BUILD)/deps-bench.mk: test/deps.sh test/versions.lock
 	@test/deps.sh bench

@@ -13,6 +13,7 @@ usage: test/deps.sh get        headers and libraries to build with; writes $BUIL
        test/deps.sh hiredis1   hiredis 1.x, built into $BUILD/deps-hiredis1
        test/deps.sh data       the demo's CSV files, into $BUILD/data
        test/deps.sh bench      peers of the benchmarks, as far as they can be had; writes $BUILD/deps-bench.mk
+       test/deps.sh peers      what bench installs or unpacks
        test/deps.sh node       the official Node client, into $BUILD/node
        test/deps.sh lock       print test/versions.lock with what the Debian archive holds now
 END
@@ -106,9 +107,50 @@ tls() {
     write_flags "$BUILD/deps-tls.mk" "$text"
 }
 
-# bench: a peer that cannot be had is a row that says so, never a failure.
+# bench: the peers that can be built with, as -DBENCH_APR and -DBENCH_ZDB. One that cannot be had is a row that says so,
+# never a failure.
 bench() {
-    write_flags "$BUILD/deps-bench.mk" '# No peers.'
+    local text='' root='' name cpp='' libs=''
+    peer apr && peer zdb || "${BASH_SOURCE[0]}" peers || say "not all peers of the benchmarks can be had here"
+    if [ -d "$BUILD/deps-bench" ]; then
+        root=$BUILD/deps-bench
+        text=$(flags "$root" BENCH)$'\n'
+    fi
+    for name in apr zdb; do
+        # shellcheck disable=SC2046
+        peer "$name" "$root" $(sed -n 's/^BENCH_LDFLAGS = //p' <<<"$text") || continue
+        cpp+=" -DBENCH_${name^^} -isystem $root/usr/include/$(peer_folder "$name")"
+        libs+=" $(peer_libs "$name")"
+    done
+    write_flags "$BUILD/deps-bench.mk" "${text}BENCH_CPPFLAGS +=$cpp"$'\n'"BENCH_LIBS =$libs"
+}
+
+peers() {
+    if [ "$(id -u)" != 0 ]; then
+        with_lock deps-bench unpack "$BUILD/deps-bench" bench libaprutil1-dev libzdb-dev
+        return
+    fi
+    peer apr || (install libaprutil1-dev) || :
+    peer zdb || install libzdb-dev
+}
+
+peer_folder() { case $1 in apr) echo apr-1.0 ;; zdb) echo zdb ;; esac; }
+peer_libs() { case $1 in apr) echo -laprutil-1 -lapr-1 ;; zdb) echo -lzdb ;; esac; }
+
+# peer NAME [FOLDER FLAG...]: a program with it can be built, and runs: all that it needs in turn is there.
+peer() {
+    local program call status=0
+    program=$(mktemp "${TMPDIR:-/tmp}/falkor-peer.XXXXXX")
+    case $1 in
+        apr) call='#include <apr_reslist.h>'$'\n''void *p = (void *)apr_reslist_acquire;' ;;
+        zdb) call='#include <zdb.h>'$'\n''void *p = (void *)ConnectionPool_getConnection;' ;;
+    esac
+    # shellcheck disable=SC2046
+    printf '%s\nint main(void) { return !p; }\n' "$call" |
+        ${CC:-cc} -x c - -isystem "${2:-}/usr/include/$(peer_folder "$1")" "${@:3}" $(peer_libs "$1") -o "$program" \
+            2>/dev/null && "$program" 2>/dev/null || status=1
+    rm -f "$program"
+    return $status
 }
 
 check() {
@@ -187,7 +229,7 @@ lock() {
         read -r kind name version sum rest <<<"$line"
         case $kind in
             backport) line=$(deb_line "$kind" "$name" "$(codename)-backports" "$rest") ;;
-            lib | dev | tls) line=$(deb_line "$kind" "$name" '' "$rest") ;;
+            lib | dev | tls | bench) line=$(deb_line "$kind" "$name" '' "$rest") ;;
         esac
         printf '%s\n' "$line"
     done <"$LOCK"
@@ -201,7 +243,7 @@ deb_line() {
 }
 
 case ${1:-} in
-    get | tls | bench | check | lock) "$1" ;;
+    get | tls | bench | peers | check | lock) "$1" ;;
     hiredis1) with_lock hiredis1 build_hiredis1 ;;
     data) with_lock data fetch_data ;;
     node) with_lock node fetch_node ;;
