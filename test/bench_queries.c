@@ -11,7 +11,9 @@
 
 #define POOL 20
 #define CROWD 50
-#define TURN_NS INT64_C(1000000000)     /* of one side of E2, E3, E4 */
+#define PAIRS (bench_quick() ? 5 : 9)   /* of turns */
+#define TURN_NS INT64_C(420000000)      /* of one side */
+#define LONG_TURN_NS INT64_C(1000000000)    /* redis-benchmark's */
 
 typedef struct bench {
     falkor_pool *pool;
@@ -161,27 +163,129 @@ static void against_tool(bench *b) {
 
 /* ---- bare hiredis ------------------------------------------------------ */
 
-static void against_own(bench *b) {
+static double ask_anew(void *context, int thread) {
+    const bench *b = context;
+    (void)thread;
+    redisContext *c = sides_bare();
+    double sum = sides_bare_query(c, b->cypher);
+    redisFree(c);
+    return sum;
+}
+
+static double anew(void *context) {
+    bench *b = context;
+    return rate(b, b->their_threads, ask_anew);
+}
+
+static pthread_mutex_t turn_of = PTHREAD_MUTEX_INITIALIZER;
+
+static double ask_shared(void *context, int thread) {
+    const bench *b = context;
+    (void)thread;
+    pthread_mutex_lock(&turn_of);
+    double sum = sides_bare_query(b->bare[0], b->cypher);
+    pthread_mutex_unlock(&turn_of);
+    return sum;
+}
+
+static double shared(void *context) {
+    bench *b = context;
+    return rate(b, b->their_threads, ask_shared);
+}
+
+static void against_hiredis(bench *b) {
     b->our_threads = CROWD;
     b->their_threads = POOL;
-    bench_compare(&(bench_row){.id = "E3", .at_least = 0.97,
+    sides_compare(&(bench_row){.id = "E3", .at_least = 0.97,
         .work = "RETURN 1, 50 threads, pool of 20", .unit = "queries/s",
-        .peer = "hiredis, 20 threads, own"}, pooled, own, b);
+        .peer = "hiredis, 20 threads"}, pooled, own, b, PAIRS);
+    b->our_threads = POOL;
+    sides_compare(&(bench_row){.id = "E3-20t",
+        .work = "RETURN 1, 20 threads, pool of 20", .unit = "queries/s",
+        .peer = "hiredis, 20 threads"}, pooled, own, b, PAIRS);
+    sides_compare(&(bench_row){.id = "E4-connect", .at_least = 2.5,
+        .work = "RETURN 1, 20 threads, pool of 20", .unit = "queries/s",
+        .peer = "connection per query"}, pooled, anew, b, PAIRS);
+    sides_compare(&(bench_row){.id = "E4-shared",
+        .work = "RETURN 1, 20 threads, pool of 20", .unit = "queries/s",
+        .peer = "one shared connection"}, pooled, shared, b, PAIRS);
+}
+
+/* ---- the Node client --------------------------------------------------- */
+
+static struct { peer process; int connections; } node;
+
+static double by_node(void *context) {
+    const bench *b = context;
+    char line[64];
+    snprintf(line, sizeof line, "%lld %d\n", (long long)(b->turn_ns / 1000000),
+             node.connections);
+    peer_tell(&node.process, line);
+    return peer_line(&node.process, line, sizeof line) ? strtod(line, NULL)
+                                                       : 0;
+}
+
+/* Over one connection, as it is documented, and over one for each of its loops,
+   a pool of the user's own making. */
+static void against_node(bench *b) {
+    bench_row rows[] = {
+        {.id = "E4-node", .peer = "Node client"},
+        {.id = "E4-node-20", .peer = "20 Node clients"}};
+    node.process = peer_start((const char *[]){"node", "test/bench_node.mjs",
+                                               NULL}, NULL);
+    b->our_threads = POOL;
+    bool absent = false;
+    for (int i = 0; i < 2; i++) {
+        node.connections = i ? POOL : 1;
+        rows[i].work = "RETURN 1, 20 threads, pool of 20";
+        rows[i].unit = "queries/s";
+        rows[i].at_least = 2;
+        absent = absent || by_node(b) <= 0;     /* its compiler warms up, too */
+        if (absent)
+            bench_absent(&rows[i], "node or npm's falkordb is missing");
+        else
+            sides_compare(&rows[i], pooled, by_node, b, PAIRS);
+    }
+    if (peer_end(&node.process) != 0 && !absent)
+        bench_fail("test/bench_node.mjs failed");
+}
+
+/* ---- over threads ------------------------------------------------------ */
+
+static void over_threads(bench *b, const char *name, const char *work,
+                         const char *cypher) {
+    static const int threads[] = {1, 4, 20, 50};
+    b->cypher = cypher;
+    for (int i = 0; i < 4; i++) {
+        char id[16], what[64], whom[32];
+        b->our_threads = b->their_threads = threads[i];
+        snprintf(id, sizeof id, "%s-%dt", name, threads[i]);
+        snprintf(what, sizeof what, "%s, %d thread%s, pool of 20", work,
+                 threads[i], threads[i] == 1 ? "" : "s");
+        snprintf(whom, sizeof whom, "hiredis, %d thread%s", threads[i],
+                 threads[i] == 1 ? "" : "s");
+        sides_compare(&(bench_row){.id = id, .work = what, .peer = whom,
+            .unit = "queries/s"}, pooled, own, b, bench_quick() ? 3 : 5);
+    }
 }
 
 int main(void) {
     static bench b = {.cypher = "RETURN 1"};
     falkor_options options = bench_options();
     options.max_size = POOL;
-    b.turn_ns = bench_short(TURN_NS);
     b.pool = bench_pool(&options);
     b.graph = falkor_select_graph(b.pool, SIDES_GRAPH);
     bench_about(b.pool);
     sides_make_graph(b.graph);
     for (int i = 0; i < SIDES_MOST_THREADS; i++)
         b.bare[i] = sides_bare();
+    b.turn_ns = bench_short(LONG_TURN_NS);
     against_tool(&b);
-    against_own(&b);
+    b.turn_ns = bench_short(TURN_NS);
+    against_hiredis(&b);
+    against_node(&b);
+    over_threads(&b, "T1", "RETURN 1", "RETURN 1");
+    over_threads(&b, "T100", "100 nodes", "MATCH (n:P) RETURN n LIMIT 100");
     falkor_graph_delete(b.graph, NULL, NULL);
     for (int i = 0; i < SIDES_MOST_THREADS; i++)
         redisFree(b.bare[i]);

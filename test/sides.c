@@ -87,6 +87,18 @@ double load_run(load *l) {
     return (double)l->done / l->seconds;
 }
 
+void sides_compare(const bench_row *row, bench_side *ours, bench_side *theirs,
+                   void *context, int pairs) {
+    double a[BENCH_MOST_PAIRS], b[BENCH_MOST_PAIRS];
+    ours(context);
+    theirs(context);
+    for (int i = 0; i < pairs; i++) {
+        a[i] = ours(context);
+        b[i] = theirs(context);
+    }
+    bench_pairs(row, a, b, pairs);
+}
+
 /* ---- reading ----------------------------------------------------------- */
 
 static double sum_text(const char *text, size_t length) {
@@ -216,7 +228,7 @@ peer peer_start(const char *const *argv, const char *libraries) {
     }
     close(in[0]);
     close(out[1]);
-    signal(SIGPIPE, SIG_IGN);           /* one that is gone says so at its end */
+    signal(SIGPIPE, SIG_IGN);           /* who is gone is seen at his end */
     return (peer){.pid = pid, .input = in[1], .output = out[0]};
 }
 
