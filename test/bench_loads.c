@@ -180,6 +180,26 @@ static void compare_anew(bench *b) {
         5);
 }
 
+/* What the pool's five connections can do at most, by as many threads. */
+static double own_five(void *context) {
+    bench *b = context;
+    int threads = b->threads;
+    b->threads = SMALL_POOL;
+    double found = own(b);
+    b->threads = threads;
+    return found;
+}
+
+static void compare_five(bench *b, int64_t full) {
+    char id[16], work[64];
+    snprintf(id, sizeof id, "E8-%lld-of5", (long long)full);
+    snprintf(work, sizeof work, "%lld RETURN 1, %d threads, pool of %d",
+             (long long)b->count, b->threads, SMALL_POOL);
+    sides_compare(&(bench_row){.id = id, .work = work, .unit = "queries/s",
+        .peer = "hiredis, 5 threads"}, pooled, own_five, b,
+        bench_quick() || b->count > 2000 ? 5 : 15);
+}
+
 static const int crews[] = {1, 5, 10};
 
 static void each_load(bench *b, const int64_t lengths[2], worst *w) {
@@ -192,6 +212,8 @@ static void each_load(bench *b, const int64_t lengths[2], worst *w) {
                 continue;
             }
             compare_load(b, lengths[i]);
+            if (b->threads > SMALL_POOL)
+                compare_five(b, lengths[i]);
             if (i == 0)
                 compare_anew(b);
         }
