@@ -73,7 +73,7 @@ static void put_row(const bench_row *row, const double *figures,
                     const char *absent) {
     static const char *const words[] = {"no", "yes", "-"};
     char goal[32] = "-", line[1024], theirs[128] = "-\t-\t-\t-", ours[32] = "-";
-    double judged = row->peer ? figures[2] : figures[0];
+    double judged = absent ? 0 : row->peer ? figures[2] : figures[0];
     int met = absent || (row->at_least == 0 && row->at_most == 0) ? 2
         : row->at_least != 0 ? judged >= row->at_least
                              : judged <= row->at_most;

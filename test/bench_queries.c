@@ -13,6 +13,7 @@
 #define CROWD 50
 #define PAIRS (bench_quick() ? 5 : 9)   /* of turns */
 #define TURN_NS INT64_C(420000000)      /* of one side */
+#define SHORT_TURN_NS INT64_C(300000000)
 #define LONG_TURN_NS INT64_C(1000000000)    /* redis-benchmark's */
 
 typedef struct bench {
@@ -284,6 +285,7 @@ int main(void) {
     b.turn_ns = bench_short(TURN_NS);
     against_hiredis(&b);
     against_node(&b);
+    b.turn_ns = bench_short(SHORT_TURN_NS);
     over_threads(&b, "T1", "RETURN 1", "RETURN 1");
     over_threads(&b, "T100", "100 nodes", "MATCH (n:P) RETURN n LIMIT 100");
     falkor_graph_delete(b.graph, NULL, NULL);
