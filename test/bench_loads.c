@@ -388,7 +388,7 @@ static void in_order(void) {
 
 /* Thinks first: users do not all come at the same moment. */
 static double think_and_ask(void *context, int thread) {
-    pause_us(20000 + thread * 200);
+    pause_us(40000 + thread * 400);
     return ask_pool(context, thread);
 }
 
