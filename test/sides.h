@@ -1,0 +1,76 @@
+/* What the benchmarks of queries share: a load of threads, which is the same
+   whoever does the work; bare hiredis, the peer that a C program would be
+   written with; other programs as peers; and the reading of every value, on
+   both sides alike. */
+#ifndef FALKOR_SIDES_H
+#define FALKOR_SIDES_H
+#include "bench.h"
+#include <hiredis/hiredis.h>
+#include <sys/types.h>
+
+#define SIDES_MOST_THREADS 64
+
+/* The graph that all of it asks, with SIDES_NODES nodes :P of four properties
+   (name, city, age, score). */
+#define SIDES_GRAPH "bench"
+#define SIDES_NODES 100
+void sides_make_graph(falkor_graph *graph);
+
+/* ---- loads ------------------------------------------------------------- */
+
+/* Threads that do a job again and again, all at once: for span_ns, or until
+   count jobs are done in all. job returns a sum of what it read. */
+typedef struct load {
+    int threads;
+    int64_t span_ns, count;             /* one of them is 0 */
+    double (*job)(void *context, int thread);
+    void *context;
+    double *ms;                         /* of count jobs each, or NULL */
+    int64_t done;                       /* found by load_run */
+    double seconds, sum;
+} load;
+
+/* Runs it; the time is from the first thread's beginning to the last one's
+   end, without the making of threads. Returns jobs a second. */
+double load_run(load *l);
+
+/* bench_compare with another number of pairs: many short turns say more on a
+   machine that others use too. */
+void sides_compare(const bench_row *row, bench_side *ours, bench_side *theirs,
+                   void *context, int pairs);
+
+/* ---- reading ----------------------------------------------------------- */
+
+/* A sum that takes every value: numbers as they are, strings by their length
+   and first byte. An error reply ends the program. */
+double sides_sum_result(const falkor_result *result);
+double sides_sum_reply(const redisReply *reply);
+
+/* One query, all its values read and freed: through the pool, and bare. */
+double sides_query(falkor_graph *graph, const char *cypher);
+double sides_bare_query(redisContext *c, const char *cypher);
+
+/* ---- peers ------------------------------------------------------------- */
+
+/* A connection to the server of FALKORDB_URL. */
+redisContext *sides_bare(void);
+
+/* The address in FALKORDB_URL, which must be falkor://HOST:PORT. */
+const char *sides_host(void);
+int sides_port(void);
+
+/* Another program, whose input and output are pipes. Where it does not exist
+   the output is empty. libraries, if not NULL, is its LD_LIBRARY_PATH. */
+typedef struct peer {
+    pid_t pid;
+    int input, output;
+} peer;
+peer peer_start(const char *const *argv, const char *libraries);
+
+/* A line of its output without the end; false: there is none. */
+bool peer_line(peer *p, char *line, size_t size);
+void peer_tell(peer *p, const char *line);
+
+/* Closes its input and waits; returns its exit status, or -1. */
+int peer_end(peer *p);
+#endif
