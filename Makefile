@@ -69,7 +69,7 @@ TESTS    := $(filter-out %/test_schedules,$(TESTS))
 endif
 CHECKS   := $(if $(CHECK),$(OUT)/test/check_$(CHECK:check_%=%),$(call programs,test/check_*.c))
 DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
-BENCHES  := $(call programs,test/bench_*.c)
+BENCHES  := $(call programs,test/bench_*.c) $(wildcard test/bench_*.sh)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
 .PHONY: all test rows check drivers fuzz bench bench-quick demo install clean distclean format help tests checks FORCE

@@ -326,9 +326,10 @@ static bool falkor__summary_head(falkor__reply *r) {
     return true;
 }
 
-static const struct { const char *name; size_t offset; }
+static const struct { const char *name; size_t length, offset; }
 falkor__summary_lines[] = {
-#define FALKOR__LINE(name, field) {name ": ", offsetof(falkor_summary, field)}
+#define FALKOR__LINE(name, field) \
+    {name, sizeof name - 1, offsetof(falkor_summary, field)}
     FALKOR__LINE("Nodes created", nodes_created),
     FALKOR__LINE("Nodes deleted", nodes_deleted),
     FALKOR__LINE("Relationships created", edges_created),
@@ -345,34 +346,46 @@ falkor__summary_lines[] = {
 };
 
 /* The number that a line of statistics ends with, before any unit. */
-static bool falkor__line_value(const char *line, size_t length,
-                               const char *name, double *number) {
-    size_t skip = strlen(name);
-    if (length < skip || memcmp(line, name, skip) != 0)
+static bool falkor__line_value(const char *text, size_t length,
+                               double *number) {
+    if (length == 0 || *text != ' ')
         return false;
-    line += skip;
-    length -= skip;
-    const char *unit = memchr(line, ' ', length);
-    return falkor__read_double(line, unit ? (size_t)(unit - line) : length,
+    const char *unit = memchr(++text, ' ', --length);
+    return falkor__read_double(text, unit ? (size_t)(unit - text) : length,
                                number) && *number >= 0 && *number < 9e15;
 }
 
+static bool falkor__is_line(const char *name, size_t length,
+                            const char *known, size_t known_length) {
+    return length == known_length && memcmp(name, known, length) == 0;
+}
+#define FALKOR__IS_LINE(name, length, known) \
+    falkor__is_line((name), (length), "" known, sizeof known - 1)
+
+static void falkor__summarize_count(falkor_summary *summary, const char *name,
+                                    size_t length, int64_t number) {
+    size_t count = sizeof falkor__summary_lines / sizeof *falkor__summary_lines;
+    for (size_t i = 0; i < count; i++)
+        if (falkor__is_line(name, length, falkor__summary_lines[i].name,
+                            falkor__summary_lines[i].length))
+            memcpy((char *)summary + falkor__summary_lines[i].offset, &number,
+                   sizeof number);
+}
+
+/* "name: number unit"; the first two are in every reply. */
 static void falkor__summarize(falkor_summary *summary, const char *line,
                               size_t length) {
     double number;
-    if (falkor__line_value(line, length, "Cached execution: ", &number))
+    const char *colon = memchr(line, ':', length);
+    size_t name = colon ? (size_t)(colon - line) : 0;
+    if (!colon || !falkor__line_value(colon + 1, length - name - 1, &number))
+        return;
+    if (FALKOR__IS_LINE(line, name, "Cached execution"))
         summary->cached = number > 0;
-    if (falkor__line_value(line, length, "Query internal execution time: ",
-                           &number))
+    else if (FALKOR__IS_LINE(line, name, "Query internal execution time"))
         summary->internal_ms = number;
-    size_t count = sizeof falkor__summary_lines / sizeof *falkor__summary_lines;
-    for (size_t i = 0; i < count; i++)
-        if (falkor__line_value(line, length, falkor__summary_lines[i].name,
-                               &number)) {
-            int64_t whole = (int64_t)number;
-            memcpy((char *)summary + falkor__summary_lines[i].offset, &whole,
-                   sizeof whole);
-        }
+    else
+        falkor__summarize_count(summary, line, name, (int64_t)number);
 }
 
 static bool falkor__step_summary(falkor__reply *r) {

@@ -67,7 +67,9 @@ void falkor__chunks_free(falkor__chunk *list) {
 }
 
 /* A large block gets a chunk of its own behind the newest, whose rest stays in
-   use; what may be given back (see falkor__arena) is never that large. */
+   use; what may be given back (see falkor__arena) is never that large. One of
+   a quarter of the usual chunk or more takes such a chunk, which may be a spare
+   one, rather than pages that are cleared for it. */
 #define FALKOR__LARGE_BLOCK ((size_t)64 << 10)
 
 static bool falkor__is_large(const falkor__arena *arena, size_t size) {
@@ -76,6 +78,9 @@ static bool falkor__is_large(const falkor__arena *arena, size_t size) {
 }
 
 static void *falkor__arena_large(falkor__arena *arena, size_t size) {
+    if (size > FALKOR__MOST_ARENA / 4 && size < FALKOR__MOST_ARENA &&
+        arena->most_size == FALKOR__MOST_ARENA)
+        size = FALKOR__MOST_ARENA;
     falkor__chunk *chunk = falkor__chunk_new(size);
     if (!chunk)
         return NULL;

@@ -74,12 +74,12 @@ static void put_row(const bench_row *row, const double *figures,
     static const char *const words[] = {"no", "yes", "-"};
     char goal[32] = "-", line[1024], theirs[128] = "-\t-\t-\t-", ours[32] = "-";
     double judged = absent ? 0 : figures[row->peer ? 2 : 0];
+    double at_most = row->at_most == BENCH_NONE ? 0 : row->at_most;
     int met = absent || (row->at_least == 0 && row->at_most == 0) ? 2
-        : row->at_least != 0 ? judged >= row->at_least
-                             : judged <= row->at_most;
+        : row->at_least != 0 ? judged >= row->at_least : judged <= at_most;
     if (row->at_least != 0 || row->at_most != 0)
         snprintf(goal, sizeof goal, "%s %g",
-                 row->at_least != 0 ? ">=" : "<=", row->at_least + row->at_most);
+                 row->at_least != 0 ? ">=" : "<=", row->at_least + at_most);
     if (!absent)
         snprintf(ours, sizeof ours, "%.6g", figures[0]);
     if (!absent && row->peer)

@@ -18,8 +18,9 @@ typedef struct bench_row {
     const char *unit;           /* of both: "ns", "queries/s" */
     const char *peer;           /* NULL: none */
     double at_least, at_most;   /* the goal, of the ratio, or of ours where
-                                   there is no peer; both 0: none */
+                                   there is no peer; both 0: no goal */
 } bench_row;
+#define BENCH_NONE (-1.0)               /* at_most: not a single one */
 
 /* A side does its work once, over the time or the count it thinks right, and
    returns the figure. */
