@@ -29,17 +29,17 @@ function verdict(id, value,    part) {
     return (part[1] == ">=" ? value >= part[2] + 0 : value <= part[2] + 0) ? "met" : "MISSED"
 }
 
-function short(value) { return value == "-" ? "-" : sprintf(value >= 100000 ? "%.0f" : "%.4g", value) }
+function short(value) { return value == "-" ? "-" : sprintf(value >= 1000 ? "%.0f" : "%.4g", value) }
 function quoted(text) { gsub(/[\\"]/, "\\\\&", text); return "\"" text "\"" }
 function number(value) { return value == "-" ? "null" : value }
 
 END {
-    printf "\n%s, %d processors, %s\n%s\n%s\n%s, commit %s, %d run%s, %d s%s\n\n", machine, processors, system, compiler, \
+    printf "\n%s, %d processors, %s\n%s\n%s\n%s, commit %s, %d run%s, %d s%s\n\n", machine, processors, kernel, compiler, \
         server, day, commit, runs, runs == 1 ? "" : "s", seconds, quick + 0 ? ", quick" : ""
     line = "%-13s %-43s %-10s %10s  %-24s %10s %7s  %-15s %-8s %s\n"
     printf line, "row", "work", "unit", "ours", "peer", "theirs", "ratio", "spread", "goal", ""
     printf "{\"machine\":%s,\"processors\":%d,\"system\":%s,\"compiler\":%s,\"server\":%s,\"date\":%s,\"commit\":%s," \
-        "\"runs\":%d,\"quick\":%s,\"seconds\":%d,\"rows\":[", quoted(machine), processors, quoted(system), quoted(compiler), \
+        "\"runs\":%d,\"quick\":%s,\"seconds\":%d,\"rows\":[", quoted(machine), processors, quoted(kernel), quoted(compiler), \
         quoted(server), quoted(day), quoted(commit), runs, quick + 0 ? "true" : "false", seconds >json
     for (i = 1; i <= rows; i++) {
         id = order[i]; n = count[id]

@@ -26,5 +26,5 @@ done
 machine=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sort -u | head -n 1)
 compiler=$(${CC:-cc} --version | head -n 1)
 awk -F '\t' -v json="$BUILD/bench.json" -v runs="$RUNS" -v seconds=$((SECONDS - start)) -v quick="${BENCH_QUICK:-0}" \
-    -v machine="${machine:-unknown}" -v processors="$(nproc)" -v system="$(uname -srm)" -v compiler="$compiler" \
+    -v machine="${machine:-unknown}" -v processors="$(nproc)" -v kernel="$(uname -srm)" -v compiler="$compiler" \
     -v day="$(date -u +%F)" -v commit="$(git describe --always --dirty 2>/dev/null || echo unknown)" -f test/bench.awk "$BENCH_ROWS"
