@@ -29,7 +29,7 @@ function verdict(id, value,    part) {
     return (part[1] == ">=" ? value >= part[2] + 0 : value <= part[2] + 0) ? "met" : "MISSED"
 }
 
-function short(value) { return value == "-" ? "-" : sprintf(value >= 100000 ? "%.0f" : "%.4g", value) }
+function short(value) { return value == "-" ? "-" : sprintf(value >= 1000 ? "%.0f" : "%.4g", value) }
 function quoted(text) { gsub(/[\\"]/, "\\\\&", text); return "\"" text "\"" }
 function number(value) { return value == "-" ? "null" : value }
 

@@ -5,7 +5,7 @@
    Each keeps between replies what it would on a connection: hiredis its reader
    with a buffer that need not grow again, we our spare chunks. (Portions of 16
    KiB or of all, other values of maxbuf, and a malloc that gives nothing back
-   to the system were tried: none is better for hiredis.) Time is the processor's,
+   to the system were tried: hiredis is not faster.) Time is the processor's,
    which others on the machine do not change much. Needs no server; a word picks
    the rows whose names begin with it. */
 #include "../internal.h"

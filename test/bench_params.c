@@ -1,7 +1,7 @@
-/* B4: parameters into the text of a query, against cJSON printing the same values
-   from its own tree, built before: an encoder that people know, whose text is
-   of about the same length. It is given a buffer that need not grow. Needs no
-   server. */
+/* B4: parameters into the text of a query, against cJSON printing the same
+   values from its own tree, built before: an encoder that people know, whose
+   text is of about the same length. It is given a buffer that need not grow.
+   Needs no server. */
 #include "../internal.h"
 #include "bench.h"
 #include <cjson/cJSON.h>

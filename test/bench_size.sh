@@ -22,7 +22,8 @@ row() {
         [ "$3" -gt "$4" ] || met=yes
     fi
     printf '%-14s %-44s %10d bytes     %s %s\n' "$1" "$2" "$3" "${goal#-}" "${met#-}"
-    [ -z "${BENCH_ROWS:-}" ] || printf '%s\t%s\tbytes\t%s\t-\t-\t-\t-\t-\t%s\t%s\t-\n' "$1" "$2" "$3" "$goal" "$met" >>"$BENCH_ROWS"
+    [ -n "${BENCH_ROWS:-}" ] || return 0
+    printf '%s\t%s\tbytes\t%s\t-\t-\t-\t-\t-\t%s\t%s\t-\n' "$1" "$2" "$3" "$goal" "$met" >>"$BENCH_ROWS"
 }
 
 row E10-text 'code of the library at -Os' "$(text "$library")" 65536

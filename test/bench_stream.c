@@ -187,6 +187,7 @@ int main(void) {
                               : "growth over 200 000 rows, bare hiredis"},
         growth(by_hiredis, rows));
     begin(&s, rows);
+    bench_about(s.pool);
     bench_compare(&(bench_row){.id = "E6-rows", .unit = "rows/s",
         .work = "rows of a node and a string, as they come",
         .peer = "hiredis, the reply whole"}, our_rate, their_rate, &s);
