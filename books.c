@@ -48,13 +48,37 @@ void falkor__lock(falkor_pool *pool) {
     falkor__collect_locked(pool);
 }
 
+/* Once it sees that it is awake, the waiter is gone. */
+static void falkor__wake(falkor__waiter *waiter) {
+    falkor__mutex_lock(&waiter->mutex);
+    waiter->awake = true;
+    falkor__cond_signal(&waiter->wake);
+    falkor__mutex_unlock(&waiter->mutex);
+}
+
 /* Once closed, every change may be what a closer waits for. */
 void falkor__unlock(falkor_pool *pool) {
     falkor__set_pockets_locked(pool);
     falkor__assert_law(pool);
     if (pool->state == FALKOR__POOL_CLOSED)
         falkor__cond_broadcast(&pool->changed);
+    falkor__waiter *waiter = pool->decided;
+    pool->decided = NULL;
     falkor__mutex_unlock(&pool->mutex);
+    while (waiter) {
+        falkor__waiter *next = waiter->behind;
+        falkor__wake(waiter);
+        waiter = next;
+    }
+}
+
+bool falkor__wait_locked(falkor_pool *pool, falkor__cond *cond,
+                         int64_t deadline_ns) {
+    if (!pool->decided)
+        return falkor__cond_wait(cond, &pool->mutex, deadline_ns);
+    falkor__unlock(pool);
+    falkor__lock_as_is(pool);
+    return true;
 }
 
 /* ---- pockets: the lock is held ------------------------------------------ */
@@ -225,8 +249,20 @@ static falkor__slot *falkor__take_any_locked(falkor_pool *pool,
     return slot;
 }
 
-/* A waiter is signalled under the lock, for it lies on its owner's stack,
-   which is gone as soon as he has seen the grant. */
+/* Takes a waiter out of the line: to be woken, with a slot or a status. */
+static void falkor__decide_locked(falkor_pool *pool, falkor__waiter *waiter,
+                                  falkor__slot *slot, falkor_status status) {
+    falkor__waiter **last = &pool->decided;
+    falkor__dequeue_locked(pool, waiter);
+    waiter->slot = slot;
+    waiter->status = status;
+    waiter->decided = true;
+    waiter->behind = NULL;
+    while (*last)
+        last = &(*last)->behind;
+    *last = waiter;
+}
+
 void falkor__serve_locked(falkor_pool *pool) {
     while (pool->first_waiter) {
         falkor__waiter *waiter = pool->first_waiter;
@@ -235,21 +271,14 @@ void falkor__serve_locked(falkor_pool *pool) {
         falkor__slot *slot = falkor__take_any_locked(pool, reserve);
         if (!slot)
             return;
-        falkor__dequeue_locked(pool, waiter);
-        waiter->slot = slot;
-        waiter->awake = true;
-        falkor__cond_signal(&waiter->wake);
+        waiter->crossed = falkor__crossed_high_locked(pool);
+        falkor__decide_locked(pool, waiter, slot, FALKOR_OK);
     }
 }
 
 void falkor__dismiss_locked(falkor_pool *pool, falkor_status status) {
-    while (pool->first_waiter) {
-        falkor__waiter *waiter = pool->first_waiter;
-        falkor__dequeue_locked(pool, waiter);
-        waiter->status = status;
-        waiter->awake = true;
-        falkor__cond_signal(&waiter->wake);
-    }
+    while (pool->first_waiter)
+        falkor__decide_locked(pool, pool->first_waiter, NULL, status);
 }
 
 void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,

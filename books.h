@@ -11,7 +11,8 @@
    max_size only for one who has waited reserve_after_ms. Who waits is granted
    a slot under the lock, in order of arrival: with a connection, or empty, to
    dial for himself; nobody is while the pool is paused. A grant beats a
-   timeout.
+   timeout. Who is granted something is woken when the lock has been given back,
+   on a mutex of his own: he would only run into the lock.
 
    Pockets spare the lock where nothing is scarce. A release leaves a clean
    connection in the pocket of its thread, and the thread's next acquire takes
@@ -81,10 +82,14 @@ extern falkor__slot falkor__shut;
 typedef struct falkor__waiter falkor__waiter;
 struct falkor__waiter {         /* on the stack of the thread that waits */
     falkor__waiter *before, *behind;
-    falkor__cond wake;
-    falkor__slot *slot;         /* granted; NULL when awake: sent home */
+    falkor__slot *slot;         /* granted; NULL when decided: sent home */
     falkor_status status;       /* why */
     int64_t reserve_ns;         /* from then on the reserve is for it */
+    bool decided;               /* out of the line, and will be woken */
+    bool crossed;               /* 80 %, with this grant */
+
+    falkor__mutex mutex;        /* guards what is below */
+    falkor__cond wake;
     bool awake;
 };
 
@@ -127,6 +132,7 @@ struct falkor_pool {
     falkor__slot *hottest, *coldest;    /* the idle */
     falkor__slot *first_free;
     falkor__waiter *first_waiter, *last_waiter;
+    falkor__waiter *decided;    /* to be woken, by `behind` */
     uint64_t acquire_timeouts, connections_created, connections_recycled,
         connect_failures, health_failures, circuit_openings;
 
@@ -143,6 +149,11 @@ struct falkor_pool {
 void falkor__lock(falkor_pool *pool);
 void falkor__lock_as_is(falkor_pool *pool);
 void falkor__unlock(falkor_pool *pool);
+
+/* Waits as falkor__cond_wait, with the pool's lock; wakes who is to be woken
+   first. */
+bool falkor__wait_locked(falkor_pool *pool, falkor__cond *cond,
+                         int64_t deadline_ns);
 void falkor__collect_locked(falkor_pool *pool);
 void falkor__shut_pockets_locked(falkor_pool *pool);
 
@@ -156,7 +167,7 @@ falkor__slot *falkor__take_free_locked(falkor_pool *pool);
 void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter);
 void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter);
 
-/* Begins a hold, and ends it. */
+/* Begins a hold of a slot that is the caller's, and ends it. */
 falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
                                   const falkor__patience *patience);
 void falkor__unlease_locked(falkor__slot *slot);

@@ -68,7 +68,7 @@ static void falkor__begin_child_locked(falkor_pool *pool) {
     pool->idle = pool->in_use = pool->connecting = pool->closing = 0;
     pool->waiting = 0;
     pool->hottest = pool->coldest = NULL;
-    pool->first_waiter = pool->last_waiter = NULL;
+    pool->first_waiter = pool->last_waiter = pool->decided = NULL;
     falkor__empty_locked(pool);
     if (pool->state == FALKOR__POOL_OPENING)
         pool->state = FALKOR__POOL_CREATED;
@@ -369,7 +369,7 @@ static void *falkor__worker(void *argument) {
             dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
         } else {
             pool->wake_ns = lacks ? falkor__sooner(due_ns, dial_ns) : due_ns;
-            falkor__cond_wait(&pool->work, &pool->mutex, pool->wake_ns);
+            falkor__wait_locked(pool, &pool->work, pool->wake_ns);
             pool->wake_ns = FALKOR__NEVER;
         }
     }
@@ -396,7 +396,7 @@ static falkor_status falkor__begin_opening(falkor_pool *pool,
     falkor_status status = FALKOR_OK;
     falkor__lock(pool);
     while (!status && pool->state == FALKOR__POOL_OPENING)
-        if (!falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns) &&
+        if (!falkor__wait_locked(pool, &pool->changed, deadline_ns) &&
             pool->state == FALKOR__POOL_OPENING)
             status = falkor__fail(error, FALKOR_ERR_POOL_TIMEOUT, 0,
                 "another thread has not finished opening the pool in time");
@@ -530,7 +530,7 @@ static void falkor__cut(falkor_pool *pool) {
     atomic_store(&pool->cutting, true);
     for (int round = 0; round < rounds; round++) {
         falkor__lock(pool);
-        while (round && falkor__cond_wait(&pool->changed, &pool->mutex,
+        while (round && falkor__wait_locked(pool, &pool->changed,
                                           begin + FALKOR__NS_PER_MS))
             continue;
         falkor__unlock(pool);
@@ -557,7 +557,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
             .name = "closing_connection_pool"}, "%s", "");
     falkor__lock(pool);
     while (falkor__total(pool) > 0 &&
-           falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns))
+           falkor__wait_locked(pool, &pool->changed, deadline_ns))
         continue;
     int left = falkor__total(pool);
     falkor__unlock(pool);

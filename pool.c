@@ -23,48 +23,12 @@ falkor_status falkor__refusal(falkor__pool_state state,
         "the pool is not open: call falkor_pool_open first");
 }
 
-/* Sleeps until awake or late. On the way the reserve becomes the waiter's: it
-   is asked for once, and then given by who brings a slot. */
-static void falkor__sleep_locked(falkor_pool *pool, falkor__waiter *self,
-                                 int64_t deadline_ns) {
-    if (self->reserve_ns < deadline_ns) {
-        while (!self->awake && falkor__cond_wait(&self->wake, &pool->mutex,
-                                                 self->reserve_ns))
-            continue;
-        if (!self->awake)
-            falkor__serve_locked(pool);
-    }
-    while (!self->awake &&
-           falkor__cond_wait(&self->wake, &pool->mutex, deadline_ns))
-        continue;
-}
-
-/* Stands in line until granted a slot, or sent home, or the deadline. */
-static falkor_status falkor__wait_locked(falkor_pool *pool, int64_t since_ns,
-                                         int64_t deadline_ns,
-                                         falkor__slot **slot) {
-    const falkor__config *config = &pool->config;
-    falkor__waiter self = {.reserve_ns = config->reserve_size == 0
-        ? FALKOR__NEVER
-        : since_ns + config->reserve_after_ms * FALKOR__NS_PER_MS};
-    if (!falkor__cond_init(&self.wake))
-        return FALKOR_ERR_NOMEM;
-    falkor__enqueue_locked(pool, &self);
-    falkor__sleep_locked(pool, &self, deadline_ns);
-    if (!self.awake)
-        falkor__dequeue_locked(pool, &self);
-    falkor__cond_destroy(&self.wake);
-    *slot = self.slot;
-    return self.slot ? FALKOR_OK : self.awake ? self.status
-                                              : FALKOR_ERR_POOL_TIMEOUT;
-}
-
 static const char falkor__paused[] =
     "the pool is paused, falkor_pool_resume lets go on";
 
-/* A slot for the caller, by whatever way; else why not. */
+/* A slot for the caller at once; NULL with OK: he is to wait. */
 static falkor_status falkor__admit_locked(falkor_pool *pool,
-                                          falkor__patience *patience,
+                                          const falkor__patience *patience,
                                           falkor__slot **slot,
                                           falkor_error *error) {
     const falkor__config *config = &pool->config;
@@ -80,28 +44,96 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
             "%s", pool->waiting, pool->in_use,
             config->max_size + config->reserve_size,
             pool->paused ? falkor__paused : "raise max_size or max_waiters");
-    int64_t since = falkor_now_ns();
-    status = patience->may_wait
-        ? falkor__wait_locked(pool, since, falkor__until(patience), slot)
-        : FALKOR_ERR_POOL_TIMEOUT;
-    if (status == FALKOR_ERR_CLOSED)
-        return falkor__refusal(pool->state, error);
-    if (status == FALKOR_ERR_CIRCUIT_OPEN)
-        return falkor__circuit_refusal_locked(pool, error);
-    if (status == FALKOR_ERR_NOMEM)
-        return falkor__fail(error, status, 0,
+    return FALKOR_OK;
+}
+
+/* Nothing came in time. */
+static falkor_status falkor__late_locked(falkor_pool *pool, int64_t since_ns,
+                                         falkor_error *error) {
+    const falkor__config *config = &pool->config;
+    pool->acquire_timeouts++;
+    return falkor__fail(error, FALKOR_ERR_POOL_TIMEOUT, 0,
+        "no connection free after %.2f s (%d of %d in use, %d waiting): %s",
+        (double)(falkor_now_ns() - since_ns) / 1e9, pool->in_use,
+        config->max_size + config->reserve_size, pool->waiting,
+        pool->paused ? falkor__paused : "raise max_size or look for a leak");
+}
+
+/* ---- waiting ----------------------------------------------------------- */
+
+/* Gets in line. */
+static falkor_status falkor__queue_locked(falkor_pool *pool,
+                                          falkor__waiter *self,
+                                          int64_t since_ns,
+                                          falkor_error *error) {
+    const falkor__config *config = &pool->config;
+    bool has_mutex = falkor__mutex_init(&self->mutex);
+    if (!has_mutex || !falkor__cond_init(&self->wake)) {
+        if (has_mutex)
+            falkor__mutex_destroy(&self->mutex);
+        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
             "no condition variable to wait on: out of memory");
-    if (status == FALKOR_ERR_POOL_TIMEOUT) {
-        pool->acquire_timeouts++;
-        falkor__fail(error, status, 0, "no connection free after %.2f s (%d of "
-            "%d in use, %d waiting): %s",
-            (double)(falkor_now_ns() - since) / 1e9, pool->in_use,
-            config->max_size + config->reserve_size, pool->waiting,
-            pool->paused ? falkor__paused
-                         : "raise max_size or look for a leak");
     }
+    self->reserve_ns = config->reserve_size == 0 ? FALKOR__NEVER
+        : since_ns + config->reserve_after_ms * FALKOR__NS_PER_MS;
+    falkor__enqueue_locked(pool, self);
+    return FALKOR_OK;
+}
+
+/* Sleeps until woken; false: it is late before. */
+static bool falkor__sleep(falkor__waiter *self, int64_t deadline_ns) {
+    falkor__mutex_lock(&self->mutex);
+    while (!self->awake &&
+           falkor__cond_wait(&self->wake, &self->mutex, deadline_ns))
+        continue;
+    bool awake = self->awake;
+    falkor__mutex_unlock(&self->mutex);
+    return awake;
+}
+
+/* Sleeps until decided or late; where the reserve becomes the waiter's on the
+   way, it is asked for once, and then given by who brings a slot. A decision
+   that comes with the deadline counts. */
+static falkor_status falkor__stand_in_line(falkor_pool *pool,
+                                           falkor__waiter *self,
+                                           int64_t since_ns,
+                                           int64_t deadline_ns,
+                                           falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    bool awake = false;
+    if (self->reserve_ns < deadline_ns &&
+        !(awake = falkor__sleep(self, self->reserve_ns))) {
+        falkor__lock(pool);
+        falkor__serve_locked(pool);
+        falkor__unlock(pool);
+    }
+    if (!awake && !falkor__sleep(self, deadline_ns)) {
+        falkor__lock_as_is(pool);
+        if (!self->decided) {
+            falkor__dequeue_locked(pool, self);
+            status = falkor__late_locked(pool, since_ns, error);
+        }
+        falkor__unlock(pool);
+        if (!status)
+            falkor__sleep(self, FALKOR__NEVER);
+    }
+    falkor__cond_destroy(&self->wake);
+    falkor__mutex_destroy(&self->mutex);
     return status;
 }
+
+/* Why a waiter was sent home. */
+static falkor_status falkor__sent_home(falkor_pool *pool, falkor_status status,
+                                       falkor_error *error) {
+    falkor__lock_as_is(pool);
+    status = status == FALKOR_ERR_CIRCUIT_OPEN
+        ? falkor__circuit_refusal_locked(pool, error)
+        : falkor__refusal(pool->state, error);
+    falkor__unlock(pool);
+    return status;
+}
+
+/* ---- fit for use -------------------------------------------------------- */
 
 /* The hold that a lease was for does not come to be. */
 static void falkor__take_back_lease_locked(falkor__slot *slot) {
@@ -254,32 +286,60 @@ static inline bool falkor__acquire_pocketed(falkor_pool *pool,
     return false;
 }
 
-/* The lock's part of an acquire: a lease of a slot, and whether nothing is left
-   to do outside the lock. */
+/* Leases a slot that was granted in his turn, which is the waiter's: the lock is
+   for who looks for leaks. */
+static falkor_conn *falkor__lease_granted(falkor_pool *pool,
+                                          falkor__slot *slot,
+                                          const falkor__patience *patience) {
+    if (pool->config.leak_after_ms < 0)
+        return falkor__lease_locked(pool, slot, patience);
+    falkor__lock_as_is(pool);
+    falkor_conn *lease = falkor__lease_locked(pool, slot, patience);
+    falkor__unlock(pool);
+    return lease;
+}
+
+/* A slot at once or after its turn. Leased and, where nothing is left to do
+   outside the lock, settled. */
 static falkor_status falkor__admit(falkor_pool *pool,
                                    falkor__patience *patience,
                                    falkor_conn **lease, bool *settled,
                                    falkor_error *error) {
     falkor__slot *slot = NULL;
-    bool crossed = false;
+    falkor__waiter self = {.slot = NULL};
+    int64_t since_ns = 0;
+    bool waits = false;
     falkor__lock_as_is(pool);
     bool starts = pool->wants_worker && pool->state == FALKOR__POOL_OPEN;
     pool->wants_worker = pool->wants_worker && !starts;
     falkor_status status = falkor__admit_locked(pool, patience, &slot, error);
-    if (!status) {
+    if (slot) {
         *lease = falkor__lease_locked(pool, slot, patience);
-        crossed = falkor__crossed_high_locked(pool);
+        self.crossed = falkor__crossed_high_locked(pool);
         *settled = slot->live && !pool->driver->check &&
             slot->generation == pool->generation &&
             pool->state == FALKOR__POOL_OPEN;
         if (*settled)
             atomic_store_explicit(&(*lease)->state, FALKOR__LEASE_HELD,
                                   memory_order_relaxed);
+    } else if (!status) {
+        since_ns = falkor_now_ns();
+        status = patience->may_wait
+            ? falkor__queue_locked(pool, &self, since_ns, error)
+            : falkor__late_locked(pool, since_ns, error);
+        waits = !status;
     }
     falkor__unlock(pool);
     if (starts)                         /* it sees what is dialled here */
         falkor__start_worker(pool);
-    if (crossed)
+    if (waits)
+        status = falkor__stand_in_line(pool, &self, since_ns,
+                                       falkor__until(patience), error);
+    if (self.slot)
+        *lease = falkor__lease_granted(pool, self.slot, patience);
+    else if (waits && !status)
+        status = falkor__sent_home(pool, self.status, error);
+    if (!status && self.crossed)
         falkor__tell_high(pool);
     return status;
 }
@@ -359,7 +419,7 @@ static bool falkor__claim_cut(falkor_conn *conn) {
     int state;
     falkor__lock_as_is(pool);
     while (atomic_load(&conn->state) == FALKOR__LEASE_CUT)
-        falkor__cond_wait(&pool->changed, &pool->mutex, FALKOR__NEVER);
+        falkor__wait_locked(pool, &pool->changed, FALKOR__NEVER);
     state = FALKOR__LEASE_HELD;
     bool claimed = atomic_compare_exchange_strong(&conn->state, &state,
                                                   FALKOR__LEASE_POOL);
@@ -533,7 +593,7 @@ void **falkor__pool_client(falkor_pool *pool) {
 bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns) {
     falkor__lock(pool);
     while (pool->state != FALKOR__POOL_CLOSED &&
-           falkor__cond_wait(&pool->changed, &pool->mutex, deadline_ns))
+           falkor__wait_locked(pool, &pool->changed, deadline_ns))
         continue;
     bool open = pool->state != FALKOR__POOL_CLOSED;
     falkor__unlock(pool);

@@ -175,8 +175,10 @@ static void check_order(void) {
         sched_fail("%d connections", most_present);
 }
 
+/* Whenever a lock is given back; it may be a waiter's own, while somebody is at
+   the books. */
 static void check(void) {
-    if (!pool)
+    if (!pool || (pool->mutex.owner && pool->mutex.owner != sched_self()))
         return;
     check_order();
     if (pool->first_waiter && pool->pockets_open)
