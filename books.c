@@ -48,14 +48,6 @@ void falkor__lock(falkor_pool *pool) {
     falkor__collect_locked(pool);
 }
 
-/* Once it sees that it is awake, the waiter is gone. */
-static void falkor__wake(falkor__waiter *waiter) {
-    falkor__mutex_lock(&waiter->mutex);
-    waiter->awake = true;
-    falkor__cond_signal(&waiter->wake);
-    falkor__mutex_unlock(&waiter->mutex);
-}
-
 /* Once closed, every change may be what a closer waits for. */
 void falkor__unlock(falkor_pool *pool) {
     falkor__set_pockets_locked(pool);
@@ -67,7 +59,7 @@ void falkor__unlock(falkor_pool *pool) {
     falkor__mutex_unlock(&pool->mutex);
     while (waiter) {
         falkor__waiter *next = waiter->behind;
-        falkor__wake(waiter);
+        falkor__gong_strike(&waiter->gong);     /* then it may be gone */
         waiter = next;
     }
 }

@@ -11,8 +11,8 @@
    max_size only for one who has waited reserve_after_ms. Who waits is granted
    a slot under the lock, in order of arrival: with a connection, or empty, to
    dial for himself; nobody is while the pool is paused. A grant beats a
-   timeout. Who is granted something is woken when the lock has been given back,
-   on a mutex of his own: he would only run into the lock.
+   timeout. Who is granted something is woken when the lock has been given back:
+   he would only run into it.
 
    Pockets spare the lock where nothing is scarce. A release leaves a clean
    connection in the pocket of its thread, and the thread's next acquire takes
@@ -87,10 +87,7 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
     int64_t reserve_ns;         /* from then on the reserve is for it */
     bool decided;               /* out of the line, and will be woken */
     bool crossed;               /* 80 %, with this grant */
-
-    falkor__mutex mutex;        /* guards what is below */
-    falkor__cond wake;
-    bool awake;
+    falkor__gong gong;          /* struck when decided, and out of the lock */
 };
 
 typedef enum falkor__pool_state {

@@ -67,28 +67,13 @@ static falkor_status falkor__queue_locked(falkor_pool *pool,
                                           int64_t since_ns,
                                           falkor_error *error) {
     const falkor__config *config = &pool->config;
-    bool has_mutex = falkor__mutex_init(&self->mutex);
-    if (!has_mutex || !falkor__cond_init(&self->wake)) {
-        if (has_mutex)
-            falkor__mutex_destroy(&self->mutex);
+    if (!falkor__gong_init(&self->gong))
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
             "no condition variable to wait on: out of memory");
-    }
     self->reserve_ns = config->reserve_size == 0 ? FALKOR__NEVER
         : since_ns + config->reserve_after_ms * FALKOR__NS_PER_MS;
     falkor__enqueue_locked(pool, self);
     return FALKOR_OK;
-}
-
-/* Sleeps until woken; false: it is late before. */
-static bool falkor__sleep(falkor__waiter *self, int64_t deadline_ns) {
-    falkor__mutex_lock(&self->mutex);
-    while (!self->awake &&
-           falkor__cond_wait(&self->wake, &self->mutex, deadline_ns))
-        continue;
-    bool awake = self->awake;
-    falkor__mutex_unlock(&self->mutex);
-    return awake;
 }
 
 /* Sleeps until decided or late; where the reserve becomes the waiter's on the
@@ -102,12 +87,12 @@ static falkor_status falkor__stand_in_line(falkor_pool *pool,
     falkor_status status = FALKOR_OK;
     bool awake = false;
     if (self->reserve_ns < deadline_ns &&
-        !(awake = falkor__sleep(self, self->reserve_ns))) {
+        !(awake = falkor__gong_wait(&self->gong, self->reserve_ns))) {
         falkor__lock(pool);
         falkor__serve_locked(pool);
         falkor__unlock(pool);
     }
-    if (!awake && !falkor__sleep(self, deadline_ns)) {
+    if (!awake && !falkor__gong_wait(&self->gong, deadline_ns)) {
         falkor__lock_as_is(pool);
         if (!self->decided) {
             falkor__dequeue_locked(pool, self);
@@ -115,10 +100,9 @@ static falkor_status falkor__stand_in_line(falkor_pool *pool,
         }
         falkor__unlock(pool);
         if (!status)
-            falkor__sleep(self, FALKOR__NEVER);
+            falkor__gong_wait(&self->gong, FALKOR__NEVER);
     }
-    falkor__cond_destroy(&self->wake);
-    falkor__mutex_destroy(&self->mutex);
+    falkor__gong_destroy(&self->gong);
     return status;
 }
 

@@ -217,6 +217,85 @@ static inline void falkor__thread_join(falkor__thread *thread) {
 }
 #endif
 
+/* ---- a gong ------------------------------------------------------------ */
+
+/* What one thread sleeps on until another strikes it, once; it may be gone as
+   soon as it is struck. On Linux a word that the kernel knows: who is woken has
+   no lock to run into. */
+#if defined(__linux__) && !defined(FALKOR_SYNC_HEADER) &&                      \
+    !defined(FALKOR_C11_THREADS) && defined(SYS_futex)
+#include <linux/futex.h>
+#include <stdatomic.h>
+
+typedef struct falkor__gong { atomic_uint word; } falkor__gong;
+enum { FALKOR__GONG_SILENT, FALKOR__GONG_SLEEPS, FALKOR__GONG_STRUCK };
+
+static inline bool falkor__gong_init(falkor__gong *gong) {
+    atomic_init(&gong->word, FALKOR__GONG_SILENT);
+    return true;
+}
+static inline void falkor__gong_destroy(falkor__gong *gong) {
+    (void)gong;
+}
+
+/* Touches nothing but the address once the word is written. */
+static inline void falkor__gong_strike(falkor__gong *gong) {
+    if (atomic_exchange(&gong->word, FALKOR__GONG_STRUCK) ==
+        FALKOR__GONG_SLEEPS)
+        syscall(SYS_futex, &gong->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Waits until struck, or until the deadline (FALKOR__NEVER: none); false: the
+   deadline has passed before. */
+static inline bool falkor__gong_wait(falkor__gong *gong, int64_t deadline_ns) {
+    struct timespec until = falkor__timespec(deadline_ns);
+    bool late = false;
+    unsigned silent = FALKOR__GONG_SILENT;
+    atomic_compare_exchange_strong(&gong->word, &silent, FALKOR__GONG_SLEEPS);
+    while (atomic_load(&gong->word) != FALKOR__GONG_STRUCK && !late)
+        late = syscall(SYS_futex, &gong->word, FUTEX_WAIT_BITSET_PRIVATE,
+                       FALKOR__GONG_SLEEPS,
+                       deadline_ns == FALKOR__NEVER ? NULL : &until, NULL,
+                       FUTEX_BITSET_MATCH_ANY) != 0 && errno == ETIMEDOUT;
+    return atomic_load(&gong->word) == FALKOR__GONG_STRUCK;
+}
+#else
+typedef struct falkor__gong {
+    falkor__mutex mutex;
+    falkor__cond cond;
+    bool struck;
+} falkor__gong;
+
+static inline bool falkor__gong_init(falkor__gong *gong) {
+    gong->struck = false;
+    if (!falkor__mutex_init(&gong->mutex))
+        return false;
+    bool made = falkor__cond_init(&gong->cond);
+    if (!made)
+        falkor__mutex_destroy(&gong->mutex);
+    return made;
+}
+static inline void falkor__gong_destroy(falkor__gong *gong) {
+    falkor__cond_destroy(&gong->cond);
+    falkor__mutex_destroy(&gong->mutex);
+}
+static inline void falkor__gong_strike(falkor__gong *gong) {
+    falkor__mutex_lock(&gong->mutex);
+    gong->struck = true;
+    falkor__cond_signal(&gong->cond);
+    falkor__mutex_unlock(&gong->mutex);
+}
+static inline bool falkor__gong_wait(falkor__gong *gong, int64_t deadline_ns) {
+    falkor__mutex_lock(&gong->mutex);
+    while (!gong->struck &&
+           falkor__cond_wait(&gong->cond, &gong->mutex, deadline_ns))
+        continue;
+    bool struck = gong->struck;
+    falkor__mutex_unlock(&gong->mutex);
+    return struck;
+}
+#endif
+
 /* ---- both ------------------------------------------------------------- */
 
 /* The number that tools (ps, gdb, perf) know this thread by, where the system
