@@ -338,7 +338,7 @@ void falkor__spares_free(void);         /* chunks kept for the next result */
 void *falkor__arena_more(falkor__arena *arena, size_t size);
 
 /* Takes size bytes, aligned for any value; NULL: no memory. */
-static inline void *falkor__arena_take(falkor__arena *arena, size_t size) {
+inline void *falkor__arena_take(falkor__arena *arena, size_t size) {
     char *taken = arena->at;
     if (!FALKOR__LIKELY(size <= (size_t)(arena->end - taken)))
         return falkor__arena_more(arena, size);
