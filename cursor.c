@@ -12,12 +12,12 @@
 #define FALKOR__DRAIN_MS 10
 
 struct falkor_cursor {
-    falkor__call call;
-    falkor_result view;         /* one row of a result that was read whole */
-    falkor_result head;         /* columns and summary, without rows */
     size_t row;                 /* rows given */
     falkor_status status;       /* the failure that ended it */
     bool counted;               /* in the pool's statistics */
+    falkor__call call;
+    falkor_result view;         /* one row of a result that was read whole */
+    falkor_result head;         /* columns and summary, without rows */
 };
 
 static bool falkor__is_streaming(const falkor_cursor *cursor) {

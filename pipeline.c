@@ -31,8 +31,6 @@ typedef struct falkor__pending {
 } falkor__pending;
 
 typedef struct falkor__pipeline {
-    falkor__call call;          /* first: an attempt is given this */
-    falkor__buffer prepared;    /* the requests' texts */
     falkor_request *requests;
     falkor__pending *slots;
     size_t count, open;
@@ -40,6 +38,8 @@ typedef struct falkor__pipeline {
     bool read_only, idempotent; /* all of it: the caller says so */
     unsigned session;           /* what answered commands have made of it */
     int attempt;
+    falkor__call call;          /* large: behind the rest */
+    falkor__buffer prepared;    /* the requests' texts */
 } falkor__pipeline;
 
 /* ---- preparing -------------------------------------------------------- */
@@ -445,7 +445,8 @@ static bool falkor__all_repeatable(falkor__pipeline *p) {
 
 static falkor_status falkor__attempt_pipeline(falkor__call *call,
                                               falkor_error *error) {
-    falkor__pipeline *p = (falkor__pipeline *)call;
+    falkor__pipeline *p = (falkor__pipeline *)(void *)
+        ((char *)call - offsetof(falkor__pipeline, call));
     size_t open = p->open;
     p->attempt++;
     call->phase = FALKOR__PHASE_UNSENT;
