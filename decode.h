@@ -66,32 +66,22 @@ typedef enum falkor__stage {    /* what comes next while no frame is open */
     FALKOR__SUMMARY_HEAD, FALKOR__SUMMARY, FALKOR__END, FALKOR__DONE
 } falkor__stage;
 
+/* What every group touches stands first, near its begin. */
 typedef struct falkor__reply {
-    falkor_result result;       /* first: one is converted to the other */
-    falkor__reply_kind kind;
-    falkor__stage stage;
-    falkor__limits limits;
-
     /* The receive chunk: begin <= at <= end <= limit. FALKOR__SLACK zero bytes
        are behind end so that a comparison there fails rather than needs a
        check. While it is not pinned, no value points into it. */
     char *begin, *at, *end, *limit;
     bool pinned;
-    uint64_t before;            /* bytes of the reply in older chunks */
-    uint64_t row_start;         /* position of this row, or of the reply */
-    uint64_t need;              /* bytes from at that the group is known to
-                                   need; 0: not known */
-    falkor__chunk *chunks;      /* of received bytes, newest first */
-    size_t next_input;
 
+    uint64_t skip;              /* elements of no interest, still to come */
+    size_t depth, frame_capacity;
+    falkor__frame *frames;
+    falkor__stage stage;
+    falkor__reply_kind kind;
+    falkor_status status;       /* why parsing stopped for good, sticky */
+    falkor_result result;       /* what the caller has */
     falkor__arena arena;
-    falkor__chunk *row_chunk;   /* the arena's newest and its place when a */
-    char *row_at;               /* row begins: row by row it goes back there */
-
-    /* Why parsing stopped: for want of bytes when stuck is end. */
-    const char *stuck, *expected;
-    falkor_status status;       /* any other reason, sticky */
-    falkor_error *error;        /* the caller's, during a call */
 
     falkor_value *cells;        /* of the row in progress */
     size_t segment_left;        /* rows that fit behind it */
@@ -100,22 +90,34 @@ typedef struct falkor__reply {
     unsigned segment;
     bool in_row, row_ready;
     uint32_t lines;             /* of the summary, still to come */
-    uint64_t skip;              /* elements of no interest, still to come */
 
-    falkor__frame *frames;
-    size_t depth, frame_capacity;
-    falkor__frame first_frames[FALKOR__FRAMES];
+    falkor__missing_name *missing;
+    size_t missing_count, missing_kept, missing_capacity;
+
+    /* Why parsing stopped: for want of bytes when stuck is end. */
+    const char *stuck, *expected;
+    falkor_error *error;        /* the caller's, during a call */
+
+    size_t counts[FALKOR__NAME_KINDS];          /* the newest schema's */
+    const char *const *names[FALKOR__NAME_KINDS];
+
+    uint64_t before;            /* bytes of the reply in older chunks */
+    uint64_t row_start;         /* position of this row, or of the reply */
+    uint64_t need;              /* bytes from at that the group is known to
+                                   need; 0: not known */
+    falkor__chunk *chunks;      /* of received bytes, newest first */
+    size_t next_input;
+    falkor__limits limits;
+    falkor__chunk *row_chunk;   /* the arena's newest and its place when a */
+    char *row_at;               /* row begins: row by row it goes back there */
 
     const char *error_text;
     size_t error_length;
     int64_t version;            /* the graph's own, of a mismatch; else -1 */
-
-    size_t counts[FALKOR__NAME_KINDS];          /* the newest schema's */
-    const char *const *names[FALKOR__NAME_KINDS];
-    falkor__missing_name *missing;
-    size_t missing_count, missing_kept, missing_capacity;
     falkor__held_schema *older;
     falkor__schema *schema;
+
+    falkor__frame first_frames[FALKOR__FRAMES];
 } falkor__reply;
 
 /* ---- stopping (reply.c) ----------------------------------------------- */

@@ -304,7 +304,7 @@ double falkor__random(uint64_t *state);
 
 /* ---- result.c: a result's shape and its memory ------------------------ */
 
-/* What falkor_result's readers see; the decoder's own state lies behind it in
+/* What falkor_result's readers see; the decoder's own state lies around it in
    the same block, and falkor_result_free (reply.c) frees both. The cells of
    the rows lie in segments, each twice as many rows as the one before. */
 #define FALKOR__SEGMENTS 33             /* enough for 2^32 rows */

@@ -518,7 +518,8 @@ static void falkor__use_schema(falkor__reply *r,
 }
 
 static falkor__reply *falkor__reply_of(const falkor_result *result) {
-    return (falkor__reply *)(uintptr_t)result;
+    return (falkor__reply *)(void *)
+        ((char *)(uintptr_t)result - offsetof(falkor__reply, result));
 }
 
 falkor_result *falkor__reply_new(falkor__reply_kind kind,
@@ -551,9 +552,9 @@ falkor_result *falkor__reply_new(falkor__reply_kind kind,
 }
 
 void falkor_result_free(falkor_result *result) {
-    falkor__reply *r = falkor__reply_of(result);
-    if (!r)
+    if (!result)
         return;
+    falkor__reply *r = falkor__reply_of(result);
     while (r->older) {
         falkor__held_schema *next = r->older->next;
         falkor__schema_release(r->older->schema);
