@@ -17,17 +17,16 @@ static const char falkor__index_configured[] =
 static falkor_status falkor__index_check(const falkor_index *index,
                                          falkor_error *error) {
     if (index->kind < FALKOR_INDEX_RANGE || index->kind > FALKOR_INDEX_VECTOR)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "index->kind is %d", (int)index->kind);
+        return falkor__refuse(error, "index->kind is %d", (int)index->kind);
     if (index->kind == FALKOR_INDEX_VECTOR && (index->dimension < 1 ||
             index->m < 0 || index->ef_construction < 0 ||
             index->ef_runtime < 0))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "vector index: "
-            "dimension %d, m %d, ef_construction %d, ef_runtime %d: the first "
-            "is 1 or more, none is negative", index->dimension, index->m,
-            index->ef_construction, index->ef_runtime);
+        return falkor__refuse(error,
+            "vector index: dimension %d, m %d, ef_construction %d, ef_runtime "
+            "%d: the first is 1 or more, none is negative", index->dimension,
+            index->m, index->ef_construction, index->ef_runtime);
     if (index->kind == FALKOR_INDEX_FULLTEXT && !(index->weight >= 0))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        return falkor__refuse(error,
             "index->weight is %g: it may not be negative", index->weight);
     return FALKOR_OK;
 }
@@ -203,7 +202,7 @@ falkor_status falkor_index_create(falkor_graph *graph,
         error = &own;
     falkor_status status = falkor__enter(graph, "graph", "", NULL, error);
     if (!status && !index)
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "index is NULL");
+        status = falkor__refuse(error, "index is NULL");
     if (status)
         return status;
     status = falkor__indexing_begin(&indexing, graph, options, index, error);
@@ -275,7 +274,7 @@ falkor_status falkor_index_drop(falkor_graph *graph,
         error = &own;
     falkor_status status = falkor__enter(graph, "graph", "", NULL, error);
     if (!status && !index)
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "index is NULL");
+        status = falkor__refuse(error, "index is NULL");
     if (status)
         return status;
     status = falkor__indexing_begin(&indexing, graph, options, index, error);
@@ -310,8 +309,7 @@ static falkor_status falkor__constraint_send(falkor__steps *steps,
     char number[24];
     const char **argv = malloc((WORDS + count) * sizeof *argv);
     if (!argv)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "out of memory for the request");
+        return falkor__no_memory(error, "out of memory for the request");
     const char *const words[WORDS] = {"GRAPH.CONSTRAINT", verb,
         steps->graph->name, falkor__constraint_word(it),
         falkor__entity_word(it->on_edges), it->label, "PROPERTIES", number};
@@ -386,12 +384,10 @@ static falkor_status falkor__constraint_begin(falkor_graph *graph,
         return status;
     falkor__steps_begin(steps, graph, options);
     if (!it)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "constraint is NULL");
+        return falkor__refuse(error, "constraint is NULL");
     if (it->kind != FALKOR_CONSTRAINT_UNIQUE &&
         it->kind != FALKOR_CONSTRAINT_MANDATORY)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "constraint->kind is %d", (int)it->kind);
+        return falkor__refuse(error, "constraint->kind is %d", (int)it->kind);
     *target = (falkor__target){it->kind == FALKOR_CONSTRAINT_UNIQUE
         ? "unique constraint" : "mandatory constraint", it->label,
         it->properties, falkor__list_length(it->properties), it->on_edges};

@@ -29,6 +29,12 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...)
     FALKOR__PRINTF(4, 5);
 
+/* The same for the caller's own mistakes, FALKOR_ERR_ARGUMENT, and for
+   FALKOR_ERR_NOMEM, with a text that is whole. */
+falkor_status falkor__refuse(falkor_error *error, const char *format, ...)
+    FALKOR__PRINTF(2, 3);
+falkor_status falkor__no_memory(falkor_error *error, const char *text);
+
 /* Adds less than FALKOR__MORE_SIZE bytes to the message of a failure, which is
    shortened where there is no room. */
 #define FALKOR__MORE_SIZE 256

@@ -153,11 +153,10 @@ static falkor_status falkor__setting_apply(const falkor__setting *setting,
     else if (number == -1 && setting->none != FALKOR__NONE_REFUSED)
         kept = setting->none == FALKOR__NONE_ZERO ? 0 : -1;
     else if (!falkor__setting_holds(setting, number))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "%s is %.10g: use %.10g to %.10g%s, 0 for the default (%.10g)%s",
-            setting->name, number, setting->least, setting->most,
-            setting->open ? " (both excluded)" : "", setting->initial,
-            none[setting->none]);
+        return falkor__refuse(error, "%s is %.10g: use %.10g to %.10g%s, 0 for "
+            "the default (%.10g)%s", setting->name, number, setting->least,
+            setting->most, setting->open ? " (both excluded)" : "",
+            setting->initial, none[setting->none]);
     falkor__number_set(config, setting->config, setting->real, kept);
     return FALKOR_OK;
 }
@@ -205,8 +204,7 @@ static bool falkor__parse_flag(const char *text, bool *flag) {
 static falkor_status falkor__flag_fail(const char *origin, const char *name,
                                        const char *text, falkor_error *error) {
     char shown[48];
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-        "%s%s is %s: use true or false", origin, name,
+    return falkor__refuse(error, "%s%s is %s: use true or false", origin, name,
         falkor__quote(shown, sizeof shown, text));
 }
 
@@ -220,12 +218,11 @@ static falkor_status falkor__text_fail(const falkor__setting *setting,
     if (setting->form == FALKOR__FORM_FLAG)
         return falkor__flag_fail(origin, name, text, error);
     if (setting->form == FALKOR__FORM_SECONDS)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "%s%s is %s: use seconds from 0.001 to 2147483.647%s", origin,
-            name, shown, zero ? ", or 0 for none" : "");
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-        "%s%s is %s: use a whole number from %.10g to %.10g", origin, name,
-        shown, zero ? 0 : setting->least, setting->most);
+        return falkor__refuse(error,
+            "%s%s is %s: use seconds from 0.001 to 2147483.647%s", origin, name,
+            shown, zero ? ", or 0 for none" : "");
+    return falkor__refuse(error, "%s%s is %s: use a whole number from %.10g to "
+        "%.10g", origin, name, shown, zero ? 0 : setting->least, setting->most);
 }
 
 /* Sets a number in options from text. A zero there is a real one: -1. */
@@ -311,22 +308,22 @@ static falkor_status falkor__tls_check(falkor_options *merged,
         if (*falkor__tls_option(merged, t))
             stray = t->name;
     if (stray && !merged->tls)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s is set, but "
-            "TLS is off: set tls, or begin the url with falkors://", stray);
+        return falkor__refuse(error, "%s is set, but TLS is off: set tls, or "
+            "begin the url with falkors://", stray);
     if (merged->tls && merged->unix_path)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "tls and unix_path "
-            "are both set: a Unix socket has no TLS, use one of them");
+        return falkor__refuse(error, "tls and unix_path are both set: a Unix "
+            "socket has no TLS, use one of them");
     if (!merged->tls_cert_file != !merged->tls_key_file)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s: set both, or "
-            "none of them", merged->tls_cert_file
+        return falkor__refuse(error, "%s: set both, or none of them",
+            merged->tls_cert_file
                 ? "tls_cert_file is set, but tls_key_file is not"
                 : "tls_key_file is set, but tls_cert_file is not");
     if (merged->tls_server_name &&
         (!falkor__is_word(merged->tls_server_name, true) ||
          strlen(merged->tls_server_name) > FALKOR__NAME_BYTES))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "tls_server_name "
-            "holds a space or a control character, or more than %d bytes: use "
-            "a name or an address", FALKOR__NAME_BYTES);
+        return falkor__refuse(error,
+            "tls_server_name holds a space or a control character, or more "
+            "than %d bytes: use a name or an address", FALKOR__NAME_BYTES);
     return FALKOR_OK;
 }
 
@@ -355,7 +352,7 @@ static const falkor__setting *falkor__setting_of_key(const char *key) {
 
 static falkor_status falkor__key_repeated(const char *origin, const char *key,
                                           falkor_error *error) {
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+    return falkor__refuse(error,
         "%s%s is given twice: leave one of them", origin, key);
 }
 
@@ -364,10 +361,9 @@ static falkor_status falkor__key_unknown(const char *origin, const char *key,
     size_t plain = strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_-"
                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
     if (!*key || key[plain] || plain > 40)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "%sa key behind the ? is none that is known: use graph, db, "
-            "pool_max_size and so on", origin);
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        return falkor__refuse(error, "%sa key behind the ? is none that is "
+            "known: use graph, db, pool_max_size and so on", origin);
+    return falkor__refuse(error,
         "%sno URL key is called \"%s\": use graph, db, pool_max_size and so "
         "on, the names of the environment variables without DB_", origin, key);
 }
@@ -379,7 +375,7 @@ static falkor_status falkor__key_text(const char *origin, const char *key,
     if (*field)
         return falkor__key_repeated(origin, key, error);
     if (!*value)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        return falkor__refuse(error,
             "%s%s is empty: name one, or leave %s out", origin, key, key);
     *field = value;
     return FALKOR_OK;
@@ -455,8 +451,7 @@ static falkor_status falkor__copy_text(char **copy, const char *text,
     size_t size = strlen(text) + 1;
     *copy = malloc(size);
     if (!*copy)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "no memory for the options");
+        return falkor__no_memory(error, "no memory for the options");
     memcpy(*copy, text, size);
     return FALKOR_OK;
 }
@@ -471,8 +466,7 @@ static falkor_status falkor__copy_schema(char ***copy,
         return FALKOR_OK;
     *copy = calloc(count + 1, sizeof **copy);
     if (!*copy)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "no memory for the schema");
+        return falkor__no_memory(error, "no memory for the schema");
     falkor_status status = FALKOR_OK;
     for (size_t i = 0; i < count && status == FALKOR_OK; i++)
         status = falkor__copy_text(&(*copy)[i], schema[i], error);
@@ -483,15 +477,14 @@ static falkor_status falkor__check_texts(const falkor_options *merged,
                                          falkor_error *error) {
     const size_t longest = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
     if (merged->host && !falkor__is_word(merged->host, true))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "host holds a "
-            "space or a control character: use a name or an address");
+        return falkor__refuse(error, "host holds a space or a control "
+            "character: use a name or an address");
     if (merged->client_name && !falkor__is_word(merged->client_name, false))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "client_name may "
-            "hold visible ASCII characters only, no space and no newline");
+        return falkor__refuse(error, "client_name may hold visible ASCII "
+            "characters only, no space and no newline");
     if (merged->unix_path && strlen(merged->unix_path) > longest)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "unix_path is %zu bytes long: a socket's path holds %zu at most",
-            strlen(merged->unix_path), longest);
+        return falkor__refuse(error, "unix_path is %zu bytes long: a socket's "
+            "path holds %zu at most", strlen(merged->unix_path), longest);
     return FALKOR_OK;
 }
 
@@ -503,9 +496,9 @@ static falkor_status falkor__check_numbers(const falkor_options *merged,
     if (merged->min_size == 0 && config->min_size > config->max_size)
         config->min_size = config->max_size;
     if (config->min_size > config->max_size)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "min_size is %d, above max_size %d: use 1 to %d, or raise "
-            "max_size", config->min_size, config->max_size, config->max_size);
+        return falkor__refuse(error,
+            "min_size is %d, above max_size %d: use 1 to %d, or raise max_size",
+            config->min_size, config->max_size, config->max_size);
     if (config->retry_max_delay_ms < config->retry_initial_delay_ms) {
         if (merged->retry_max_delay_ms == 0)
             config->retry_max_delay_ms = config->retry_initial_delay_ms;
@@ -513,10 +506,9 @@ static falkor_status falkor__check_numbers(const falkor_options *merged,
             config->retry_initial_delay_ms = config->retry_max_delay_ms;
     }
     if (config->retry_max_delay_ms < config->retry_initial_delay_ms)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "retry_max_delay_ms is %d, below retry_initial_delay_ms %d: "
-            "raise the one or lower the other", config->retry_max_delay_ms,
-            config->retry_initial_delay_ms);
+        return falkor__refuse(error, "retry_max_delay_ms is %d, below "
+            "retry_initial_delay_ms %d: raise the one or lower the other",
+            config->retry_max_delay_ms, config->retry_initial_delay_ms);
     return FALKOR_OK;
 }
 
@@ -525,21 +517,17 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
     bool host = options->host && *options->host;
     bool path = options->unix_path && *options->unix_path;
     if (options->url && (host || path))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "url and %s are both set: use one of them",
+        return falkor__refuse(error, "url and %s are both set: use one of them",
             host ? "host" : "unix_path");
     if (host && path)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "host and unix_path are both set: use one of "
-                            "them");
+        return falkor__refuse(error,
+            "host and unix_path are both set: use one of them");
     if (options->schema && options->driver)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "schema needs the built-in driver: leave driver "
-                            "NULL, or schema");
+        return falkor__refuse(error,
+            "schema needs the built-in driver: leave driver NULL, or schema");
     if (options->driver && (!options->driver->open || !options->driver->close))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "driver has no %s function: open and close are "
-                            "needed", options->driver->open ? "close" : "open");
+        return falkor__refuse(error, "driver has no %s function: open and "
+            "close are needed", options->driver->open ? "close" : "open");
     return FALKOR_OK;
 }
 
@@ -584,7 +572,7 @@ static falkor_status falkor__config_fill(falkor_options *merged,
     falkor_status status = falkor__check_texts(merged, error);
     if (status == FALKOR_OK && merged->schema && *merged->schema &&
         (!merged->graph || !*merged->graph))
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        status = falkor__refuse(error,
             "schema needs a graph to be run on: set graph, or name it in url");
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END && status == FALKOR_OK; s++)
@@ -757,8 +745,8 @@ falkor_status falkor_options_from_env(falkor_options *options,
     falkor_status status = FALKOR_OK;
     falkor__error_clear(error);
     if (!options)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "options is NULL: there is nothing to fill");
+        return falkor__refuse(error,
+            "options is NULL: there is nothing to fill");
     falkor_options found = *options;
     bool free_address = !options->url && !options->host && !options->unix_path;
     if (free_address)

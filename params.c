@@ -94,9 +94,8 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
                                           const falkor_value *value,
                                           int depth);
 
-static falkor_status falkor__refuse(falkor__encoder *e, const char *what) {
-    return falkor__fail(e->error, FALKOR_ERR_ARGUMENT, 0,
-        "parameter \"%s\": %s", e->name, what);
+static falkor_status falkor__reject(falkor__encoder *e, const char *what) {
+    return falkor__refuse(e->error, "parameter \"%s\": %s", e->name, what);
 }
 
 static void falkor__put(falkor__encoder *e, const char *text) {
@@ -108,7 +107,7 @@ static void falkor__put(falkor__encoder *e, const char *text) {
 static falkor_status falkor__encode_string(falkor__encoder *e,
                                            const char *bytes, size_t length) {
     if (length && memchr(bytes, '\0', length))
-        return falkor__refuse(e, "a string with a NUL byte cannot travel: "
+        return falkor__reject(e, "a string with a NUL byte cannot travel: "
                                  "encode it, as base64 or hex");
     size_t from = 0;
     falkor__put(e, "\"");
@@ -133,7 +132,7 @@ static falkor_status falkor__encode_real(falkor__encoder *e, double real,
     size_t at = 0;
     bool whole = true;
     if (!isfinite(real))
-        return falkor__refuse(e, isnan(real)
+        return falkor__reject(e, isnan(real)
             ? "NaN cannot travel: send null or a string"
             : "an infinity cannot travel: send null or a string");
     snprintf(text, sizeof text, "%.*g", digits, real);
@@ -155,11 +154,11 @@ static falkor_status falkor__encode_real(falkor__encoder *e, double real,
 static falkor_status falkor__encode_name(falkor__encoder *e,
                                          const char *name) {
     if (!name)
-        return falkor__refuse(e, "a key is NULL");
+        return falkor__reject(e, "a key is NULL");
     if (!*name)
-        return falkor__refuse(e, "an empty key cannot travel");
+        return falkor__reject(e, "an empty key cannot travel");
     if (strchr(name, '`'))
-        return falkor__refuse(e, "a backtick in a key cannot travel");
+        return falkor__reject(e, "a backtick in a key cannot travel");
     falkor__put(e, "`");
     falkor__put(e, name);
     falkor__put(e, "`");
@@ -244,10 +243,10 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
                                           const falkor_value *value,
                                           int depth) {
     if (depth > FALKOR__PARAM_DEPTH)
-        return falkor__refuse(e, "nested more than 128 deep: send it flatter, "
+        return falkor__reject(e, "nested more than 128 deep: send it flatter, "
             "or as text");
     if (falkor__lacks_parts(value))
-        return falkor__refuse(e, "a length, but the pointer is NULL");
+        return falkor__reject(e, "a length, but the pointer is NULL");
     switch (value->type) {
     case FALKOR_NULL:
         falkor__put(e, "null");
@@ -270,17 +269,17 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
         return falkor__encode_vector(e, value);
     case FALKOR_POINT:
         return value->as.point ? falkor__encode_point(e, value->as.point)
-                               : falkor__refuse(e, "a point that is NULL");
+                               : falkor__reject(e, "a point that is NULL");
     case FALKOR_DATETIME: case FALKOR_DATE: case FALKOR_TIME:
     case FALKOR_DURATION:
         return falkor__encode_temporal(e, value);
     case FALKOR_NODE: case FALKOR_EDGE: case FALKOR_PATH:
-        return falkor__refuse(e, "a node, edge or path cannot travel: send "
+        return falkor__reject(e, "a node, edge or path cannot travel: send "
             "its id or its properties");
     case FALKOR_UNKNOWN: case FALKOR_ERROR_REPLY:
         break;
     }
-    return falkor__refuse(e, "not a value: longer than UINT32_MAX, or of a "
+    return falkor__reject(e, "not a value: longer than UINT32_MAX, or of a "
         "type that has no literal");
 }
 
@@ -303,7 +302,7 @@ falkor_status falkor__encode_params(const falkor_param *params,
     for (const falkor_param *at = params; at && at->name && !status; at++) {
         e.name = at->name;
         status = falkor__named_before(params, at)
-            ? falkor__refuse(&e, "it is given twice")
+            ? falkor__reject(&e, "it is given twice")
             : falkor__encode_name(&e, at->name);
         falkor__put(&e, "=");
         if (!status)
@@ -311,8 +310,7 @@ falkor_status falkor__encode_params(const falkor_param *params,
         falkor__put(&e, " ");
     }
     if (!status && buffer->failed)
-        status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                              "out of memory for the parameters");
+        status = falkor__no_memory(error, "out of memory for the parameters");
     return status;
 }
 
