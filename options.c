@@ -262,50 +262,69 @@ static bool falkor__is_word(const char *text, bool high) {
     return true;
 }
 
-/* ---- the settings of TLS ---------------------------------------------- */
+/* ---- the settings that are texts --------------------------------------- */
 
-/* Texts, each with the URL key that is its name. */
-typedef struct falkor__tls_text {
-    const char *name, *variable;
-    size_t option, config;
-} falkor__tls_text;
+typedef struct falkor__text_setting {
+    size_t option, config;      /* where it lies in the two structs */
+    const char *name;           /* of TLS: also the URL key */
+    const char *variable;
+} falkor__text_setting;
 
+#define FALKOR__TEXT(field) \
+    {.option = offsetof(falkor_options, field), \
+     .config = offsetof(falkor__config, field)}
 #define FALKOR__TLS_TEXT(field, shell) \
-    {"tls_" #field, shell, offsetof(falkor_options, tls_##field), \
-     offsetof(falkor__config, tls.field)}
-static const falkor__tls_text falkor__tls_texts[] = {
+    {offsetof(falkor_options, tls_##field), \
+     offsetof(falkor__config, tls.field), "tls_" #field, shell}
+static const falkor__text_setting falkor__options_texts[] = {
+    FALKOR__TEXT(host), FALKOR__TEXT(unix_path), FALKOR__TEXT(username),
+    FALKOR__TEXT(password), FALKOR__TEXT(client_name), FALKOR__TEXT(graph),
     FALKOR__TLS_TEXT(ca_file, "DB_TLS_CA_FILE"),
     FALKOR__TLS_TEXT(cert_file, "DB_TLS_CERT_FILE"),
     FALKOR__TLS_TEXT(key_file, "DB_TLS_KEY_FILE"),
     FALKOR__TLS_TEXT(server_name, "DB_TLS_SERVER_NAME")};
-#define FALKOR__TLS_TEXTS_END \
-    (falkor__tls_texts + sizeof falkor__tls_texts / sizeof *falkor__tls_texts)
+#define FALKOR__TLS_TEXTS (falkor__options_texts + 6)
+#define FALKOR__TEXTS_END (falkor__options_texts + \
+    sizeof falkor__options_texts / sizeof *falkor__options_texts)
 
-static const char **falkor__tls_option(falkor_options *options,
-                                       const falkor__tls_text *text) {
+static const char **falkor__option_text(falkor_options *options,
+    const falkor__text_setting *text) {
     return (const char **)(void *)((char *)options + text->option);
 }
 
-/* Takes over what options leaves unset. */
-static void falkor__tls_merge(falkor_options *options, falkor_options *other) {
+static char **falkor__config_text(const falkor__config *config,
+    const falkor__text_setting *text) {
+    return (char **)(uintptr_t)((const char *)config + text->config);
+}
+
+/* Empty is the same as not set. */
+static const char *falkor__either(const char *own, const char *other) {
+    return own && *own ? own : other;
+}
+
+/* Takes over what options leaves unset. An empty password is one. */
+static void falkor__texts_merge(falkor_options *options,
+                                falkor_options *other) {
+    const char *password = options->password ? options->password
+                                             : other->password;
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END; t++) {
+        const char **own = falkor__option_text(options, t);
+        *own = falkor__either(*own, *falkor__option_text(other, t));
+    }
+    options->password = password;
     options->tls = options->tls || other->tls;
     options->tls_skip_verify = options->tls_skip_verify ||
                                other->tls_skip_verify;
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++) {
-        const char **own = falkor__tls_option(options, t);
-        if (!*own || !**own)
-            *own = *falkor__tls_option(other, t);
-    }
 }
 
 /* Whatever is set wants TLS to be on. */
 static falkor_status falkor__tls_check(falkor_options *merged,
                                        falkor_error *error) {
     const char *stray = merged->tls_skip_verify ? "tls_skip_verify" : NULL;
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++)
-        if (*falkor__tls_option(merged, t))
+    for (const falkor__text_setting *t = FALKOR__TLS_TEXTS;
+         t < FALKOR__TEXTS_END; t++)
+        if (*falkor__option_text(merged, t))
             stray = t->name;
     if (stray && !merged->tls)
         return falkor__refuse(error, "%s is set, but TLS is off: set tls, or "
@@ -401,11 +420,11 @@ static falkor_status falkor__key_read(falkor__url *url, const char *key,
         return falkor__option_get(set, setting) != 0
             ? falkor__key_repeated(origin, key, error)
             : falkor__setting_read(setting, origin, key, value, set, error);
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++)
+    for (const falkor__text_setting *t = FALKOR__TLS_TEXTS;
+         t < FALKOR__TEXTS_END; t++)
         if (strcmp(key, t->name) == 0)
             return falkor__key_text(origin, key, value,
-                                    falkor__tls_option(set, t), error);
+                                    falkor__option_text(set, t), error);
     if (strcmp(key, "tls_skip_verify") == 0)
         return falkor__key_verify(url, key, value, set, error);
     return strcmp(key, "graph") == 0
@@ -438,11 +457,6 @@ static falkor_status falkor__url_options(const char *text, falkor__url *url,
 }
 
 /* ---- the config ------------------------------------------------------- */
-
-/* Empty is the same as not set. */
-static const char *falkor__either(const char *own, const char *other) {
-    return own && *own ? own : other;
-}
 
 static falkor_status falkor__copy_text(char **copy, const char *text,
                                        falkor_error *error) {
@@ -536,34 +550,11 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
 static void falkor__options_merge(falkor_options *merged,
                                   falkor_options *url) {
     falkor__numbers_merge(merged, url);
-    falkor__tls_merge(merged, url);
-    merged->host = falkor__either(merged->host, url->host);
-    merged->unix_path = falkor__either(merged->unix_path, url->unix_path);
-    merged->username = falkor__either(merged->username, url->username);
-    merged->graph = falkor__either(merged->graph, url->graph);
-    merged->client_name = falkor__either(merged->client_name, NULL);
-    if (!merged->password)
-        merged->password = url->password;
+    falkor__texts_merge(merged, url);
     if (!merged->host && !merged->unix_path)
         merged->host = "localhost";
     if (merged->username && !merged->password)
         merged->password = "";
-}
-
-/* Copies what the options say about TLS, and prepares for it. */
-static falkor_status falkor__config_tls(falkor_options *merged,
-                                        falkor__config *config,
-                                        falkor_error *error) {
-    falkor_status status = falkor__tls_check(merged, error);
-    config->tls.on = merged->tls;
-    config->tls.skip_verify = merged->tls_skip_verify;
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END && status == FALKOR_OK; t++)
-        status = falkor__copy_text(
-            (char **)(void *)((char *)config + t->config),
-            *falkor__tls_option(merged, t), error);
-    return status != FALKOR_OK ? status
-        : falkor__tls_settle(&config->tls, error);
 }
 
 static falkor_status falkor__config_fill(falkor_options *merged,
@@ -579,19 +570,18 @@ static falkor_status falkor__config_fill(falkor_options *merged,
         status = falkor__setting_apply(s, merged, config, error);
     if (status == FALKOR_OK)
         status = falkor__check_numbers(merged, config, error);
-    struct { char **copy; const char *text; } texts[] = {
-        {&config->host, merged->host}, {&config->graph, merged->graph},
-        {&config->unix_path, merged->unix_path},
-        {&config->username, merged->username},
-        {&config->password, merged->password},
-        {&config->client_name, merged->client_name}};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (status == FALKOR_OK)
-            status = falkor__copy_text(texts[i].copy, texts[i].text, error);
+    if (status == FALKOR_OK)
+        status = falkor__tls_check(merged, error);
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END && status == FALKOR_OK; t++)
+        status = falkor__copy_text(falkor__config_text(config, t),
+                                   *falkor__option_text(merged, t), error);
     if (status == FALKOR_OK)
         status = falkor__copy_schema(&config->schema, merged->schema, error);
+    config->tls.on = merged->tls;
+    config->tls.skip_verify = merged->tls_skip_verify;
     if (status == FALKOR_OK)
-        status = falkor__config_tls(merged, config, error);
+        status = falkor__tls_settle(&config->tls, error);
     if (merged->driver)
         config->driver = *merged->driver;
     config->driver_ctx = merged->driver_ctx;
@@ -624,19 +614,13 @@ falkor_status falkor__config_make(const falkor_options *options,
 void falkor__config_free(falkor__config *config) {
     if (config->password)
         falkor__wipe(config->password, strlen(config->password));
-    free(config->password);
-    free(config->host);
-    free(config->unix_path);
-    free(config->username);
-    free(config->client_name);
-    free(config->graph);
+    falkor__tls_unsettle(&config->tls);
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END; t++)
+        free(*falkor__config_text(config, t));
     for (size_t i = 0; config->schema && config->schema[i]; i++)
         free(config->schema[i]);
     free(config->schema);
-    falkor__tls_unsettle(&config->tls);
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++)
-        free(*(char **)(void *)((char *)config + t->config));
     *config = (falkor__config){0};
 }
 
@@ -651,14 +635,6 @@ void falkor__place(const falkor__config *config, char *room, size_t size) {
 }
 
 bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
-    const char *const texts[][2] = {
-        {a->host, b->host}, {a->unix_path, b->unix_path},
-        {a->username, b->username}, {a->password, b->password},
-        {a->client_name, b->client_name}, {a->graph, b->graph},
-        {a->tls.ca_file, b->tls.ca_file},
-        {a->tls.cert_file, b->tls.cert_file},
-        {a->tls.key_file, b->tls.key_file},
-        {a->tls.server_name, b->tls.server_name}};
     bool same = !a->schema && !b->schema && !a->driver.open &&
                 !b->driver.open && a->on_event == b->on_event &&
                 a->event_ctx == b->event_ctx && a->tls.on == b->tls.on &&
@@ -667,9 +643,12 @@ bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
          s < FALKOR__SETTINGS_END && same; s++)
         same = falkor__number_get(a, s->config, s->real) ==
                falkor__number_get(b, s->config, s->real);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts && same; i++)
-        same = texts[i][0] == texts[i][1] || (texts[i][0] && texts[i][1] &&
-            strcmp(texts[i][0], texts[i][1]) == 0);
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END && same; t++) {
+        const char *one = *falkor__config_text(a, t);
+        const char *other = *falkor__config_text(b, t);
+        same = one == other || (one && other && strcmp(one, other) == 0);
+    }
     return same;
 }
 
@@ -713,10 +692,10 @@ static falkor_status falkor__env_tls(const falkor__url *url,
                                      falkor_error *error) {
     const char *flag = falkor__variable("DB_TLS_SKIP_VERIFY");
     bool skip;
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++) {
-        const char **own = falkor__tls_option(found, t);
-        if (!*own && !*falkor__tls_option(set, t))
+    for (const falkor__text_setting *t = FALKOR__TLS_TEXTS;
+         t < FALKOR__TEXTS_END; t++) {
+        const char **own = falkor__option_text(found, t);
+        if (!*own && !*falkor__option_text(set, t))
             *own = falkor__variable(t->variable);
     }
     if (!flag || url->says_verify || found->tls_skip_verify)
