@@ -287,12 +287,12 @@ static const falkor__text_setting falkor__options_texts[] = {
 #define FALKOR__TEXTS_END (falkor__options_texts + \
     sizeof falkor__options_texts / sizeof *falkor__options_texts)
 
-static const char **falkor__option_text(falkor_options *options,
+static const char **falkor__option_slot(falkor_options *options,
     const falkor__text_setting *text) {
     return (const char **)(void *)((char *)options + text->option);
 }
 
-static char **falkor__config_text(const falkor__config *config,
+static char **falkor__config_slot(const falkor__config *config,
     const falkor__text_setting *text) {
     return (char **)(uintptr_t)((const char *)config + text->config);
 }
@@ -309,8 +309,8 @@ static void falkor__texts_merge(falkor_options *options,
                                              : other->password;
     for (const falkor__text_setting *t = falkor__options_texts;
          t < FALKOR__TEXTS_END; t++) {
-        const char **own = falkor__option_text(options, t);
-        *own = falkor__either(*own, *falkor__option_text(other, t));
+        const char **own = falkor__option_slot(options, t);
+        *own = falkor__either(*own, *falkor__option_slot(other, t));
     }
     options->password = password;
     options->tls = options->tls || other->tls;
@@ -324,7 +324,7 @@ static falkor_status falkor__tls_check(falkor_options *merged,
     const char *stray = merged->tls_skip_verify ? "tls_skip_verify" : NULL;
     for (const falkor__text_setting *t = FALKOR__TLS_TEXTS;
          t < FALKOR__TEXTS_END; t++)
-        if (*falkor__option_text(merged, t))
+        if (*falkor__option_slot(merged, t))
             stray = t->name;
     if (stray && !merged->tls)
         return falkor__refuse(error, "%s is set, but TLS is off: set tls, or "
@@ -424,7 +424,7 @@ static falkor_status falkor__key_read(falkor__url *url, const char *key,
          t < FALKOR__TEXTS_END; t++)
         if (strcmp(key, t->name) == 0)
             return falkor__key_text(origin, key, value,
-                                    falkor__option_text(set, t), error);
+                                    falkor__option_slot(set, t), error);
     if (strcmp(key, "tls_skip_verify") == 0)
         return falkor__key_verify(url, key, value, set, error);
     return strcmp(key, "graph") == 0
@@ -574,8 +574,8 @@ static falkor_status falkor__config_fill(falkor_options *merged,
         status = falkor__tls_check(merged, error);
     for (const falkor__text_setting *t = falkor__options_texts;
          t < FALKOR__TEXTS_END && status == FALKOR_OK; t++)
-        status = falkor__copy_text(falkor__config_text(config, t),
-                                   *falkor__option_text(merged, t), error);
+        status = falkor__copy_text(falkor__config_slot(config, t),
+                                   *falkor__option_slot(merged, t), error);
     if (status == FALKOR_OK)
         status = falkor__copy_schema(&config->schema, merged->schema, error);
     config->tls.on = merged->tls;
@@ -617,7 +617,7 @@ void falkor__config_free(falkor__config *config) {
     falkor__tls_unsettle(&config->tls);
     for (const falkor__text_setting *t = falkor__options_texts;
          t < FALKOR__TEXTS_END; t++)
-        free(*falkor__config_text(config, t));
+        free(*falkor__config_slot(config, t));
     for (size_t i = 0; config->schema && config->schema[i]; i++)
         free(config->schema[i]);
     free(config->schema);
@@ -645,8 +645,8 @@ bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
                falkor__number_get(b, s->config, s->real);
     for (const falkor__text_setting *t = falkor__options_texts;
          t < FALKOR__TEXTS_END && same; t++) {
-        const char *one = *falkor__config_text(a, t);
-        const char *other = *falkor__config_text(b, t);
+        const char *one = *falkor__config_slot(a, t);
+        const char *other = *falkor__config_slot(b, t);
         same = one == other || (one && other && strcmp(one, other) == 0);
     }
     return same;
@@ -694,8 +694,8 @@ static falkor_status falkor__env_tls(const falkor__url *url,
     bool skip;
     for (const falkor__text_setting *t = FALKOR__TLS_TEXTS;
          t < FALKOR__TEXTS_END; t++) {
-        const char **own = falkor__option_text(found, t);
-        if (!*own && !*falkor__option_text(set, t))
+        const char **own = falkor__option_slot(found, t);
+        if (!*own && !*falkor__option_slot(set, t))
             *own = falkor__variable(t->variable);
     }
     if (!flag || url->says_verify || found->tls_skip_verify)
