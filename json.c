@@ -480,22 +480,26 @@ static void falkor__json_summary(falkor__json *json,
                                  const falkor_summary *summary) {
     static const falkor_summary none;
     const falkor_summary *s = summary ? summary : &none;
-    const struct { const char *name; int64_t count; } counts[] = {
-        {"{\"nodes_created\":", s->nodes_created},
-        {",\"nodes_deleted\":", s->nodes_deleted},
-        {",\"edges_created\":", s->edges_created},
-        {",\"edges_deleted\":", s->edges_deleted},
-        {",\"labels_added\":", s->labels_added},
-        {",\"labels_removed\":", s->labels_removed},
-        {",\"properties_set\":", s->properties_set},
-        {",\"properties_removed\":", s->properties_removed},
-        {",\"indices_created\":", s->indices_created},
-        {",\"indices_deleted\":", s->indices_deleted},
-        {",\"constraints_created\":", s->constraints_created},
-        {",\"constraints_deleted\":", s->constraints_deleted}};
+    static const struct { const char *name; size_t offset; } counts[] = {
+#define FALKOR__COUNT(begin, field) \
+        {begin "\"" #field "\":", offsetof(falkor_summary, field)}
+        FALKOR__COUNT("{", nodes_created),
+        FALKOR__COUNT(",", nodes_deleted),
+        FALKOR__COUNT(",", edges_created),
+        FALKOR__COUNT(",", edges_deleted),
+        FALKOR__COUNT(",", labels_added),
+        FALKOR__COUNT(",", labels_removed),
+        FALKOR__COUNT(",", properties_set),
+        FALKOR__COUNT(",", properties_removed),
+        FALKOR__COUNT(",", indices_created),
+        FALKOR__COUNT(",", indices_deleted),
+        FALKOR__COUNT(",", constraints_created),
+        FALKOR__COUNT(",", constraints_deleted)};
+#undef FALKOR__COUNT
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         falkor__json_text(json, counts[i].name);
-        falkor__json_integer(json, counts[i].count);
+        falkor__json_integer(json, *(const int64_t *)(const void *)
+            ((const char *)s + counts[i].offset));
     }
     falkor__json_text(json, s->cached ? ",\"cached\":true"
                                       : ",\"cached\":false");
