@@ -193,30 +193,6 @@ static falkor_status falkor__index_make(falkor__indexing *indexing,
     return status;
 }
 
-falkor_status falkor_index_create(falkor_graph *graph,
-    const falkor_call_options *options, const falkor_index *index,
-    falkor_error *error) {
-    falkor_error own;
-    falkor__indexing indexing;
-    if (!error)
-        error = &own;
-    falkor_status status = falkor__enter(graph, "graph", "", NULL, error);
-    if (!status && !index)
-        status = falkor__refuse(error, "index is NULL");
-    if (status)
-        return status;
-    status = falkor__indexing_begin(&indexing, graph, options, index, error);
-    if (!status)
-        status = falkor__index_make(&indexing, error);
-    if (!status && index->wait)
-        status = falkor__await_ready(&indexing.steps, &indexing.target,
-            "CALL db.indexes() YIELD label, entitytype, status WHERE label = "
-            "$label AND entitytype = $entity RETURN status", indexing.params,
-            error);
-    free(indexing.stopwords);
-    return falkor__steps_end(&indexing.steps, status, error);
-}
-
 /* Whether a unique constraint stands on the index. When FALKOR_ERR_QUERY says
    that there is no such graph, nothing is in it. */
 static falkor_status falkor__index_use(falkor__indexing *indexing, bool *used,
@@ -265,9 +241,9 @@ static falkor_status falkor__index_remove(falkor__indexing *indexing,
     return status;
 }
 
-falkor_status falkor_index_drop(falkor_graph *graph,
+static falkor_status falkor__index_run(falkor_graph *graph,
     const falkor_call_options *options, const falkor_index *index,
-    falkor_error *error) {
+    bool creates, falkor_error *error) {
     falkor_error own;
     falkor__indexing indexing;
     if (!error)
@@ -279,18 +255,42 @@ falkor_status falkor_index_drop(falkor_graph *graph,
         return status;
     status = falkor__indexing_begin(&indexing, graph, options, index, error);
     if (!status)
-        status = falkor__index_remove(&indexing, error);
+        status = creates ? falkor__index_make(&indexing, error)
+                         : falkor__index_remove(&indexing, error);
+    if (!status && creates && index->wait)
+        status = falkor__await_ready(&indexing.steps, &indexing.target,
+            "CALL db.indexes() YIELD label, entitytype, status WHERE label = "
+            "$label AND entitytype = $entity RETURN status", indexing.params,
+            error);
     free(indexing.stopwords);
     return falkor__steps_end(&indexing.steps, status, error);
+}
+
+falkor_status falkor_index_create(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_index *index,
+    falkor_error *error) {
+    return falkor__index_run(graph, options, index, true, error);
+}
+
+falkor_status falkor_index_drop(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_index *index,
+    falkor_error *error) {
+    return falkor__index_run(graph, options, index, false, error);
+}
+
+static falkor_status falkor__list_all(falkor_graph *graph,
+    const falkor_call_options *options, const char *cypher,
+    falkor_result **result, falkor_error *error) {
+    falkor_call_options reading = options ? *options : (falkor_call_options){0};
+    reading.read_only = true;
+    return falkor_query_with(graph, &reading, cypher, NULL, result, error);
 }
 
 falkor_status falkor_indexes(falkor_graph *graph,
     const falkor_call_options *options, falkor_result **result,
     falkor_error *error) {
-    falkor_call_options reading = options ? *options : (falkor_call_options){0};
-    reading.read_only = true;
-    return falkor_query_with(graph, &reading, "CALL db.indexes()", NULL,
-                             result, error);
+    return falkor__list_all(graph, options, "CALL db.indexes()", result,
+                            error);
 }
 
 /* ---- constraints ------------------------------------------------------ */
@@ -394,48 +394,52 @@ static falkor_status falkor__constraint_begin(falkor_graph *graph,
     return falkor__target_check(target, error);
 }
 
-falkor_status falkor_constraint_create(falkor_graph *graph,
-    const falkor_call_options *options, const falkor_constraint *constraint,
-    falkor_error *error) {
+static falkor_status falkor__constraint_remove(falkor__steps *steps,
+                                               const falkor_constraint *it,
+                                               const falkor__target *target,
+                                               falkor_error *error) {
+    falkor_status status = falkor__constraint_send(steps, "DROP", it,
+                                                   target->count, error);
+    return status && (falkor__was_refused(error, "Unable to drop constraint, "
+                                          "no such constraint") ||
+                      falkor__was_refused(error, falkor__graph_missing))
+        ? FALKOR_OK : status;
+}
+
+static falkor_status falkor__constraint_run(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_constraint *it,
+    bool creates, falkor_error *error) {
     falkor_error own;
     falkor__steps steps = {0};
     falkor__target target;
     if (!error)
         error = &own;
-    falkor_status status = falkor__constraint_begin(graph, options, constraint,
-                                                    &steps, &target, error);
+    falkor_status status = falkor__constraint_begin(graph, options, it, &steps,
+                                                    &target, error);
     if (!status)
-        status = falkor__constraint_make(&steps, constraint, &target, error);
-    if (!status && constraint->wait)
-        status = falkor__constraint_await(&steps, constraint, &target, error);
+        status = creates
+            ? falkor__constraint_make(&steps, it, &target, error)
+            : falkor__constraint_remove(&steps, it, &target, error);
+    if (!status && creates && it->wait)
+        status = falkor__constraint_await(&steps, it, &target, error);
     return falkor__steps_end(&steps, status, error);
+}
+
+falkor_status falkor_constraint_create(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_constraint *constraint,
+    falkor_error *error) {
+    return falkor__constraint_run(graph, options, constraint, true, error);
 }
 
 falkor_status falkor_constraint_drop(falkor_graph *graph,
     const falkor_call_options *options, const falkor_constraint *constraint,
     falkor_error *error) {
-    falkor_error own;
-    falkor__steps steps = {0};
-    falkor__target target;
-    if (!error)
-        error = &own;
-    falkor_status status = falkor__constraint_begin(graph, options, constraint,
-                                                    &steps, &target, error);
-    if (!status)
-        status = falkor__constraint_send(&steps, "DROP", constraint,
-                                         target.count, error);
-    if (status && (falkor__was_refused(error, "Unable to drop constraint, no "
-                                              "such constraint") ||
-                   falkor__was_refused(error, falkor__graph_missing)))
-        status = FALKOR_OK;
-    return falkor__steps_end(&steps, status, error);
+    return falkor__constraint_run(graph, options, constraint, false, error);
 }
 
 falkor_status falkor_constraints(falkor_graph *graph,
     const falkor_call_options *options, falkor_result **result,
     falkor_error *error) {
-    falkor_call_options reading = options ? *options : (falkor_call_options){0};
-    reading.read_only = true;
-    return falkor_query_with(graph, &reading, "CALL db.constraints()", NULL,
-                             result, error);
+    return falkor__list_all(graph, options, "CALL db.constraints()", result,
+                            error);
 }
