@@ -38,16 +38,17 @@ static bool falkor__in_multi(const falkor_pool *pool,
 }
 
 static falkor_status falkor__typed_ask(const falkor__request *request,
+                                       falkor_pool *pool,
                                        falkor_result **result,
                                        falkor_error *error) {
     falkor_call_options options = request->options ? *request->options
                                                    : (falkor_call_options){0};
     falkor_result *reply;
     options.read_only = request->reads;
-    if (falkor__in_multi(request->pool, options.conn))
+    if (falkor__in_multi(pool, options.conn))
         return falkor__refuse(error, "inside MULTI %s has no result yet: send "
             "it by falkor_command", request->argv[0]);
-    falkor_status status = falkor_command(request->pool, &options,
+    falkor_status status = falkor_command(pool, &options,
         request->argc, request->argv, request->lengths, &reply, error);
     if (status)
         return status;
@@ -68,9 +69,13 @@ falkor_status falkor__typed(const falkor__request *request,
     falkor_error own;
     if (!error)
         error = &own;
-    falkor_status status = falkor__enter(request->object, request->what, "",
-                                         result, error);
-    return status ? status : falkor__typed_ask(request, result, error);
+    falkor_status status = request->on_graph
+        ? falkor__enter(request->graph, "graph", "", result, error)
+        : falkor__enter(request->pool, "pool", "", result, error);
+    return status ? status
+        : falkor__typed_ask(request, request->on_graph ? request->graph->pool
+                                                       : request->pool,
+                            result, error);
 }
 
 /* ---- shapes ----------------------------------------------------------- */
