@@ -165,47 +165,28 @@ static falkor_status falkor__encode_name(falkor__encoder *e,
     return FALKOR_OK;
 }
 
-static falkor_status falkor__encode_array(falkor__encoder *e,
-                                          const falkor_value *value,
-                                          int depth) {
+/* The elements of an array, a vector or, with their keys, a map. */
+static falkor_status falkor__encode_list(falkor__encoder *e,
+                                         const falkor_value *value,
+                                         int depth) {
     falkor_status status = FALKOR_OK;
-    falkor__put(e, "[");
+    bool map = value->type == FALKOR_MAP;
+    falkor__put(e, map ? "{" : "[");
     for (uint32_t i = 0; i < value->length && !status; i++) {
         if (i)
             falkor__put(e, ",");
-        status = falkor__encode_value(e, &value->as.items[i], depth + 1);
-    }
-    falkor__put(e, "]");
-    return status;
-}
-
-static falkor_status falkor__encode_map(falkor__encoder *e,
-                                        const falkor_value *value, int depth) {
-    falkor_status status = FALKOR_OK;
-    falkor__put(e, "{");
-    for (uint32_t i = 0; i < value->length && !status; i++) {
-        if (i)
-            falkor__put(e, ",");
-        status = falkor__encode_name(e, value->as.entries[i].key);
-        falkor__put(e, ":");
+        if (map) {
+            status = falkor__encode_name(e, value->as.entries[i].key);
+            falkor__put(e, ":");
+        }
         if (!status)
-            status = falkor__encode_value(e, &value->as.entries[i].value,
-                                          depth + 1);
+            status = value->type == FALKOR_VECTORF32
+                ? falkor__encode_real(e, (double)value->as.vector[i], 9)
+                : falkor__encode_value(e, map ? &value->as.entries[i].value
+                                              : &value->as.items[i],
+                                       depth + 1);
     }
-    falkor__put(e, "}");
-    return status;
-}
-
-static falkor_status falkor__encode_vector(falkor__encoder *e,
-                                           const falkor_value *value) {
-    falkor_status status = FALKOR_OK;
-    falkor__put(e, "[");
-    for (uint32_t i = 0; i < value->length && !status; i++) {
-        if (i)
-            falkor__put(e, ",");
-        status = falkor__encode_real(e, (double)value->as.vector[i], 9);
-    }
-    falkor__put(e, "]");
+    falkor__put(e, map ? "}" : "]");
     return status;
 }
 
@@ -261,12 +242,8 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
         return FALKOR_OK;
     case FALKOR_DOUBLE:
         return falkor__encode_real(e, value->as.real, 17);
-    case FALKOR_ARRAY:
-        return falkor__encode_array(e, value, depth);
-    case FALKOR_MAP:
-        return falkor__encode_map(e, value, depth);
-    case FALKOR_VECTORF32:
-        return falkor__encode_vector(e, value);
+    case FALKOR_ARRAY: case FALKOR_MAP: case FALKOR_VECTORF32:
+        return falkor__encode_list(e, value, depth);
     case FALKOR_POINT:
         return value->as.point ? falkor__encode_point(e, value->as.point)
                                : falkor__reject(e, "a point that is NULL");
