@@ -106,17 +106,18 @@ static falkor_status falkor__indexing_begin(falkor__indexing *indexing,
         .target = {"index", index->label, index->properties,
                    falkor__list_length(index->properties), index->on_edges},
         .stopwords = falkor__texts(index->stopwords, words)};
-    falkor_param params[] = {
-        {"label", falkor_string(index->label)},
-        {"entity", falkor_string(falkor__entity_word(index->on_edges))},
-        {"similarity", falkor_string(index->similarity ? index->similarity
-                                                       : "euclidean")},
-        {"language", falkor_string(index->language)},
-        {"stopwords", index->stopwords
-            ? falkor_array(indexing->stopwords, words) : falkor_null()},
-        {"weight", falkor_double(index->weight > 0 ? index->weight : 1)},
-        {"phonetic", falkor_string(index->phonetic)}, {0}};
-    memcpy(indexing->params, params, sizeof params);
+    const char *const texts[][2] = {
+        {"label", index->label},
+        {"entity", falkor__entity_word(index->on_edges)},
+        {"similarity", index->similarity ? index->similarity : "euclidean"},
+        {"language", index->language}, {"phonetic", index->phonetic}};
+    falkor_param *param = indexing->params;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        *param++ = (falkor_param){texts[i][0], falkor_string(texts[i][1])};
+    *param++ = (falkor_param){"stopwords", index->stopwords
+        ? falkor_array(indexing->stopwords, words) : falkor_null()};
+    *param = (falkor_param){"weight",
+        falkor_double(index->weight > 0 ? index->weight : 1)};
     falkor__steps_begin(&indexing->steps, graph, options);
     if (!indexing->stopwords)
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
