@@ -17,8 +17,10 @@
 
 #if defined(__GNUC__)
 #define FALKOR__COLD __attribute__((noinline, cold))
+#define FALKOR__INLINE inline __attribute__((always_inline))
 #else
 #define FALKOR__COLD
+#define FALKOR__INLINE inline
 #endif
 
 #define FALKOR__FRAMES 8                /* frames without memory of their own */
@@ -134,19 +136,19 @@ FALKOR__COLD void falkor__note_nomem(falkor__reply *r);
 FALKOR__COLD void falkor__note_over(falkor__reply *r, const char *what,
                                     uint64_t number, uint64_t limit);
 
-inline char *falkor__stuck(falkor__reply *r, const char *where,
-                           const char *expected) {
+FALKOR__INLINE char *falkor__stuck(falkor__reply *r, const char *where,
+                                   const char *expected) {
     falkor__note_stuck(r, where, expected);
     return NULL;
 }
 
-inline void *falkor__nomem(falkor__reply *r) {
+FALKOR__INLINE void *falkor__nomem(falkor__reply *r) {
     falkor__note_nomem(r);
     return NULL;
 }
 
-inline char *falkor__over(falkor__reply *r, const char *what,
-                          uint64_t number, uint64_t limit) {
+FALKOR__INLINE char *falkor__over(falkor__reply *r, const char *what,
+                                  uint64_t number, uint64_t limit) {
     falkor__note_over(r, what, number, limit);
     return NULL;
 }
@@ -242,7 +244,11 @@ inline char *falkor__array(falkor__reply *r, char *p, uint32_t *count,
 }
 
 /* length bytes from p and the CRLF behind are to be there. */
-char *falkor__await(falkor__reply *r, const char *p, uint64_t length);
+FALKOR__INLINE char *falkor__await(falkor__reply *r, const char *p,
+                                   uint64_t length) {
+    r->need = (uint64_t)(p - r->at) + length + 2;
+    return falkor__stuck(r, r->end, "");
+}
 
 /* A length and so many bytes, from behind the first; falkor__keep_text makes
    them the result's. */

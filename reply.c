@@ -96,17 +96,13 @@ extern inline char *falkor__elements(falkor__reply *, char *, uint32_t *,
                                      const char *);
 extern inline char *falkor__array(falkor__reply *, char *, uint32_t *,
                                   const char *);
+extern inline char *falkor__await(falkor__reply *, const char *, uint64_t);
 extern inline char *falkor__blob(falkor__reply *, char *, char **, uint32_t *,
                                  const char *);
 extern inline char *falkor__bulk(falkor__reply *, char *, char **, uint32_t *,
                                  const char *);
 extern inline const char *falkor__keep_text(falkor__reply *, char *, uint32_t);
 extern inline char *falkor__nil(falkor__reply *, char *);
-
-char *falkor__await(falkor__reply *r, const char *p, uint64_t length) {
-    r->need = (uint64_t)(p - r->at) + length + 2;
-    return falkor__stuck(r, r->end, "");
-}
 
 char *falkor__line(falkor__reply *r, char *p, char **bytes, uint32_t *length) {
     size_t there = (size_t)(r->end - p);
