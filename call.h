@@ -64,15 +64,8 @@ struct falkor__call {
     falkor_graph *graph;                /* NULL: a plain command */
     falkor_call_options options;
     falkor__reply_kind kind;
-    struct iovec pieces[FALKOR__PIECES];    /* the request */
-    size_t piece_count;
-    falkor__buffer head, params;        /* own the pieces' text */
-    char version[FALKOR__VERSION_SIZE]; /* a query's last piece, which may end
-                                           with the time that is left */
     const falkor__trait *trait;         /* of a command */
-    int64_t began_ns, deadline_ns;
-    falkor_status (*attempt)(falkor__call *call, falkor_error *error);
-    size_t schema_done;                 /* statements, of opening */
+    int64_t deadline_ns;
 
     /* Of the last attempt. conn is kept between attempt and give_back only for
        a reply that is not read to its end: row by row. */
@@ -84,6 +77,17 @@ struct falkor__call {
     falkor__phase phase;
     bool again;                         /* at once, with newer names */
     bool harmless;                      /* all that was sent only reads */
+
+    int64_t began_ns;
+    falkor_status (*attempt)(falkor__call *call, falkor_error *error);
+    size_t schema_done;                 /* statements, of opening */
+
+    /* The request; large, and so behind all else. */
+    size_t piece_count;
+    struct iovec pieces[FALKOR__PIECES];
+    char version[FALKOR__VERSION_SIZE]; /* a query's last piece, which may end
+                                           with the time that is left */
+    falkor__buffer head, params;        /* own the pieces' text */
 };
 
 /* Sets a call's outputs to nothing and refuses what cannot even begin: object

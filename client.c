@@ -93,13 +93,12 @@ falkor_status falkor_pool_create(const falkor_options *options,
     falkor__config config;
     falkor__error_clear(error);
     if (!pool)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "pool is NULL");
+        return falkor__refuse(error, "pool is NULL");
     *pool = NULL;
     falkor__client *client = calloc(1, sizeof *client);
     if (!client || !falkor__mutex_init(&client->mutex)) {
         free(client);
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "out of memory for a pool");
+        return falkor__no_memory(error, "out of memory for a pool");
     }
     falkor_status status = falkor__config_make(options, &config, error);
     if (!status)
@@ -184,16 +183,14 @@ static falkor_status falkor__write_constraint(falkor__call *call,
     size_t argc = 3;
     char *words = strdup(statement), *rest = NULL;
     if (!words)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "out of memory for a schema statement");
+        return falkor__no_memory(error, "out of memory for a schema statement");
     char *word = strtok_r(words, " \t\r\n", &rest);
     for (; word && argc < FALKOR__SCHEMA_WORDS;
          word = strtok_r(NULL, " \t\r\n", &rest))
         argv[argc++] = word;
     falkor_status status = word
-        ? falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "schema statement "
-            "\"CONSTRAINT %s\": more than %d words", statement,
-            FALKOR__SCHEMA_WORDS - 3)
+        ? falkor__refuse(error, "schema statement \"CONSTRAINT %s\": more than "
+            "%d words", statement, FALKOR__SCHEMA_WORDS - 3)
         : falkor__write_command(call, argc, argv, NULL, error);
     free(words);
     return status;
@@ -241,8 +238,7 @@ static falkor_status falkor__open_on(falkor__call *opening, falkor_conn *conn,
     falkor_graph *graph = falkor_select_graph(opening->pool,
         config->graph ? config->graph : FALKOR__PROBE_GRAPH);
     if (!graph)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "out of memory for a graph");
+        return falkor__no_memory(error, "out of memory for a graph");
     falkor_status status = falkor__prove(opening, conn, graph->name, error);
     while (!status && config->schema && config->schema[opening->schema_done]) {
         status = falkor__run_schema(opening, conn, graph,

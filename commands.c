@@ -12,8 +12,7 @@ falkor_status falkor__need(const char *text, const char *what,
     falkor__error_clear(error);
     if (text && *text)
         return FALKOR_OK;
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s is %s", what,
-                        text ? "empty" : "NULL");
+    return falkor__refuse(error, "%s is %s", what, text ? "empty" : "NULL");
 }
 
 /* The reply was whole, and means nothing to us. A string where a list should
@@ -39,16 +38,17 @@ static bool falkor__in_multi(const falkor_pool *pool,
 }
 
 static falkor_status falkor__typed_ask(const falkor__request *request,
+                                       falkor_pool *pool,
                                        falkor_result **result,
                                        falkor_error *error) {
     falkor_call_options options = request->options ? *request->options
                                                    : (falkor_call_options){0};
     falkor_result *reply;
     options.read_only = request->reads;
-    if (falkor__in_multi(request->pool, options.conn))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "inside MULTI %s "
-            "has no result yet: send it by falkor_command", request->argv[0]);
-    falkor_status status = falkor_command(request->pool, &options,
+    if (falkor__in_multi(pool, options.conn))
+        return falkor__refuse(error, "inside MULTI %s has no result yet: send "
+            "it by falkor_command", request->argv[0]);
+    falkor_status status = falkor_command(pool, &options,
         request->argc, request->argv, request->lengths, &reply, error);
     if (status)
         return status;
@@ -69,9 +69,13 @@ falkor_status falkor__typed(const falkor__request *request,
     falkor_error own;
     if (!error)
         error = &own;
-    falkor_status status = falkor__enter(request->object, request->what, "",
-                                         result, error);
-    return status ? status : falkor__typed_ask(request, result, error);
+    falkor_status status = request->on_graph
+        ? falkor__enter(request->graph, "graph", "", result, error)
+        : falkor__enter(request->pool, "pool", "", result, error);
+    return status ? status
+        : falkor__typed_ask(request, request->on_graph ? request->graph->pool
+                                                       : request->pool,
+                            result, error);
 }
 
 /* ---- shapes ----------------------------------------------------------- */
@@ -372,7 +376,7 @@ falkor_status falkor_memory_usage(falkor_graph *graph,
         *result = NULL;
     falkor__error_clear(error);
     if (samples < 0)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        return falkor__refuse(error,
             "samples is %d: give 1 or more, or 0 for the server's", samples);
     return falkor__typed(&(falkor__request){FALKOR__ON_GRAPH(graph),
         .options = options, .reads = true, .shape = falkor__shape_memory,
@@ -434,9 +438,8 @@ falkor_status falkor_config_set(falkor_pool *pool,
     if (status)
         return status;
     if (!argv[3])
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s: a setting is "
-            "an integer, a boolean or a string, not a %s", name,
-            falkor_type_name(value.type));
+        return falkor__refuse(error, "%s: a setting is an integer, a boolean "
+            "or a string, not a %s", name, falkor_type_name(value.type));
     lengths[2] = strlen(name);
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
         .options = options, .argc = 4, .argv = argv, .lengths = lengths},
@@ -450,9 +453,9 @@ static falkor_status falkor__need_library(const char *library,
                                           falkor_error *error) {
     falkor_status status = falkor__need(library, "the library's name", error);
     if (!status && strpbrk(library, "\r\n"))
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "library \"%s\": "
-            "with the end of a line in its name the server's lists of "
-            "libraries could not be read any more", library);
+        status = falkor__refuse(error,
+            "library \"%s\": with the end of a line in its name the server's "
+            "lists of libraries could not be read any more", library);
     return status;
 }
 

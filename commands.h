@@ -14,9 +14,9 @@
 typedef falkor_status (*falkor__shape)(falkor_result *reply,
                                        const falkor_value *value);
 typedef struct falkor__request {
-    const void *object;         /* what the call is made on; may be NULL */
-    const char *what;           /* "graph" or "pool" */
-    falkor_pool *pool;
+    falkor_graph *graph;        /* what the call is made on; may be NULL */
+    falkor_pool *pool;          /* the same, where it is a pool */
+    bool on_graph;
     const falkor_call_options *options;
     bool reads;                 /* it may be repeated */
     falkor__shape shape;
@@ -24,9 +24,8 @@ typedef struct falkor__request {
     const char *const *argv;
     const size_t *lengths;
 } falkor__request;
-#define FALKOR__ON_GRAPH(graph) \
-    .object = (graph), .what = "graph", .pool = (graph) ? (graph)->pool : NULL
-#define FALKOR__ON_POOL(on) .object = (on), .what = "pool", .pool = (on)
+#define FALKOR__ON_GRAPH(its) .graph = (its), .on_graph = true
+#define FALKOR__ON_POOL(its) .pool = (its)
 falkor_status falkor__typed(const falkor__request *request,
                             falkor_result **result, falkor_error *error);
 

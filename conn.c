@@ -262,8 +262,7 @@ static falkor_status falkor__link_receive(falkor__link *link,
     size_t size;
     char *room = falkor__reply_room(reply, &size);
     if (!room)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-            "out of memory while reading a reply");
+        return falkor__no_memory(error, "out of memory while reading a reply");
     ssize_t bytes = falkor__link_fetch(link, room, size, deadline_ns);
     if (bytes == 0)
         return falkor__fail(error, FALKOR_ERR_IO, ECONNRESET,
@@ -318,7 +317,7 @@ falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
     falkor__buffer_command(&request, argc, argv, NULL);
     struct iovec piece = {request.text, request.length};
     falkor_status status = !*reply || request.failed
-        ? falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory to ask")
+        ? falkor__no_memory(error, "out of memory to ask")
         : falkor__link_send(link, &piece, 1, 1, deadline_ns, &sent, error);
     if (!status)
         status = falkor__link_read(link, *reply, deadline_ns, error);
@@ -460,7 +459,7 @@ static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
     int lines = falkor__greet_write(link->config, &text);
     struct iovec piece = {text.text, text.length};
     falkor_status status = text.failed
-        ? falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory")
+        ? falkor__no_memory(error, "out of memory")
         : falkor__link_send(link, &piece, 1, 1, deadline_ns, &sent, error);
     if (!status)
         status = falkor__greet_read(link, lines,
@@ -582,7 +581,7 @@ static falkor_status falkor__dial_finish(falkor__link *link,
                                          int64_t deadline_ns,
                                          falkor_error *error) {
     if (!context)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
+        return falkor__no_memory(error, "out of memory");
     int code = 0;
     socklen_t size = sizeof code;
     if (!context->err)                  /* before the wait below */
@@ -687,7 +686,7 @@ static falkor_status falkor__link_open(void *ctx, int64_t deadline_ns,
                                        void **handle, falkor_error *error) {
     falkor__link *link = calloc(1, sizeof *link);
     if (!link)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory");
+        return falkor__no_memory(error, "out of memory");
     link->config = ctx;
     falkor_status status = link->config->tls.on
         ? falkor__tls_load(&link->config->tls, error) : FALKOR_OK;

@@ -12,12 +12,12 @@
 #define FALKOR__DRAIN_MS 10
 
 struct falkor_cursor {
-    falkor__call call;
-    falkor_result view;         /* one row of a result that was read whole */
-    falkor_result head;         /* columns and summary, without rows */
     size_t row;                 /* rows given */
     falkor_status status;       /* the failure that ended it */
     bool counted;               /* in the pool's statistics */
+    falkor__call call;
+    falkor_result view;         /* one row of a result that was read whole */
+    falkor_result head;         /* columns and summary, without rows */
 };
 
 static bool falkor__is_streaming(const falkor_cursor *cursor) {
@@ -195,7 +195,7 @@ falkor_status falkor_query_each(falkor_graph *graph,
     falkor_status status = falkor__enter(graph, "graph", cypher, result,
                                          error);
     if (!status && !on_row)
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "on_row is NULL");
+        status = falkor__refuse(error, "on_row is NULL");
     if (status)
         return status;
     status = falkor__cursor_begin(&cursor, graph, options, cypher, params,
@@ -214,15 +214,14 @@ falkor_status falkor_cursor_open(falkor_graph *graph,
         error = &own;
     falkor_status status = falkor__enter(graph, "graph", cypher, NULL, error);
     if (!status && !cursor)
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "cursor is NULL");
+        status = falkor__refuse(error, "cursor is NULL");
     if (cursor)
         *cursor = NULL;
     if (status)
         return status;
     falkor_cursor *opened = malloc(sizeof *opened);
     if (!opened)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "out of memory for a cursor");
+        return falkor__no_memory(error, "out of memory for a cursor");
     status = falkor__cursor_begin(opened, graph, options, cypher, params,
                                   error);
     if (!status) {
@@ -246,8 +245,8 @@ falkor_status falkor_cursor_next(falkor_cursor *cursor,
         *row = NULL;
     falkor__error_clear(error);
     if (!cursor || !row)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s is NULL",
-                            cursor ? "row" : "the cursor");
+        return falkor__refuse(error, "%s is NULL",
+                              cursor ? "row" : "the cursor");
     if (cursor->status) {
         error->attempts = cursor->call.attempts;
         return falkor__fail(error, cursor->status, 0,

@@ -17,8 +17,10 @@
 
 #if defined(__GNUC__)
 #define FALKOR__COLD __attribute__((noinline, cold))
+#define FALKOR__INLINE inline __attribute__((always_inline))
 #else
 #define FALKOR__COLD
+#define FALKOR__INLINE inline
 #endif
 
 #define FALKOR__FRAMES 8                /* frames without memory of their own */
@@ -66,32 +68,22 @@ typedef enum falkor__stage {    /* what comes next while no frame is open */
     FALKOR__SUMMARY_HEAD, FALKOR__SUMMARY, FALKOR__END, FALKOR__DONE
 } falkor__stage;
 
+/* What every group touches stands first, near its begin. */
 typedef struct falkor__reply {
-    falkor_result result;       /* first: one is converted to the other */
-    falkor__reply_kind kind;
-    falkor__stage stage;
-    falkor__limits limits;
-
     /* The receive chunk: begin <= at <= end <= limit. FALKOR__SLACK zero bytes
        are behind end so that a comparison there fails rather than needs a
        check. While it is not pinned, no value points into it. */
     char *begin, *at, *end, *limit;
     bool pinned;
-    uint64_t before;            /* bytes of the reply in older chunks */
-    uint64_t row_start;         /* position of this row, or of the reply */
-    uint64_t need;              /* bytes from at that the group is known to
-                                   need; 0: not known */
-    falkor__chunk *chunks;      /* of received bytes, newest first */
-    size_t next_input;
 
+    uint64_t skip;              /* elements of no interest, still to come */
+    size_t depth, frame_capacity;
+    falkor__frame *frames;
+    falkor__stage stage;
+    falkor__reply_kind kind;
+    falkor_status status;       /* why parsing stopped for good, sticky */
+    falkor_result result;       /* what the caller has */
     falkor__arena arena;
-    falkor__chunk *row_chunk;   /* the arena's newest and its place when a */
-    char *row_at;               /* row begins: row by row it goes back there */
-
-    /* Why parsing stopped: for want of bytes when stuck is end. */
-    const char *stuck, *expected;
-    falkor_status status;       /* any other reason, sticky */
-    falkor_error *error;        /* the caller's, during a call */
 
     falkor_value *cells;        /* of the row in progress */
     size_t segment_left;        /* rows that fit behind it */
@@ -100,22 +92,34 @@ typedef struct falkor__reply {
     unsigned segment;
     bool in_row, row_ready;
     uint32_t lines;             /* of the summary, still to come */
-    uint64_t skip;              /* elements of no interest, still to come */
 
-    falkor__frame *frames;
-    size_t depth, frame_capacity;
-    falkor__frame first_frames[FALKOR__FRAMES];
+    falkor__missing_name *missing;
+    size_t missing_count, missing_kept, missing_capacity;
+
+    /* Why parsing stopped: for want of bytes when stuck is end. */
+    const char *stuck, *expected;
+    falkor_error *error;        /* the caller's, during a call */
+
+    size_t counts[FALKOR__NAME_KINDS];          /* the newest schema's */
+    const char *const *names[FALKOR__NAME_KINDS];
+
+    uint64_t before;            /* bytes of the reply in older chunks */
+    uint64_t row_start;         /* position of this row, or of the reply */
+    uint64_t need;              /* bytes from at that the group is known to
+                                   need; 0: not known */
+    falkor__chunk *chunks;      /* of received bytes, newest first */
+    size_t next_input;
+    falkor__limits limits;
+    falkor__chunk *row_chunk;   /* the arena's newest and its place when a */
+    char *row_at;               /* row begins: row by row it goes back there */
 
     const char *error_text;
     size_t error_length;
     int64_t version;            /* the graph's own, of a mismatch; else -1 */
-
-    size_t counts[FALKOR__NAME_KINDS];          /* the newest schema's */
-    const char *const *names[FALKOR__NAME_KINDS];
-    falkor__missing_name *missing;
-    size_t missing_count, missing_kept, missing_capacity;
     falkor__held_schema *older;
     falkor__schema *schema;
+
+    falkor__frame first_frames[FALKOR__FRAMES];
 } falkor__reply;
 
 /* ---- stopping (reply.c) ----------------------------------------------- */
@@ -132,32 +136,32 @@ FALKOR__COLD void falkor__note_nomem(falkor__reply *r);
 FALKOR__COLD void falkor__note_over(falkor__reply *r, const char *what,
                                     uint64_t number, uint64_t limit);
 
-static inline char *falkor__stuck(falkor__reply *r, const char *where,
-                                  const char *expected) {
+FALKOR__INLINE char *falkor__stuck(falkor__reply *r, const char *where,
+                                   const char *expected) {
     falkor__note_stuck(r, where, expected);
     return NULL;
 }
 
-static inline void *falkor__nomem(falkor__reply *r) {
+FALKOR__INLINE void *falkor__nomem(falkor__reply *r) {
     falkor__note_nomem(r);
     return NULL;
 }
 
-static inline char *falkor__over(falkor__reply *r, const char *what,
-                                 uint64_t number, uint64_t limit) {
+FALKOR__INLINE char *falkor__over(falkor__reply *r, const char *what,
+                                  uint64_t number, uint64_t limit) {
     falkor__note_over(r, what, number, limit);
     return NULL;
 }
 
-static inline void *falkor__take_array(falkor__reply *r, size_t count,
-                                       size_t size) {
+inline void *falkor__take_array(falkor__reply *r, size_t count,
+                                size_t size) {
     void *taken = size && count > SIZE_MAX / 4 / size ? NULL
         : falkor__arena_take(&r->arena, count * size);
     return FALKOR__LIKELY(taken != NULL) ? taken : falkor__nomem(r);
 }
 
 /* A group is complete, up to p: what it took stays taken. */
-static inline void falkor__commit(falkor__reply *r, char *p) {
+inline void falkor__commit(falkor__reply *r, char *p) {
     r->at = p;
     r->arena.kept = r->arena.at;
     r->missing_kept = r->missing_count;
@@ -165,9 +169,11 @@ static inline void falkor__commit(falkor__reply *r, char *p) {
 
 /* ---- tokens ----------------------------------------------------------- */
 
-static inline char *falkor__literal(falkor__reply *r, char *p,
-                                    const char *literal, size_t length,
-                                    const char *expected) {
+/* Where the compiler inlines no call of these, it is of the copy in reply.c. */
+
+inline char *falkor__literal(falkor__reply *r, char *p,
+                             const char *literal, size_t length,
+                             const char *expected) {
     if (FALKOR__LIKELY(memcmp(p, literal, length) == 0))
         return p + length;
     falkor__note_mismatch(r, p, literal, expected);
@@ -177,8 +183,8 @@ static inline char *falkor__literal(falkor__reply *r, char *p,
     falkor__literal((r), (p), "" text, sizeof text - 1, (expected))
 
 /* Digits and CRLF. 19 digits cannot pass 64 bits, and more are refused. */
-static inline char *falkor__digits(falkor__reply *r, char *p, uint64_t *number,
-                                   const char *expected) {
+inline char *falkor__digits(falkor__reply *r, char *p, uint64_t *number,
+                            const char *expected) {
     const char *first = p;
     uint64_t sum = 0;
     for (;; p++) {
@@ -196,8 +202,8 @@ static inline char *falkor__digits(falkor__reply *r, char *p, uint64_t *number,
     return falkor__stuck(r, p > first && *p == '\r' ? p + 1 : p, expected);
 }
 
-static inline char *falkor__integer(falkor__reply *r, char *p,
-                                    int64_t *number) {
+inline char *falkor__integer(falkor__reply *r, char *p,
+                             int64_t *number) {
     uint64_t size;
     char *first = p + 1, *digits = first + (*p == ':' && *first == '-');
     bool negative = digits > first;
@@ -212,15 +218,15 @@ static inline char *falkor__integer(falkor__reply *r, char *p,
 }
 
 /* An id of the schema. */
-static inline char *falkor__id(falkor__reply *r, char *p, uint64_t *id) {
+inline char *falkor__id(falkor__reply *r, char *p, uint64_t *id) {
     if (*p != ':')
         return falkor__stuck(r, p, "an id");
     return falkor__digits(r, p + 1, id, "an id, zero or more");
 }
 
 /* How many elements follow; p is at the byte that says of what. */
-static inline char *falkor__elements(falkor__reply *r, char *p,
-                                     uint32_t *count, const char *expected) {
+inline char *falkor__elements(falkor__reply *r, char *p,
+                              uint32_t *count, const char *expected) {
     uint64_t number;
     if (!(p = falkor__digits(r, p + 1, &number, expected)))
         return NULL;
@@ -230,24 +236,24 @@ static inline char *falkor__elements(falkor__reply *r, char *p,
     return p;
 }
 
-static inline char *falkor__array(falkor__reply *r, char *p, uint32_t *count,
-                                  const char *expected) {
+inline char *falkor__array(falkor__reply *r, char *p, uint32_t *count,
+                           const char *expected) {
     if (*p != '*')
         return falkor__stuck(r, p, expected);
     return falkor__elements(r, p, count, expected);
 }
 
 /* length bytes from p and the CRLF behind are to be there. */
-static inline char *falkor__await(falkor__reply *r, const char *p,
-                                  uint64_t length) {
+FALKOR__INLINE char *falkor__await(falkor__reply *r, const char *p,
+                                   uint64_t length) {
     r->need = (uint64_t)(p - r->at) + length + 2;
     return falkor__stuck(r, r->end, "");
 }
 
 /* A length and so many bytes, from behind the first; falkor__keep_text makes
    them the result's. */
-static inline char *falkor__blob(falkor__reply *r, char *p, char **bytes,
-                                 uint32_t *length, const char *expected) {
+inline char *falkor__blob(falkor__reply *r, char *p, char **bytes,
+                          uint32_t *length, const char *expected) {
     uint64_t number;
     if (!(p = falkor__digits(r, p, &number, expected)))
         return NULL;
@@ -264,44 +270,26 @@ static inline char *falkor__blob(falkor__reply *r, char *p, char **bytes,
     return falkor__stuck(r, p + (*p == '\r'), "the end of a string");
 }
 
-static inline char *falkor__bulk(falkor__reply *r, char *p, char **bytes,
-                                 uint32_t *length, const char *expected) {
+inline char *falkor__bulk(falkor__reply *r, char *p, char **bytes,
+                          uint32_t *length, const char *expected) {
     if (*p != '$')
         return falkor__stuck(r, p, expected);
     return falkor__blob(r, p + 1, bytes, length, expected);
 }
 
-/* A simple string or an error, from behind its first byte. */
-static inline char *falkor__line(falkor__reply *r, char *p, char **bytes,
-                          uint32_t *length) {
-    size_t there = (size_t)(r->end - p);
-    size_t most = there < FALKOR__MOST_LINE ? there : FALKOR__MOST_LINE;
-    char *cr = memchr(p, '\r', most);
-    if (!cr && there >= FALKOR__MOST_LINE)
-        return falkor__over(r, "a line", there, FALKOR__MOST_LINE);
-    if (!cr)
-        return falkor__stuck(r, r->end, "");
-    if (cr[1] != '\n')
-        return falkor__stuck(r, cr + 1, "the end of a line");
-    *bytes = p;
-    *length = (uint32_t)(cr - p);
-    return cr + 2;
-}
+/* A simple string or an error, from behind its first byte (reply.c). */
+char *falkor__line(falkor__reply *r, char *p, char **bytes, uint32_t *length);
 
-static inline char *falkor__text(falkor__reply *r, char *p, char **bytes,
-                                 uint32_t *length, const char *expected) {
-    if (*p == '+')
-        return falkor__line(r, p + 1, bytes, length);
-    return falkor__bulk(r, p, bytes, length, expected);
-}
+char *falkor__text(falkor__reply *r, char *p, char **bytes, uint32_t *length,
+                   const char *expected);
 
 /* Text of a group that is complete but for this, with a NUL behind it. Short
    text is copied, so that the receive chunk can be used again, fresh memory
    costing more than a copy; long text stays and pins the chunk, and then so
    does all that follows there. The copy goes by whole words: what lies behind
    the text, its CRLF and the slack, may be read. */
-static inline const char *falkor__keep_text(falkor__reply *r, char *bytes,
-                                            uint32_t length) {
+inline const char *falkor__keep_text(falkor__reply *r, char *bytes,
+                                     uint32_t length) {
     if (r->pinned || length >= FALKOR__IN_PLACE) {
         r->pinned = true;
         bytes[length] = 0;
@@ -316,7 +304,7 @@ static inline const char *falkor__keep_text(falkor__reply *r, char *bytes,
     return copy;
 }
 
-static inline char *falkor__nil(falkor__reply *r, char *p) {
+inline char *falkor__nil(falkor__reply *r, char *p) {
     if (*p == '*')
         return FALKOR__LITERAL(r, p, "*-1\r\n", "null");
     if (*p == '_')

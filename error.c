@@ -79,21 +79,39 @@ static void falkor__clean(unsigned char *text) {
     }
 }
 
-falkor_status falkor__fail(falkor_error *error, falkor_status status,
-                           int sys_errno, const char *format, ...) {
+static void falkor__fill(falkor_error *error, falkor_status status,
+                         int sys_errno, const char *format,
+                         va_list arguments) {
     if (!error)
-        return status;
+        return;
     error->status = status;
     error->sys_errno = sys_errno;
-    va_list arguments;
-    va_start(arguments, format);
     int length = vsnprintf(error->message, sizeof error->message, format,
                            arguments);
-    va_end(arguments);
     if (length >= (int)sizeof error->message)
         falkor__trim_utf8(error->message, sizeof error->message - 1);
     falkor__clean((unsigned char *)error->message);
+}
+
+falkor_status falkor__fail(falkor_error *error, falkor_status status,
+                           int sys_errno, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    falkor__fill(error, status, sys_errno, format, arguments);
+    va_end(arguments);
     return status;
+}
+
+falkor_status falkor__refuse(falkor_error *error, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    falkor__fill(error, FALKOR_ERR_ARGUMENT, 0, format, arguments);
+    va_end(arguments);
+    return FALKOR_ERR_ARGUMENT;
+}
+
+falkor_status falkor__no_memory(falkor_error *error, const char *text) {
+    return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "%s", text);
 }
 
 void falkor__fail_more(falkor_error *error, const char *format, ...) {

@@ -230,8 +230,7 @@ static falkor_status falkor__expect_reply(falkor__call *call,
     call->reply = falkor__reply_new(call->kind, call->schema,
                                     &falkor__default_limits);
     return call->reply ? FALKOR_OK
-        : falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                       "out of memory for a result");
+        : falkor__no_memory(error, "out of memory for a result");
 }
 
 /* A reply that was refused changes nothing but for EXEC, which ends its
@@ -311,11 +310,11 @@ void falkor__note_outcome(const falkor__call *call, falkor_status status,
 falkor_status falkor__check_session(bool query, const falkor__link *link,
                                     falkor_error *error) {
     if (falkor__link_marks(link) & FALKOR__SESSION_PUSHED)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "after SUBSCRIBE, "
-            "MONITOR or SYNC messages come unasked: release this connection");
+        return falkor__refuse(error, "after SUBSCRIBE, MONITOR or SYNC "
+            "messages come unasked: release this connection");
     if (query && falkor__link_marks(link) & FALKOR__SESSION_MULTI)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "inside MULTI a "
-            "query has no result yet: send GRAPH.QUERY by falkor_command");
+        return falkor__refuse(error, "inside MULTI a query has no result yet: "
+            "send GRAPH.QUERY by falkor_command");
     return FALKOR_OK;
 }
 
@@ -534,22 +533,22 @@ falkor_status falkor__call_check(const falkor__call *call,
                                  falkor_error *error) {
     const falkor_call_options *options = &call->options;
     if (falkor__pool_config(call->pool)->driver.open)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "this pool has a "
-            "driver of its own: queries need the built-in one");
+        return falkor__refuse(error,
+            "this pool has a driver of its own: queries need the built-in one");
     if (options->conn && !falkor__conn_link(call->pool, options->conn))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "options.conn is "
-            "not held, or of another pool: acquire it from this one");
+        return falkor__refuse(error, "options.conn is not held, or of another "
+            "pool: acquire it from this one");
     if (options->timeout_ms < -1 || options->max_retries < -1 ||
         (options->server_timeout_ms < 0 &&
          options->server_timeout_ms != FALKOR_TIME_LEFT))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "timeout_ms %d, "
-            "server_timeout_ms %d, max_retries %d: none may be negative, but "
-            "-1 for ever (timeout_ms) or none (max_retries), and "
+        return falkor__refuse(error,
+            "timeout_ms %d, server_timeout_ms %d, max_retries %d: none may be "
+            "negative, but -1 for ever (timeout_ms) or none (max_retries), and "
             "FALKOR_TIME_LEFT (server_timeout_ms)", options->timeout_ms,
             options->server_timeout_ms, options->max_retries);
     if (options->server_timeout_ms == FALKOR_TIME_LEFT && !call->graph)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "server_timeout_ms "
-            "FALKOR_TIME_LEFT is for queries: give this one milliseconds");
+        return falkor__refuse(error, "server_timeout_ms FALKOR_TIME_LEFT is "
+            "for queries: give this one milliseconds");
     return FALKOR_OK;
 }
 
@@ -608,8 +607,7 @@ static falkor_status falkor__write_query(falkor__call *call,
     size_t before = head->length;
     falkor__write_tail(head, server_ms);
     if (head->failed)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "out of memory for the request");
+        return falkor__no_memory(error, "out of memory for the request");
     falkor__add_piece(call, head->text, before);
     falkor__add_piece(call, call->params.text, call->params.length);
     falkor__add_piece(call, cypher, length);
@@ -638,11 +636,11 @@ falkor_status falkor__enter(const void *object, const char *what,
     if (result)
         *result = NULL;
     if (!object)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "the %s is NULL: "
-            "was its making checked? (falkor_select_graph wants a name, here "
-            "or in options.graph)", what);
+        return falkor__refuse(error,
+            "the %s is NULL: was its making checked? (falkor_select_graph "
+            "wants a name, here or in options.graph)", what);
     if (!text)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        return falkor__refuse(error,
             "nothing to send: the text is NULL, or argc is 0");
     return FALKOR_OK;
 }
@@ -698,12 +696,10 @@ falkor_status falkor__write_command(falkor__call *call, size_t argc,
     falkor__buffer *head = &call->head;
     for (size_t i = 0; i < argc; i++)
         if (!argv[i])
-            return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                                "argv[%zu] is NULL", i);
+            return falkor__refuse(error, "argv[%zu] is NULL", i);
     falkor__buffer_command(head, argc, argv, lengths);
     if (head->failed)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "out of memory for the request");
+        return falkor__no_memory(error, "out of memory for the request");
     falkor__add_piece(call, head->text, head->length);
     call->trait = falkor__trait_of(argv[0],
         lengths ? lengths[0] : strlen(argv[0]));
@@ -720,8 +716,8 @@ falkor_status falkor__check_silence(size_t argc, const char *const *argv,
                         : strlen(argv[same]), words[same]))
         same++;
     return same != 2 || argc == 2 ? FALKOR_OK
-        : falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "CLIENT REPLY OFF and "
-            "SKIP are refused: every call here waits for its reply");
+        : falkor__refuse(error, "CLIENT REPLY OFF and SKIP are refused: every "
+            "call here waits for its reply");
 }
 
 falkor_status falkor_command(falkor_pool *pool,

@@ -17,17 +17,16 @@ static const char falkor__index_configured[] =
 static falkor_status falkor__index_check(const falkor_index *index,
                                          falkor_error *error) {
     if (index->kind < FALKOR_INDEX_RANGE || index->kind > FALKOR_INDEX_VECTOR)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "index->kind is %d", (int)index->kind);
+        return falkor__refuse(error, "index->kind is %d", (int)index->kind);
     if (index->kind == FALKOR_INDEX_VECTOR && (index->dimension < 1 ||
             index->m < 0 || index->ef_construction < 0 ||
             index->ef_runtime < 0))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "vector index: "
-            "dimension %d, m %d, ef_construction %d, ef_runtime %d: the first "
-            "is 1 or more, none is negative", index->dimension, index->m,
-            index->ef_construction, index->ef_runtime);
+        return falkor__refuse(error,
+            "vector index: dimension %d, m %d, ef_construction %d, ef_runtime "
+            "%d: the first is 1 or more, none is negative", index->dimension,
+            index->m, index->ef_construction, index->ef_runtime);
     if (index->kind == FALKOR_INDEX_FULLTEXT && !(index->weight >= 0))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        return falkor__refuse(error,
             "index->weight is %g: it may not be negative", index->weight);
     return FALKOR_OK;
 }
@@ -107,17 +106,18 @@ static falkor_status falkor__indexing_begin(falkor__indexing *indexing,
         .target = {"index", index->label, index->properties,
                    falkor__list_length(index->properties), index->on_edges},
         .stopwords = falkor__texts(index->stopwords, words)};
-    falkor_param params[] = {
-        {"label", falkor_string(index->label)},
-        {"entity", falkor_string(falkor__entity_word(index->on_edges))},
-        {"similarity", falkor_string(index->similarity ? index->similarity
-                                                       : "euclidean")},
-        {"language", falkor_string(index->language)},
-        {"stopwords", index->stopwords
-            ? falkor_array(indexing->stopwords, words) : falkor_null()},
-        {"weight", falkor_double(index->weight > 0 ? index->weight : 1)},
-        {"phonetic", falkor_string(index->phonetic)}, {0}};
-    memcpy(indexing->params, params, sizeof params);
+    const char *const texts[][2] = {
+        {"label", index->label},
+        {"entity", falkor__entity_word(index->on_edges)},
+        {"similarity", index->similarity ? index->similarity : "euclidean"},
+        {"language", index->language}, {"phonetic", index->phonetic}};
+    falkor_param *param = indexing->params;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        *param++ = (falkor_param){texts[i][0], falkor_string(texts[i][1])};
+    *param++ = (falkor_param){"stopwords", index->stopwords
+        ? falkor_array(indexing->stopwords, words) : falkor_null()};
+    *param = (falkor_param){"weight",
+        falkor_double(index->weight > 0 ? index->weight : 1)};
     falkor__steps_begin(&indexing->steps, graph, options);
     if (!indexing->stopwords)
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
@@ -194,30 +194,6 @@ static falkor_status falkor__index_make(falkor__indexing *indexing,
     return status;
 }
 
-falkor_status falkor_index_create(falkor_graph *graph,
-    const falkor_call_options *options, const falkor_index *index,
-    falkor_error *error) {
-    falkor_error own;
-    falkor__indexing indexing;
-    if (!error)
-        error = &own;
-    falkor_status status = falkor__enter(graph, "graph", "", NULL, error);
-    if (!status && !index)
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "index is NULL");
-    if (status)
-        return status;
-    status = falkor__indexing_begin(&indexing, graph, options, index, error);
-    if (!status)
-        status = falkor__index_make(&indexing, error);
-    if (!status && index->wait)
-        status = falkor__await_ready(&indexing.steps, &indexing.target,
-            "CALL db.indexes() YIELD label, entitytype, status WHERE label = "
-            "$label AND entitytype = $entity RETURN status", indexing.params,
-            error);
-    free(indexing.stopwords);
-    return falkor__steps_end(&indexing.steps, status, error);
-}
-
 /* Whether a unique constraint stands on the index. When FALKOR_ERR_QUERY says
    that there is no such graph, nothing is in it. */
 static falkor_status falkor__index_use(falkor__indexing *indexing, bool *used,
@@ -266,32 +242,56 @@ static falkor_status falkor__index_remove(falkor__indexing *indexing,
     return status;
 }
 
-falkor_status falkor_index_drop(falkor_graph *graph,
+static falkor_status falkor__index_run(falkor_graph *graph,
     const falkor_call_options *options, const falkor_index *index,
-    falkor_error *error) {
+    bool creates, falkor_error *error) {
     falkor_error own;
     falkor__indexing indexing;
     if (!error)
         error = &own;
     falkor_status status = falkor__enter(graph, "graph", "", NULL, error);
     if (!status && !index)
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "index is NULL");
+        status = falkor__refuse(error, "index is NULL");
     if (status)
         return status;
     status = falkor__indexing_begin(&indexing, graph, options, index, error);
     if (!status)
-        status = falkor__index_remove(&indexing, error);
+        status = creates ? falkor__index_make(&indexing, error)
+                         : falkor__index_remove(&indexing, error);
+    if (!status && creates && index->wait)
+        status = falkor__await_ready(&indexing.steps, &indexing.target,
+            "CALL db.indexes() YIELD label, entitytype, status WHERE label = "
+            "$label AND entitytype = $entity RETURN status", indexing.params,
+            error);
     free(indexing.stopwords);
     return falkor__steps_end(&indexing.steps, status, error);
+}
+
+falkor_status falkor_index_create(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_index *index,
+    falkor_error *error) {
+    return falkor__index_run(graph, options, index, true, error);
+}
+
+falkor_status falkor_index_drop(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_index *index,
+    falkor_error *error) {
+    return falkor__index_run(graph, options, index, false, error);
+}
+
+static falkor_status falkor__list_all(falkor_graph *graph,
+    const falkor_call_options *options, const char *cypher,
+    falkor_result **result, falkor_error *error) {
+    falkor_call_options reading = options ? *options : (falkor_call_options){0};
+    reading.read_only = true;
+    return falkor_query_with(graph, &reading, cypher, NULL, result, error);
 }
 
 falkor_status falkor_indexes(falkor_graph *graph,
     const falkor_call_options *options, falkor_result **result,
     falkor_error *error) {
-    falkor_call_options reading = options ? *options : (falkor_call_options){0};
-    reading.read_only = true;
-    return falkor_query_with(graph, &reading, "CALL db.indexes()", NULL,
-                             result, error);
+    return falkor__list_all(graph, options, "CALL db.indexes()", result,
+                            error);
 }
 
 /* ---- constraints ------------------------------------------------------ */
@@ -310,8 +310,7 @@ static falkor_status falkor__constraint_send(falkor__steps *steps,
     char number[24];
     const char **argv = malloc((WORDS + count) * sizeof *argv);
     if (!argv)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "out of memory for the request");
+        return falkor__no_memory(error, "out of memory for the request");
     const char *const words[WORDS] = {"GRAPH.CONSTRAINT", verb,
         steps->graph->name, falkor__constraint_word(it),
         falkor__entity_word(it->on_edges), it->label, "PROPERTIES", number};
@@ -386,60 +385,62 @@ static falkor_status falkor__constraint_begin(falkor_graph *graph,
         return status;
     falkor__steps_begin(steps, graph, options);
     if (!it)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "constraint is NULL");
+        return falkor__refuse(error, "constraint is NULL");
     if (it->kind != FALKOR_CONSTRAINT_UNIQUE &&
         it->kind != FALKOR_CONSTRAINT_MANDATORY)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "constraint->kind is %d", (int)it->kind);
+        return falkor__refuse(error, "constraint->kind is %d", (int)it->kind);
     *target = (falkor__target){it->kind == FALKOR_CONSTRAINT_UNIQUE
         ? "unique constraint" : "mandatory constraint", it->label,
         it->properties, falkor__list_length(it->properties), it->on_edges};
     return falkor__target_check(target, error);
 }
 
-falkor_status falkor_constraint_create(falkor_graph *graph,
-    const falkor_call_options *options, const falkor_constraint *constraint,
-    falkor_error *error) {
+static falkor_status falkor__constraint_remove(falkor__steps *steps,
+                                               const falkor_constraint *it,
+                                               const falkor__target *target,
+                                               falkor_error *error) {
+    falkor_status status = falkor__constraint_send(steps, "DROP", it,
+                                                   target->count, error);
+    return status && (falkor__was_refused(error, "Unable to drop constraint, "
+                                          "no such constraint") ||
+                      falkor__was_refused(error, falkor__graph_missing))
+        ? FALKOR_OK : status;
+}
+
+static falkor_status falkor__constraint_run(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_constraint *it,
+    bool creates, falkor_error *error) {
     falkor_error own;
     falkor__steps steps = {0};
     falkor__target target;
     if (!error)
         error = &own;
-    falkor_status status = falkor__constraint_begin(graph, options, constraint,
-                                                    &steps, &target, error);
+    falkor_status status = falkor__constraint_begin(graph, options, it, &steps,
+                                                    &target, error);
     if (!status)
-        status = falkor__constraint_make(&steps, constraint, &target, error);
-    if (!status && constraint->wait)
-        status = falkor__constraint_await(&steps, constraint, &target, error);
+        status = creates
+            ? falkor__constraint_make(&steps, it, &target, error)
+            : falkor__constraint_remove(&steps, it, &target, error);
+    if (!status && creates && it->wait)
+        status = falkor__constraint_await(&steps, it, &target, error);
     return falkor__steps_end(&steps, status, error);
+}
+
+falkor_status falkor_constraint_create(falkor_graph *graph,
+    const falkor_call_options *options, const falkor_constraint *constraint,
+    falkor_error *error) {
+    return falkor__constraint_run(graph, options, constraint, true, error);
 }
 
 falkor_status falkor_constraint_drop(falkor_graph *graph,
     const falkor_call_options *options, const falkor_constraint *constraint,
     falkor_error *error) {
-    falkor_error own;
-    falkor__steps steps = {0};
-    falkor__target target;
-    if (!error)
-        error = &own;
-    falkor_status status = falkor__constraint_begin(graph, options, constraint,
-                                                    &steps, &target, error);
-    if (!status)
-        status = falkor__constraint_send(&steps, "DROP", constraint,
-                                         target.count, error);
-    if (status && (falkor__was_refused(error, "Unable to drop constraint, no "
-                                              "such constraint") ||
-                   falkor__was_refused(error, falkor__graph_missing)))
-        status = FALKOR_OK;
-    return falkor__steps_end(&steps, status, error);
+    return falkor__constraint_run(graph, options, constraint, false, error);
 }
 
 falkor_status falkor_constraints(falkor_graph *graph,
     const falkor_call_options *options, falkor_result **result,
     falkor_error *error) {
-    falkor_call_options reading = options ? *options : (falkor_call_options){0};
-    reading.read_only = true;
-    return falkor_query_with(graph, &reading, "CALL db.constraints()", NULL,
-                             result, error);
+    return falkor__list_all(graph, options, "CALL db.constraints()", result,
+                            error);
 }

@@ -29,6 +29,12 @@ falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...)
     FALKOR__PRINTF(4, 5);
 
+/* The same for the caller's own mistakes, FALKOR_ERR_ARGUMENT, and for
+   FALKOR_ERR_NOMEM, with a text that is whole. */
+falkor_status falkor__refuse(falkor_error *error, const char *format, ...)
+    FALKOR__PRINTF(2, 3);
+falkor_status falkor__no_memory(falkor_error *error, const char *text);
+
 /* Adds less than FALKOR__MORE_SIZE bytes to the message of a failure, which is
    shortened where there is no room. */
 #define FALKOR__MORE_SIZE 256
@@ -312,7 +318,7 @@ double falkor__random(uint64_t *state);
 
 /* ---- result.c: a result's shape and its memory ------------------------ */
 
-/* What falkor_result's readers see; the decoder's own state lies behind it in
+/* What falkor_result's readers see; the decoder's own state lies around it in
    the same block, and falkor_result_free (reply.c) frees both. The cells of
    the rows lie in segments, each twice as many rows as the one before. */
 #define FALKOR__SEGMENTS 33             /* enough for 2^32 rows */
@@ -346,7 +352,7 @@ void falkor__spares_free(void);         /* chunks kept for the next result */
 void *falkor__arena_more(falkor__arena *arena, size_t size);
 
 /* Takes size bytes, aligned for any value; NULL: no memory. */
-static inline void *falkor__arena_take(falkor__arena *arena, size_t size) {
+inline void *falkor__arena_take(falkor__arena *arena, size_t size) {
     char *taken = arena->at;
     if (!FALKOR__LIKELY(size <= (size_t)(arena->end - taken)))
         return falkor__arena_more(arena, size);

@@ -167,7 +167,7 @@ static void falkor__json_string(falkor__json *json, const char *string,
                                 size_t length) {
     const unsigned char *text = (const unsigned char *)string;
     size_t begin = 0, at = 0;           /* what is plain goes out at once */
-    falkor__json_bytes(json, "\"", 1);
+    falkor__json_text(json, "\"");
     while (at < length) {
         bool valid = true, escape = text[at] < ' ' || text[at] == '"'
                                  || text[at] == '\\';
@@ -185,7 +185,7 @@ static void falkor__json_string(falkor__json *json, const char *string,
         begin = at += span;
     }
     falkor__json_bytes(json, string + begin, at - begin);
-    falkor__json_bytes(json, "\"", 1);
+    falkor__json_text(json, "\"");
 }
 
 static void falkor__json_name(falkor__json *json, const char *name) {
@@ -261,7 +261,7 @@ static void falkor__json_node(falkor__json *json, const falkor_node *node) {
     falkor__json_text(json, ",\"labels\":[");
     for (size_t i = 0; i < node->label_count; i++) {
         if (i > 0)
-            falkor__json_bytes(json, ",", 1);
+            falkor__json_text(json, ",");
         falkor__json_name(json, node->labels[i]);
     }
     falkor__json_text(json, "],\"properties\":");
@@ -286,18 +286,18 @@ static void falkor__json_point(falkor__json *json, const falkor_point *point) {
     falkor__json_real(json, point->latitude, false);
     falkor__json_text(json, ",\"longitude\":");
     falkor__json_real(json, point->longitude, false);
-    falkor__json_bytes(json, "}", 1);
+    falkor__json_text(json, "}");
 }
 
 static void falkor__json_vector(falkor__json *json,
                                 const falkor_value *value) {
-    falkor__json_bytes(json, "[", 1);
+    falkor__json_text(json, "[");
     for (uint32_t i = 0; i < value->length; i++) {
         if (i > 0)
-            falkor__json_bytes(json, ",", 1);
+            falkor__json_text(json, ",");
         falkor__json_real(json, (double)value->as.vector[i], true);
     }
-    falkor__json_bytes(json, "]", 1);
+    falkor__json_text(json, "]");
 }
 
 static void falkor__json_temporal(falkor__json *json,
@@ -316,7 +316,7 @@ static void falkor__json_value(falkor__json *json, const falkor_value *value) {
     case FALKOR_ERROR_REPLY:
         falkor__json_text(json, "{\"error\":");
         falkor__json_string(json, value->as.string, value->length);
-        falkor__json_bytes(json, "}", 1);
+        falkor__json_text(json, "}");
         break;
     case FALKOR_INTEGER:
         falkor__json_integer(json, value->as.integer);
@@ -328,12 +328,12 @@ static void falkor__json_value(falkor__json *json, const falkor_value *value) {
         falkor__json_real(json, value->as.real, false);
         break;
     case FALKOR_ARRAY:
-        falkor__json_bytes(json, "[", 1);
+        falkor__json_text(json, "[");
         falkor__json_push(json, FALKOR__JSON_ITEMS, value->as.items,
                           value->length);
         break;
     case FALKOR_MAP:
-        falkor__json_bytes(json, "{", 1);
+        falkor__json_text(json, "{");
         falkor__json_push(json, FALKOR__JSON_ENTRIES, value->as.entries,
                           value->length);
         break;
@@ -344,7 +344,7 @@ static void falkor__json_value(falkor__json *json, const falkor_value *value) {
         falkor__json_edge(json, value->as.edge);
         break;
     case FALKOR_PATH:
-        falkor__json_bytes(json, "{", 1);
+        falkor__json_text(json, "{");
         falkor__json_push(json, FALKOR__JSON_PATH, value->as.path, 2);
         break;
     case FALKOR_POINT:
@@ -384,14 +384,14 @@ static void falkor__json_element(falkor__json *json, falkor__json_frame frame,
                                  size_t i) {
     const falkor_entry *entries = frame.data;
     if (i > 0)
-        falkor__json_bytes(json, ",", 1);
+        falkor__json_text(json, ",");
     switch (frame.kind) {
     case FALKOR__JSON_ITEMS:
         falkor__json_value(json, (const falkor_value *)frame.data + i);
         break;
     case FALKOR__JSON_ENTRIES:
         falkor__json_name(json, entries[i].key);
-        falkor__json_bytes(json, ":", 1);
+        falkor__json_text(json, ":");
         falkor__json_value(json, &entries[i].value);
         break;
     case FALKOR__JSON_NODE:
@@ -468,11 +468,11 @@ static void falkor__json_rows(falkor__json *json,
         falkor__json_text(json, row > 0 ? ",[" : "[");
         for (size_t column = 0; column < columns; column++) {
             if (column > 0)
-                falkor__json_bytes(json, ",", 1);
+                falkor__json_text(json, ",");
             falkor__json_whole(json,
                                falkor_result_value(result, row, column));
         }
-        falkor__json_bytes(json, "]", 1);
+        falkor__json_text(json, "]");
     }
 }
 
@@ -480,28 +480,32 @@ static void falkor__json_summary(falkor__json *json,
                                  const falkor_summary *summary) {
     static const falkor_summary none;
     const falkor_summary *s = summary ? summary : &none;
-    const struct { const char *name; int64_t count; } counts[] = {
-        {"{\"nodes_created\":", s->nodes_created},
-        {",\"nodes_deleted\":", s->nodes_deleted},
-        {",\"edges_created\":", s->edges_created},
-        {",\"edges_deleted\":", s->edges_deleted},
-        {",\"labels_added\":", s->labels_added},
-        {",\"labels_removed\":", s->labels_removed},
-        {",\"properties_set\":", s->properties_set},
-        {",\"properties_removed\":", s->properties_removed},
-        {",\"indices_created\":", s->indices_created},
-        {",\"indices_deleted\":", s->indices_deleted},
-        {",\"constraints_created\":", s->constraints_created},
-        {",\"constraints_deleted\":", s->constraints_deleted}};
+    static const struct { const char *name; size_t offset; } counts[] = {
+#define FALKOR__COUNT(begin, field) \
+        {begin "\"" #field "\":", offsetof(falkor_summary, field)}
+        FALKOR__COUNT("{", nodes_created),
+        FALKOR__COUNT(",", nodes_deleted),
+        FALKOR__COUNT(",", edges_created),
+        FALKOR__COUNT(",", edges_deleted),
+        FALKOR__COUNT(",", labels_added),
+        FALKOR__COUNT(",", labels_removed),
+        FALKOR__COUNT(",", properties_set),
+        FALKOR__COUNT(",", properties_removed),
+        FALKOR__COUNT(",", indices_created),
+        FALKOR__COUNT(",", indices_deleted),
+        FALKOR__COUNT(",", constraints_created),
+        FALKOR__COUNT(",", constraints_deleted)};
+#undef FALKOR__COUNT
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         falkor__json_text(json, counts[i].name);
-        falkor__json_integer(json, counts[i].count);
+        falkor__json_integer(json, *(const int64_t *)(const void *)
+            ((const char *)s + counts[i].offset));
     }
     falkor__json_text(json, s->cached ? ",\"cached\":true"
                                       : ",\"cached\":false");
     falkor__json_text(json, ",\"internal_ms\":");
     falkor__json_real(json, s->internal_ms, false);
-    falkor__json_bytes(json, "}", 1);
+    falkor__json_text(json, "}");
 }
 
 falkor_status falkor_result_write_json(const falkor_result *result,
@@ -512,14 +516,14 @@ falkor_status falkor_result_write_json(const falkor_result *result,
     size_t columns = falkor_result_columns(result);
     for (size_t column = 0; column < columns; column++) {
         if (column > 0)
-            falkor__json_bytes(&json, ",", 1);
+            falkor__json_text(&json, ",");
         falkor__json_name(&json, falkor_result_column(result, column));
     }
     falkor__json_text(&json, "],\"rows\":[");
     falkor__json_rows(&json, result);
     falkor__json_text(&json, "],\"summary\":");
     falkor__json_summary(&json, falkor_result_summary(result));
-    falkor__json_bytes(&json, "}", 1);
+    falkor__json_text(&json, "}");
     return falkor__json_end(&json);
 }
 

@@ -127,8 +127,7 @@ no_room:
     free(made);
 no_pool:
     falkor__config_free(config);
-    return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                        "out of memory for a pool");
+    return falkor__no_memory(error, "out of memory for a pool");
 }
 
 /* ---- worker ----------------------------------------------------------- */
@@ -479,8 +478,8 @@ falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
     bool worker = !status &&
         falkor__thread_start(&pool->worker, falkor__worker, pool);
     if (!status && !worker)
-        status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                              "cannot start the pool's worker thread");
+        status = falkor__no_memory(error,
+            "cannot start the pool's worker thread");
     if (conn)
         falkor_release(conn);
     falkor__lock(pool);

@@ -153,11 +153,10 @@ static falkor_status falkor__setting_apply(const falkor__setting *setting,
     else if (number == -1 && setting->none != FALKOR__NONE_REFUSED)
         kept = setting->none == FALKOR__NONE_ZERO ? 0 : -1;
     else if (!falkor__setting_holds(setting, number))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "%s is %.10g: use %.10g to %.10g%s, 0 for the default (%.10g)%s",
-            setting->name, number, setting->least, setting->most,
-            setting->open ? " (both excluded)" : "", setting->initial,
-            none[setting->none]);
+        return falkor__refuse(error, "%s is %.10g: use %.10g to %.10g%s, 0 for "
+            "the default (%.10g)%s", setting->name, number, setting->least,
+            setting->most, setting->open ? " (both excluded)" : "",
+            setting->initial, none[setting->none]);
     falkor__number_set(config, setting->config, setting->real, kept);
     return FALKOR_OK;
 }
@@ -205,8 +204,7 @@ static bool falkor__parse_flag(const char *text, bool *flag) {
 static falkor_status falkor__flag_fail(const char *origin, const char *name,
                                        const char *text, falkor_error *error) {
     char shown[48];
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-        "%s%s is %s: use true or false", origin, name,
+    return falkor__refuse(error, "%s%s is %s: use true or false", origin, name,
         falkor__quote(shown, sizeof shown, text));
 }
 
@@ -220,12 +218,11 @@ static falkor_status falkor__text_fail(const falkor__setting *setting,
     if (setting->form == FALKOR__FORM_FLAG)
         return falkor__flag_fail(origin, name, text, error);
     if (setting->form == FALKOR__FORM_SECONDS)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "%s%s is %s: use seconds from 0.001 to 2147483.647%s", origin,
-            name, shown, zero ? ", or 0 for none" : "");
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-        "%s%s is %s: use a whole number from %.10g to %.10g", origin, name,
-        shown, zero ? 0 : setting->least, setting->most);
+        return falkor__refuse(error,
+            "%s%s is %s: use seconds from 0.001 to 2147483.647%s", origin, name,
+            shown, zero ? ", or 0 for none" : "");
+    return falkor__refuse(error, "%s%s is %s: use a whole number from %.10g to "
+        "%.10g", origin, name, shown, zero ? 0 : setting->least, setting->most);
 }
 
 /* Sets a number in options from text. A zero there is a real one: -1. */
@@ -265,68 +262,87 @@ static bool falkor__is_word(const char *text, bool high) {
     return true;
 }
 
-/* ---- the settings of TLS ---------------------------------------------- */
+/* ---- the settings that are texts --------------------------------------- */
 
-/* Texts, each with the URL key that is its name. */
-typedef struct falkor__tls_text {
-    const char *name, *variable;
-    size_t option, config;
-} falkor__tls_text;
+typedef struct falkor__text_setting {
+    size_t option, config;      /* where it lies in the two structs */
+    const char *name;           /* of TLS: also the URL key */
+    const char *variable;
+} falkor__text_setting;
 
+#define FALKOR__TEXT(field) \
+    {.option = offsetof(falkor_options, field), \
+     .config = offsetof(falkor__config, field)}
 #define FALKOR__TLS_TEXT(field, shell) \
-    {"tls_" #field, shell, offsetof(falkor_options, tls_##field), \
-     offsetof(falkor__config, tls.field)}
-static const falkor__tls_text falkor__tls_texts[] = {
+    {offsetof(falkor_options, tls_##field), \
+     offsetof(falkor__config, tls.field), "tls_" #field, shell}
+static const falkor__text_setting falkor__options_texts[] = {
+    FALKOR__TEXT(host), FALKOR__TEXT(unix_path), FALKOR__TEXT(username),
+    FALKOR__TEXT(password), FALKOR__TEXT(client_name), FALKOR__TEXT(graph),
     FALKOR__TLS_TEXT(ca_file, "DB_TLS_CA_FILE"),
     FALKOR__TLS_TEXT(cert_file, "DB_TLS_CERT_FILE"),
     FALKOR__TLS_TEXT(key_file, "DB_TLS_KEY_FILE"),
     FALKOR__TLS_TEXT(server_name, "DB_TLS_SERVER_NAME")};
-#define FALKOR__TLS_TEXTS_END \
-    (falkor__tls_texts + sizeof falkor__tls_texts / sizeof *falkor__tls_texts)
+#define FALKOR__TLS_TEXTS (falkor__options_texts + 6)
+#define FALKOR__TEXTS_END (falkor__options_texts + \
+    sizeof falkor__options_texts / sizeof *falkor__options_texts)
 
-static const char **falkor__tls_option(falkor_options *options,
-                                       const falkor__tls_text *text) {
+static const char **falkor__option_slot(falkor_options *options,
+    const falkor__text_setting *text) {
     return (const char **)(void *)((char *)options + text->option);
 }
 
-/* Takes over what options leaves unset. */
-static void falkor__tls_merge(falkor_options *options, falkor_options *other) {
+static char **falkor__config_slot(const falkor__config *config,
+    const falkor__text_setting *text) {
+    return (char **)(uintptr_t)((const char *)config + text->config);
+}
+
+/* Empty is the same as not set. */
+static const char *falkor__either(const char *own, const char *other) {
+    return own && *own ? own : other;
+}
+
+/* Takes over what options leaves unset. An empty password is one. */
+static void falkor__texts_merge(falkor_options *options,
+                                falkor_options *other) {
+    const char *password = options->password ? options->password
+                                             : other->password;
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END; t++) {
+        const char **own = falkor__option_slot(options, t);
+        *own = falkor__either(*own, *falkor__option_slot(other, t));
+    }
+    options->password = password;
     options->tls = options->tls || other->tls;
     options->tls_skip_verify = options->tls_skip_verify ||
                                other->tls_skip_verify;
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++) {
-        const char **own = falkor__tls_option(options, t);
-        if (!*own || !**own)
-            *own = *falkor__tls_option(other, t);
-    }
 }
 
 /* Whatever is set wants TLS to be on. */
 static falkor_status falkor__tls_check(falkor_options *merged,
                                        falkor_error *error) {
     const char *stray = merged->tls_skip_verify ? "tls_skip_verify" : NULL;
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++)
-        if (*falkor__tls_option(merged, t))
+    for (const falkor__text_setting *t = FALKOR__TLS_TEXTS;
+         t < FALKOR__TEXTS_END; t++)
+        if (*falkor__option_slot(merged, t))
             stray = t->name;
     if (stray && !merged->tls)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s is set, but "
-            "TLS is off: set tls, or begin the url with falkors://", stray);
+        return falkor__refuse(error, "%s is set, but TLS is off: set tls, or "
+            "begin the url with falkors://", stray);
     if (merged->tls && merged->unix_path)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "tls and unix_path "
-            "are both set: a Unix socket has no TLS, use one of them");
+        return falkor__refuse(error, "tls and unix_path are both set: a Unix "
+            "socket has no TLS, use one of them");
     if (!merged->tls_cert_file != !merged->tls_key_file)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s: set both, or "
-            "none of them", merged->tls_cert_file
+        return falkor__refuse(error, "%s: set both, or none of them",
+            merged->tls_cert_file
                 ? "tls_cert_file is set, but tls_key_file is not"
                 : "tls_key_file is set, but tls_cert_file is not");
     if (merged->tls_server_name &&
         (!falkor__is_word(merged->tls_server_name, true) ||
          strlen(merged->tls_server_name) > FALKOR__NAME_BYTES))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "tls_server_name "
-            "holds a space or a control character, or more than %d bytes: use "
-            "a name or an address", FALKOR__NAME_BYTES);
+        return falkor__refuse(error,
+            "tls_server_name holds a space or a control character, or more "
+            "than %d bytes: use a name or an address", FALKOR__NAME_BYTES);
     return FALKOR_OK;
 }
 
@@ -355,7 +371,7 @@ static const falkor__setting *falkor__setting_of_key(const char *key) {
 
 static falkor_status falkor__key_repeated(const char *origin, const char *key,
                                           falkor_error *error) {
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+    return falkor__refuse(error,
         "%s%s is given twice: leave one of them", origin, key);
 }
 
@@ -364,10 +380,9 @@ static falkor_status falkor__key_unknown(const char *origin, const char *key,
     size_t plain = strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_-"
                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
     if (!*key || key[plain] || plain > 40)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "%sa key behind the ? is none that is known: use graph, db, "
-            "pool_max_size and so on", origin);
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        return falkor__refuse(error, "%sa key behind the ? is none that is "
+            "known: use graph, db, pool_max_size and so on", origin);
+    return falkor__refuse(error,
         "%sno URL key is called \"%s\": use graph, db, pool_max_size and so "
         "on, the names of the environment variables without DB_", origin, key);
 }
@@ -379,7 +394,7 @@ static falkor_status falkor__key_text(const char *origin, const char *key,
     if (*field)
         return falkor__key_repeated(origin, key, error);
     if (!*value)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        return falkor__refuse(error,
             "%s%s is empty: name one, or leave %s out", origin, key, key);
     *field = value;
     return FALKOR_OK;
@@ -405,11 +420,11 @@ static falkor_status falkor__key_read(falkor__url *url, const char *key,
         return falkor__option_get(set, setting) != 0
             ? falkor__key_repeated(origin, key, error)
             : falkor__setting_read(setting, origin, key, value, set, error);
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++)
+    for (const falkor__text_setting *t = FALKOR__TLS_TEXTS;
+         t < FALKOR__TEXTS_END; t++)
         if (strcmp(key, t->name) == 0)
             return falkor__key_text(origin, key, value,
-                                    falkor__tls_option(set, t), error);
+                                    falkor__option_slot(set, t), error);
     if (strcmp(key, "tls_skip_verify") == 0)
         return falkor__key_verify(url, key, value, set, error);
     return strcmp(key, "graph") == 0
@@ -443,11 +458,6 @@ static falkor_status falkor__url_options(const char *text, falkor__url *url,
 
 /* ---- the config ------------------------------------------------------- */
 
-/* Empty is the same as not set. */
-static const char *falkor__either(const char *own, const char *other) {
-    return own && *own ? own : other;
-}
-
 static falkor_status falkor__copy_text(char **copy, const char *text,
                                        falkor_error *error) {
     if (!text)
@@ -455,8 +465,7 @@ static falkor_status falkor__copy_text(char **copy, const char *text,
     size_t size = strlen(text) + 1;
     *copy = malloc(size);
     if (!*copy)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "no memory for the options");
+        return falkor__no_memory(error, "no memory for the options");
     memcpy(*copy, text, size);
     return FALKOR_OK;
 }
@@ -471,8 +480,7 @@ static falkor_status falkor__copy_schema(char ***copy,
         return FALKOR_OK;
     *copy = calloc(count + 1, sizeof **copy);
     if (!*copy)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "no memory for the schema");
+        return falkor__no_memory(error, "no memory for the schema");
     falkor_status status = FALKOR_OK;
     for (size_t i = 0; i < count && status == FALKOR_OK; i++)
         status = falkor__copy_text(&(*copy)[i], schema[i], error);
@@ -483,15 +491,14 @@ static falkor_status falkor__check_texts(const falkor_options *merged,
                                          falkor_error *error) {
     const size_t longest = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
     if (merged->host && !falkor__is_word(merged->host, true))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "host holds a "
-            "space or a control character: use a name or an address");
+        return falkor__refuse(error, "host holds a space or a control "
+            "character: use a name or an address");
     if (merged->client_name && !falkor__is_word(merged->client_name, false))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "client_name may "
-            "hold visible ASCII characters only, no space and no newline");
+        return falkor__refuse(error, "client_name may hold visible ASCII "
+            "characters only, no space and no newline");
     if (merged->unix_path && strlen(merged->unix_path) > longest)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "unix_path is %zu bytes long: a socket's path holds %zu at most",
-            strlen(merged->unix_path), longest);
+        return falkor__refuse(error, "unix_path is %zu bytes long: a socket's "
+            "path holds %zu at most", strlen(merged->unix_path), longest);
     return FALKOR_OK;
 }
 
@@ -503,9 +510,9 @@ static falkor_status falkor__check_numbers(const falkor_options *merged,
     if (merged->min_size == 0 && config->min_size > config->max_size)
         config->min_size = config->max_size;
     if (config->min_size > config->max_size)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "min_size is %d, above max_size %d: use 1 to %d, or raise "
-            "max_size", config->min_size, config->max_size, config->max_size);
+        return falkor__refuse(error,
+            "min_size is %d, above max_size %d: use 1 to %d, or raise max_size",
+            config->min_size, config->max_size, config->max_size);
     if (config->retry_max_delay_ms < config->retry_initial_delay_ms) {
         if (merged->retry_max_delay_ms == 0)
             config->retry_max_delay_ms = config->retry_initial_delay_ms;
@@ -513,10 +520,9 @@ static falkor_status falkor__check_numbers(const falkor_options *merged,
             config->retry_initial_delay_ms = config->retry_max_delay_ms;
     }
     if (config->retry_max_delay_ms < config->retry_initial_delay_ms)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "retry_max_delay_ms is %d, below retry_initial_delay_ms %d: "
-            "raise the one or lower the other", config->retry_max_delay_ms,
-            config->retry_initial_delay_ms);
+        return falkor__refuse(error, "retry_max_delay_ms is %d, below "
+            "retry_initial_delay_ms %d: raise the one or lower the other",
+            config->retry_max_delay_ms, config->retry_initial_delay_ms);
     return FALKOR_OK;
 }
 
@@ -525,21 +531,17 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
     bool host = options->host && *options->host;
     bool path = options->unix_path && *options->unix_path;
     if (options->url && (host || path))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "url and %s are both set: use one of them",
+        return falkor__refuse(error, "url and %s are both set: use one of them",
             host ? "host" : "unix_path");
     if (host && path)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "host and unix_path are both set: use one of "
-                            "them");
+        return falkor__refuse(error,
+            "host and unix_path are both set: use one of them");
     if (options->schema && options->driver)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "schema needs the built-in driver: leave driver "
-                            "NULL, or schema");
+        return falkor__refuse(error,
+            "schema needs the built-in driver: leave driver NULL, or schema");
     if (options->driver && (!options->driver->open || !options->driver->close))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "driver has no %s function: open and close are "
-                            "needed", options->driver->open ? "close" : "open");
+        return falkor__refuse(error, "driver has no %s function: open and "
+            "close are needed", options->driver->open ? "close" : "open");
     return FALKOR_OK;
 }
 
@@ -548,34 +550,11 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
 static void falkor__options_merge(falkor_options *merged,
                                   falkor_options *url) {
     falkor__numbers_merge(merged, url);
-    falkor__tls_merge(merged, url);
-    merged->host = falkor__either(merged->host, url->host);
-    merged->unix_path = falkor__either(merged->unix_path, url->unix_path);
-    merged->username = falkor__either(merged->username, url->username);
-    merged->graph = falkor__either(merged->graph, url->graph);
-    merged->client_name = falkor__either(merged->client_name, NULL);
-    if (!merged->password)
-        merged->password = url->password;
+    falkor__texts_merge(merged, url);
     if (!merged->host && !merged->unix_path)
         merged->host = "localhost";
     if (merged->username && !merged->password)
         merged->password = "";
-}
-
-/* Copies what the options say about TLS, and prepares for it. */
-static falkor_status falkor__config_tls(falkor_options *merged,
-                                        falkor__config *config,
-                                        falkor_error *error) {
-    falkor_status status = falkor__tls_check(merged, error);
-    config->tls.on = merged->tls;
-    config->tls.skip_verify = merged->tls_skip_verify;
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END && status == FALKOR_OK; t++)
-        status = falkor__copy_text(
-            (char **)(void *)((char *)config + t->config),
-            *falkor__tls_option(merged, t), error);
-    return status != FALKOR_OK ? status
-        : falkor__tls_settle(&config->tls, error);
 }
 
 static falkor_status falkor__config_fill(falkor_options *merged,
@@ -584,26 +563,25 @@ static falkor_status falkor__config_fill(falkor_options *merged,
     falkor_status status = falkor__check_texts(merged, error);
     if (status == FALKOR_OK && merged->schema && *merged->schema &&
         (!merged->graph || !*merged->graph))
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
+        status = falkor__refuse(error,
             "schema needs a graph to be run on: set graph, or name it in url");
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END && status == FALKOR_OK; s++)
         status = falkor__setting_apply(s, merged, config, error);
     if (status == FALKOR_OK)
         status = falkor__check_numbers(merged, config, error);
-    struct { char **copy; const char *text; } texts[] = {
-        {&config->host, merged->host}, {&config->graph, merged->graph},
-        {&config->unix_path, merged->unix_path},
-        {&config->username, merged->username},
-        {&config->password, merged->password},
-        {&config->client_name, merged->client_name}};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (status == FALKOR_OK)
-            status = falkor__copy_text(texts[i].copy, texts[i].text, error);
+    if (status == FALKOR_OK)
+        status = falkor__tls_check(merged, error);
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END && status == FALKOR_OK; t++)
+        status = falkor__copy_text(falkor__config_slot(config, t),
+                                   *falkor__option_slot(merged, t), error);
     if (status == FALKOR_OK)
         status = falkor__copy_schema(&config->schema, merged->schema, error);
+    config->tls.on = merged->tls;
+    config->tls.skip_verify = merged->tls_skip_verify;
     if (status == FALKOR_OK)
-        status = falkor__config_tls(merged, config, error);
+        status = falkor__tls_settle(&config->tls, error);
     if (merged->driver)
         config->driver = *merged->driver;
     config->driver_ctx = merged->driver_ctx;
@@ -636,19 +614,13 @@ falkor_status falkor__config_make(const falkor_options *options,
 void falkor__config_free(falkor__config *config) {
     if (config->password)
         falkor__wipe(config->password, strlen(config->password));
-    free(config->password);
-    free(config->host);
-    free(config->unix_path);
-    free(config->username);
-    free(config->client_name);
-    free(config->graph);
+    falkor__tls_unsettle(&config->tls);
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END; t++)
+        free(*falkor__config_slot(config, t));
     for (size_t i = 0; config->schema && config->schema[i]; i++)
         free(config->schema[i]);
     free(config->schema);
-    falkor__tls_unsettle(&config->tls);
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++)
-        free(*(char **)(void *)((char *)config + t->config));
     *config = (falkor__config){0};
 }
 
@@ -663,14 +635,6 @@ void falkor__place(const falkor__config *config, char *room, size_t size) {
 }
 
 bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
-    const char *const texts[][2] = {
-        {a->host, b->host}, {a->unix_path, b->unix_path},
-        {a->username, b->username}, {a->password, b->password},
-        {a->client_name, b->client_name}, {a->graph, b->graph},
-        {a->tls.ca_file, b->tls.ca_file},
-        {a->tls.cert_file, b->tls.cert_file},
-        {a->tls.key_file, b->tls.key_file},
-        {a->tls.server_name, b->tls.server_name}};
     bool same = !a->schema && !b->schema && !a->driver.open &&
                 !b->driver.open && a->on_event == b->on_event &&
                 a->event_ctx == b->event_ctx && a->tls.on == b->tls.on &&
@@ -679,9 +643,12 @@ bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
          s < FALKOR__SETTINGS_END && same; s++)
         same = falkor__number_get(a, s->config, s->real) ==
                falkor__number_get(b, s->config, s->real);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts && same; i++)
-        same = texts[i][0] == texts[i][1] || (texts[i][0] && texts[i][1] &&
-            strcmp(texts[i][0], texts[i][1]) == 0);
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END && same; t++) {
+        const char *one = *falkor__config_slot(a, t);
+        const char *other = *falkor__config_slot(b, t);
+        same = one == other || (one && other && strcmp(one, other) == 0);
+    }
     return same;
 }
 
@@ -725,10 +692,10 @@ static falkor_status falkor__env_tls(const falkor__url *url,
                                      falkor_error *error) {
     const char *flag = falkor__variable("DB_TLS_SKIP_VERIFY");
     bool skip;
-    for (const falkor__tls_text *t = falkor__tls_texts;
-         t < FALKOR__TLS_TEXTS_END; t++) {
-        const char **own = falkor__tls_option(found, t);
-        if (!*own && !*falkor__tls_option(set, t))
+    for (const falkor__text_setting *t = FALKOR__TLS_TEXTS;
+         t < FALKOR__TEXTS_END; t++) {
+        const char **own = falkor__option_slot(found, t);
+        if (!*own && !*falkor__option_slot(set, t))
             *own = falkor__variable(t->variable);
     }
     if (!flag || url->says_verify || found->tls_skip_verify)
@@ -757,8 +724,8 @@ falkor_status falkor_options_from_env(falkor_options *options,
     falkor_status status = FALKOR_OK;
     falkor__error_clear(error);
     if (!options)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                            "options is NULL: there is nothing to fill");
+        return falkor__refuse(error,
+            "options is NULL: there is nothing to fill");
     falkor_options found = *options;
     bool free_address = !options->url && !options->host && !options->unix_path;
     if (free_address)

@@ -94,9 +94,8 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
                                           const falkor_value *value,
                                           int depth);
 
-static falkor_status falkor__refuse(falkor__encoder *e, const char *what) {
-    return falkor__fail(e->error, FALKOR_ERR_ARGUMENT, 0,
-        "parameter \"%s\": %s", e->name, what);
+static falkor_status falkor__reject(falkor__encoder *e, const char *what) {
+    return falkor__refuse(e->error, "parameter \"%s\": %s", e->name, what);
 }
 
 static void falkor__put(falkor__encoder *e, const char *text) {
@@ -108,7 +107,7 @@ static void falkor__put(falkor__encoder *e, const char *text) {
 static falkor_status falkor__encode_string(falkor__encoder *e,
                                            const char *bytes, size_t length) {
     if (length && memchr(bytes, '\0', length))
-        return falkor__refuse(e, "a string with a NUL byte cannot travel: "
+        return falkor__reject(e, "a string with a NUL byte cannot travel: "
                                  "encode it, as base64 or hex");
     size_t from = 0;
     falkor__put(e, "\"");
@@ -133,7 +132,7 @@ static falkor_status falkor__encode_real(falkor__encoder *e, double real,
     size_t at = 0;
     bool whole = true;
     if (!isfinite(real))
-        return falkor__refuse(e, isnan(real)
+        return falkor__reject(e, isnan(real)
             ? "NaN cannot travel: send null or a string"
             : "an infinity cannot travel: send null or a string");
     snprintf(text, sizeof text, "%.*g", digits, real);
@@ -155,58 +154,39 @@ static falkor_status falkor__encode_real(falkor__encoder *e, double real,
 static falkor_status falkor__encode_name(falkor__encoder *e,
                                          const char *name) {
     if (!name)
-        return falkor__refuse(e, "a key is NULL");
+        return falkor__reject(e, "a key is NULL");
     if (!*name)
-        return falkor__refuse(e, "an empty key cannot travel");
+        return falkor__reject(e, "an empty key cannot travel");
     if (strchr(name, '`'))
-        return falkor__refuse(e, "a backtick in a key cannot travel");
+        return falkor__reject(e, "a backtick in a key cannot travel");
     falkor__put(e, "`");
     falkor__put(e, name);
     falkor__put(e, "`");
     return FALKOR_OK;
 }
 
-static falkor_status falkor__encode_array(falkor__encoder *e,
-                                          const falkor_value *value,
-                                          int depth) {
+/* The elements of an array, a vector or, with their keys, a map. */
+static falkor_status falkor__encode_list(falkor__encoder *e,
+                                         const falkor_value *value,
+                                         int depth) {
     falkor_status status = FALKOR_OK;
-    falkor__put(e, "[");
+    bool map = value->type == FALKOR_MAP;
+    falkor__put(e, map ? "{" : "[");
     for (uint32_t i = 0; i < value->length && !status; i++) {
         if (i)
             falkor__put(e, ",");
-        status = falkor__encode_value(e, &value->as.items[i], depth + 1);
-    }
-    falkor__put(e, "]");
-    return status;
-}
-
-static falkor_status falkor__encode_map(falkor__encoder *e,
-                                        const falkor_value *value, int depth) {
-    falkor_status status = FALKOR_OK;
-    falkor__put(e, "{");
-    for (uint32_t i = 0; i < value->length && !status; i++) {
-        if (i)
-            falkor__put(e, ",");
-        status = falkor__encode_name(e, value->as.entries[i].key);
-        falkor__put(e, ":");
+        if (map) {
+            status = falkor__encode_name(e, value->as.entries[i].key);
+            falkor__put(e, ":");
+        }
         if (!status)
-            status = falkor__encode_value(e, &value->as.entries[i].value,
-                                          depth + 1);
+            status = value->type == FALKOR_VECTORF32
+                ? falkor__encode_real(e, (double)value->as.vector[i], 9)
+                : falkor__encode_value(e, map ? &value->as.entries[i].value
+                                              : &value->as.items[i],
+                                       depth + 1);
     }
-    falkor__put(e, "}");
-    return status;
-}
-
-static falkor_status falkor__encode_vector(falkor__encoder *e,
-                                           const falkor_value *value) {
-    falkor_status status = FALKOR_OK;
-    falkor__put(e, "[");
-    for (uint32_t i = 0; i < value->length && !status; i++) {
-        if (i)
-            falkor__put(e, ",");
-        status = falkor__encode_real(e, (double)value->as.vector[i], 9);
-    }
-    falkor__put(e, "]");
+    falkor__put(e, map ? "}" : "]");
     return status;
 }
 
@@ -244,10 +224,10 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
                                           const falkor_value *value,
                                           int depth) {
     if (depth > FALKOR__PARAM_DEPTH)
-        return falkor__refuse(e, "nested more than 128 deep: send it flatter, "
+        return falkor__reject(e, "nested more than 128 deep: send it flatter, "
             "or as text");
     if (falkor__lacks_parts(value))
-        return falkor__refuse(e, "a length, but the pointer is NULL");
+        return falkor__reject(e, "a length, but the pointer is NULL");
     switch (value->type) {
     case FALKOR_NULL:
         falkor__put(e, "null");
@@ -262,25 +242,21 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
         return FALKOR_OK;
     case FALKOR_DOUBLE:
         return falkor__encode_real(e, value->as.real, 17);
-    case FALKOR_ARRAY:
-        return falkor__encode_array(e, value, depth);
-    case FALKOR_MAP:
-        return falkor__encode_map(e, value, depth);
-    case FALKOR_VECTORF32:
-        return falkor__encode_vector(e, value);
+    case FALKOR_ARRAY: case FALKOR_MAP: case FALKOR_VECTORF32:
+        return falkor__encode_list(e, value, depth);
     case FALKOR_POINT:
         return value->as.point ? falkor__encode_point(e, value->as.point)
-                               : falkor__refuse(e, "a point that is NULL");
+                               : falkor__reject(e, "a point that is NULL");
     case FALKOR_DATETIME: case FALKOR_DATE: case FALKOR_TIME:
     case FALKOR_DURATION:
         return falkor__encode_temporal(e, value);
     case FALKOR_NODE: case FALKOR_EDGE: case FALKOR_PATH:
-        return falkor__refuse(e, "a node, edge or path cannot travel: send "
+        return falkor__reject(e, "a node, edge or path cannot travel: send "
             "its id or its properties");
     case FALKOR_UNKNOWN: case FALKOR_ERROR_REPLY:
         break;
     }
-    return falkor__refuse(e, "not a value: longer than UINT32_MAX, or of a "
+    return falkor__reject(e, "not a value: longer than UINT32_MAX, or of a "
         "type that has no literal");
 }
 
@@ -303,7 +279,7 @@ falkor_status falkor__encode_params(const falkor_param *params,
     for (const falkor_param *at = params; at && at->name && !status; at++) {
         e.name = at->name;
         status = falkor__named_before(params, at)
-            ? falkor__refuse(&e, "it is given twice")
+            ? falkor__reject(&e, "it is given twice")
             : falkor__encode_name(&e, at->name);
         falkor__put(&e, "=");
         if (!status)
@@ -311,8 +287,7 @@ falkor_status falkor__encode_params(const falkor_param *params,
         falkor__put(&e, " ");
     }
     if (!status && buffer->failed)
-        status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                              "out of memory for the parameters");
+        status = falkor__no_memory(error, "out of memory for the parameters");
     return status;
 }
 

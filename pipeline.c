@@ -31,8 +31,6 @@ typedef struct falkor__pending {
 } falkor__pending;
 
 typedef struct falkor__pipeline {
-    falkor__call call;          /* first: an attempt is given this */
-    falkor__buffer prepared;    /* the requests' texts */
     falkor_request *requests;
     falkor__pending *slots;
     size_t count, open;
@@ -40,6 +38,8 @@ typedef struct falkor__pipeline {
     bool read_only, idempotent; /* all of it: the caller says so */
     unsigned session;           /* what answered commands have made of it */
     int attempt;
+    falkor__call call;          /* large: behind the rest */
+    falkor__buffer prepared;    /* the requests' texts */
 } falkor__pipeline;
 
 /* ---- preparing -------------------------------------------------------- */
@@ -62,7 +62,7 @@ static falkor_status falkor__prepare_query(falkor__pipeline *p, size_t i,
         : p->call.options.server_timeout_ms;
     if (!request->cypher || request->graph->pool != p->call.pool ||
         server_ms < 0)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s",
+        return falkor__refuse(error, "%s",
             !request->cypher ? "its cypher is NULL"
             : server_ms < 0 ? "its server_timeout_ms is negative"
             : "its graph is of another pool");
@@ -87,18 +87,16 @@ static falkor_status falkor__prepare_command(falkor__pipeline *p, size_t i,
                                                       : NULL;
     for (size_t k = 0; name && k < request->argc; k++)
         if (!request->argv[k])
-            return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                                "its argv[%zu] is NULL", k);
+            return falkor__refuse(error, "its argv[%zu] is NULL", k);
     if (!name)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-            "it has neither a graph to query nor a command: was the graph's "
-            "selection checked?");
+        return falkor__refuse(error, "it has neither a graph to query nor a "
+            "command: was the graph's selection checked?");
     p->slots[i].trait = falkor__trait_of(name, request->lengths
         ? request->lengths[0] : strlen(name));
     if (p->slots[i].trait->sets & FALKOR__SESSION_PUSHED)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "after %s messages "
-            "come unasked: send it by falkor_command on a held connection",
-            p->slots[i].trait->command);
+        return falkor__refuse(error,
+            "after %s messages come unasked: send it by falkor_command on a "
+            "held connection", p->slots[i].trait->command);
     falkor__buffer_command(&p->prepared, request->argc, request->argv,
                            request->lengths);
     return falkor__check_silence(request->argc, request->argv,
@@ -120,8 +118,8 @@ static falkor_status falkor__prepare(falkor__pipeline *p,
         if (!p->requests[i].graph)
             status = falkor__prepare_command(p, i, &own);
         else if (multi)
-            status = falkor__fail(&own, FALKOR_ERR_ARGUMENT, 0, "inside MULTI "
-                "a query has no result yet: send GRAPH.QUERY as a command");
+            status = falkor__refuse(&own, "inside MULTI a query has no result "
+                "yet: send GRAPH.QUERY as a command");
         else
             status = falkor__prepare_query(p, i, &own);
         if (status)
@@ -297,8 +295,7 @@ static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t first,
     slot->reply = falkor__reply_new(graph ? FALKOR__REPLY_QUERY
         : FALKOR__REPLY_PLAIN, slot->schema, &falkor__default_limits);
     return slot->reply ? FALKOR_OK
-        : falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                       "out of memory for a result");
+        : falkor__no_memory(error, "out of memory for a result");
 }
 
 /* Gets the round ready, and its text. Returns how many replies are due. */
@@ -333,7 +330,7 @@ static falkor_status falkor__ready(falkor__pipeline *p, size_t first,
         slot->sent_end = text->length;
         ++*replies;
     }
-    return !status && text->failed ? falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+    return !status && text->failed ? falkor__no_memory(error,
         "out of memory for the requests") : status;
 }
 
@@ -445,7 +442,8 @@ static bool falkor__all_repeatable(falkor__pipeline *p) {
 
 static falkor_status falkor__attempt_pipeline(falkor__call *call,
                                               falkor_error *error) {
-    falkor__pipeline *p = (falkor__pipeline *)call;
+    falkor__pipeline *p = (falkor__pipeline *)(void *)
+        ((char *)call - offsetof(falkor__pipeline, call));
     size_t open = p->open;
     p->attempt++;
     call->phase = FALKOR__PHASE_UNSENT;

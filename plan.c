@@ -155,15 +155,14 @@ static falkor_status falkor__plan_of(falkor_graph *graph,
         *plan = NULL;
     falkor_status status = falkor__enter(graph, "graph", cypher, NULL, error);
     if (!status && !plan)
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "plan is NULL");
+        status = falkor__refuse(error, "plan is NULL");
     if (status)
         return status;
     falkor__buffer_begin(&query);
     status = falkor__encode_params(params, &query, error);
     falkor__buffer_add(&query, cypher, strlen(cypher));
     if (!status && query.failed)
-        status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                              "out of memory for the request");
+        status = falkor__no_memory(error, "out of memory for the request");
     if (!status)
         status = falkor__ask_plan(graph, options, profile, &query, &reply,
                                   error);

@@ -78,6 +78,54 @@ static falkor_status falkor__malformed(falkor__reply *r) {
         (unsigned long long)falkor__position(r, r->stuck), found);
 }
 
+/* ---- tokens ----------------------------------------------------------- */
+
+extern inline char *falkor__stuck(falkor__reply *, const char *, const char *);
+extern inline void *falkor__nomem(falkor__reply *);
+extern inline char *falkor__over(falkor__reply *, const char *, uint64_t,
+                                 uint64_t);
+extern inline void *falkor__take_array(falkor__reply *, size_t, size_t);
+extern inline void falkor__commit(falkor__reply *, char *);
+extern inline char *falkor__literal(falkor__reply *, char *, const char *,
+                                    size_t, const char *);
+extern inline char *falkor__digits(falkor__reply *, char *, uint64_t *,
+                                   const char *);
+extern inline char *falkor__integer(falkor__reply *, char *, int64_t *);
+extern inline char *falkor__id(falkor__reply *, char *, uint64_t *);
+extern inline char *falkor__elements(falkor__reply *, char *, uint32_t *,
+                                     const char *);
+extern inline char *falkor__array(falkor__reply *, char *, uint32_t *,
+                                  const char *);
+extern inline char *falkor__await(falkor__reply *, const char *, uint64_t);
+extern inline char *falkor__blob(falkor__reply *, char *, char **, uint32_t *,
+                                 const char *);
+extern inline char *falkor__bulk(falkor__reply *, char *, char **, uint32_t *,
+                                 const char *);
+extern inline const char *falkor__keep_text(falkor__reply *, char *, uint32_t);
+extern inline char *falkor__nil(falkor__reply *, char *);
+
+char *falkor__line(falkor__reply *r, char *p, char **bytes, uint32_t *length) {
+    size_t there = (size_t)(r->end - p);
+    size_t most = there < FALKOR__MOST_LINE ? there : FALKOR__MOST_LINE;
+    char *cr = memchr(p, '\r', most);
+    if (!cr && there >= FALKOR__MOST_LINE)
+        return falkor__over(r, "a line", there, FALKOR__MOST_LINE);
+    if (!cr)
+        return falkor__stuck(r, r->end, "");
+    if (cr[1] != '\n')
+        return falkor__stuck(r, cr + 1, "the end of a line");
+    *bytes = p;
+    *length = (uint32_t)(cr - p);
+    return cr + 2;
+}
+
+char *falkor__text(falkor__reply *r, char *p, char **bytes, uint32_t *length,
+                   const char *expected) {
+    if (*p == '+')
+        return falkor__line(r, p + 1, bytes, length);
+    return falkor__bulk(r, p, bytes, length, expected);
+}
+
 /* ---- steps: the parts of a reply -------------------------------------- */
 
 static bool falkor__error_reply(falkor__reply *r, char *p) {
@@ -479,7 +527,8 @@ static void falkor__use_schema(falkor__reply *r,
 }
 
 static falkor__reply *falkor__reply_of(const falkor_result *result) {
-    return (falkor__reply *)(uintptr_t)result;
+    return (falkor__reply *)(void *)
+        ((char *)(uintptr_t)result - offsetof(falkor__reply, result));
 }
 
 falkor_result *falkor__reply_new(falkor__reply_kind kind,
@@ -512,9 +561,9 @@ falkor_result *falkor__reply_new(falkor__reply_kind kind,
 }
 
 void falkor_result_free(falkor_result *result) {
-    falkor__reply *r = falkor__reply_of(result);
-    if (!r)
+    if (!result)
         return;
+    falkor__reply *r = falkor__reply_of(result);
     while (r->older) {
         falkor__held_schema *next = r->older->next;
         falkor__schema_release(r->older->schema);

@@ -92,6 +92,8 @@ static void *falkor__arena_large(falkor__arena *arena, size_t size) {
     return chunk + 1;
 }
 
+extern inline void *falkor__arena_take(falkor__arena *arena, size_t size);
+
 void *falkor__arena_more(falkor__arena *arena, size_t size) {
     if (size > SIZE_MAX / 4)
         return NULL;

@@ -168,7 +168,7 @@ static falkor_status falkor__reading_send(falkor__reading *reading,
             "--compact", "VERSION", version}, NULL);
     struct iovec piece = {text.text, text.length};
     falkor_status status = text.failed
-        ? falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory for names")
+        ? falkor__no_memory(error, "out of memory for names")
         : falkor__link_send(reading->link, &piece, 1, FALKOR__READ_QUERIES,
                             reading->question->deadline_ns, &sent, error);
     falkor__buffer_end(&text);
@@ -198,8 +198,7 @@ static falkor_status falkor__reading_take(falkor__reading *reading, int number,
         free(reading->fetched->lists[number]);
         reading->fetched->replies[number] = reply;
         return falkor__list_names(reading->fetched, number) ? FALKOR_OK
-            : falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                           "out of memory for names");
+            : falkor__no_memory(error, "out of memory for names");
     }
     falkor_result_free(reply);
     return FALKOR_OK;
@@ -218,8 +217,7 @@ static falkor_status falkor__reading_round(falkor__reading *reading,
         falkor_result *reply = falkor__reply_new(FALKOR__REPLY_QUERY, NULL,
                                                  &falkor__default_limits);
         if (!reply)
-            return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                                "out of memory for names");
+            return falkor__no_memory(error, "out of memory for names");
         status = falkor__link_read(reading->link, reply,
                                    reading->question->deadline_ns, error);
         if (status)
@@ -245,7 +243,7 @@ static falkor_status falkor__read_names(falkor__reading *reading,
                                         falkor_error *error) {
     reading->fetched = falkor__fetched_new(reading);
     falkor_status status = reading->fetched ? FALKOR_OK
-        : falkor__fail(error, FALKOR_ERR_NOMEM, 0, "out of memory for names");
+        : falkor__no_memory(error, "out of memory for names");
     reading->mismatch = true;
     for (int round = 0; !status && reading->mismatch; round++) {
         if (round == reading->question->rounds)

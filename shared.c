@@ -103,7 +103,7 @@ falkor_status falkor_pool_shared(const char *url, falkor_pool **pool,
     falkor_options options = {.url = url};
     falkor__error_clear(error);
     if (!pool)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "pool is NULL");
+        return falkor__refuse(error, "pool is NULL");
     *pool = NULL;
     falkor_status status = url ? FALKOR_OK
         : falkor_options_from_env(&options, error);

@@ -17,12 +17,10 @@ falkor_status falkor__check_name(const char *name, size_t length,
                                         const char *what,
                                         falkor_error *error) {
     if (!length)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s is %s", what,
-                            name ? "empty" : "NULL");
+        return falkor__refuse(error, "%s is %s", what, name ? "empty" : "NULL");
     if (memchr(name, '`', length))
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s \"%.*s\": a "
-            "backtick in a name cannot travel", what,
-            length < 200 ? (int)length : 200, name);
+        return falkor__refuse(error, "%s \"%.*s\": a backtick in a name cannot "
+            "travel", what, length < 200 ? (int)length : 200, name);
     return FALKOR_OK;
 }
 
@@ -49,8 +47,7 @@ falkor_status falkor__put_end(falkor__buffer *cypher,
                                      falkor_error *error) {
     falkor__buffer_add(cypher, "", 1);
     return !cypher->failed ? FALKOR_OK
-        : falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                       "out of memory for the request");
+        : falkor__no_memory(error, "out of memory for the request");
 }
 
 /* ---- several statements in one call ----------------------------------- */
@@ -126,9 +123,8 @@ falkor_status falkor__target_check(const falkor__target *target,
     falkor_status status = falkor__check_name(label,
         label ? strlen(label) : 0, "label", error);
     if (!status && !target->count)
-        return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "properties: the "
-            "list for label \"%.200s\" is %s", label,
-            target->properties ? "empty" : "NULL");
+        return falkor__refuse(error, "properties: the list for label "
+            "\"%.200s\" is %s", label, target->properties ? "empty" : "NULL");
     for (size_t i = 0; i < target->count && !status; i++)
         status = falkor__check_name(target->properties[i],
             strlen(target->properties[i]), "a property's name", error);
@@ -331,8 +327,8 @@ falkor_status falkor_call_procedure(falkor_graph *graph,
         error = &own;
     falkor_status status = falkor__enter(graph, "graph", "", result, error);
     if (!status && count && !arguments)
-        status = falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-                              "%zu arguments, but the pointer is NULL", count);
+        status = falkor__refuse(error,
+            "%zu arguments, but the pointer is NULL", count);
     return status ? status
         : falkor__run_procedure(graph, options, procedure, arguments, count,
                                 yield, result, error);

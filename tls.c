@@ -22,9 +22,9 @@ falkor_status falkor__tls_settle(falkor__tls_settings *settings,
                                  falkor_error *error) {
     if (!settings->on)
         return FALKOR_OK;
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "tls is set, or the "
-        "url begins with falkors:// or rediss://, but this build has no TLS: "
-        "build falkorpool with make TLS=1");
+    return falkor__refuse(error,
+        "tls is set, or the url begins with falkors:// or rediss://, but this "
+        "build has no TLS: build falkorpool with make TLS=1");
 }
 
 void falkor__tls_unsettle(falkor__tls_settings *settings) {
@@ -305,7 +305,7 @@ falkor_status falkor__tls_settle(falkor__tls_settings *settings,
     falkor__tls_shared *shared = calloc(1, sizeof *shared);
     if (!shared || !falkor__mutex_init(&shared->mutex)) {
         free(shared);
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "no memory for TLS");
+        return falkor__no_memory(error, "no memory for TLS");
     }
     shared->guard = (falkor__guard){.object = shared,
         .lock = falkor__before_tls_forks, .unlock = falkor__tls_has_forked};

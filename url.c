@@ -33,8 +33,7 @@ void falkor__url_free(falkor__url *url) {
 
 static falkor_status falkor__url_fail(const falkor__url *url,
                                       const char *what, falkor_error *error) {
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, "%s%s", url->origin,
-                        what);
+    return falkor__refuse(error, "%s%s", url->origin, what);
 }
 
 static int falkor__hex_digit(char digit) {
@@ -180,9 +179,9 @@ static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
             *scheme = known[i];
             return FALKOR_OK;
         }
-    return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
-        "%sunknown scheme \"%s\": use falkor://, redis:// or unix://, with "
-        "TLS falkors:// or rediss://", url->origin, url->text);
+    return falkor__refuse(error,
+        "%sunknown scheme \"%s\": use falkor://, redis:// or unix://, with TLS "
+        "falkors:// or rediss://", url->origin, url->text);
 }
 
 /* Whoever forgets to encode a password gets told so, and sees no piece of it
@@ -228,8 +227,7 @@ falkor_status falkor__url_parse(const char *text, falkor__url *url,
     url->size = strlen(text) + 1;
     url->text = malloc(url->size);
     if (!url->text)
-        return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
-                            "no memory for the url");
+        return falkor__no_memory(error, "no memory for the url");
     memcpy(url->text, text, url->size);
     char *colon = strstr(url->text, "://");
     falkor_status status = falkor__url_scheme(url, colon, &scheme, error);
