@@ -396,8 +396,8 @@ falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
 /* falkor_release gives a connection back, by any thread, once. What was left
    half read, broken, or changed for its session (MULTI, SELECT, ...) is closed
    rather than reused. A second release, or NULL, is FALKOR_ERR_ARGUMENT and
-   changes nothing; that is certain until the lease is used again, oldest
-   first, after at least max_size other acquires. */
+   changes nothing; that is certain until the lease is used again, after 63
+   other acquires of its connection. */
 falkor_status falkor_release(falkor_conn *conn);
 
 /* falkor_conn_handle returns what options.driver's open made; NULL with the
