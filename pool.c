@@ -242,8 +242,10 @@ static falkor__slot *falkor__out_of_pocket(falkor_pool *pool) {
 }
 
 /* Acquires without the lock, where the pocket allows it. false: *conn is NULL,
-   or a lease that is unfit, and still to be settled. Nothing orders the lease's state and
-   the look at cutting: cut waits for who is between them. */
+   or a lease that is unfit, and still to be settled. Nothing orders the lease's
+   state and the look at cutting: close has a second round for who is between
+   them. What is constant is read first, for an atomic step lets nothing behind
+   it begin. */
 static inline bool falkor__acquire_pocketed(falkor_pool *pool,
                                             falkor_conn **conn) {
     const falkor_driver driver = {.check = pool->driver->check};
@@ -270,8 +272,8 @@ static inline bool falkor__acquire_pocketed(falkor_pool *pool,
     return false;
 }
 
-/* Leases a slot that was granted in his turn, which is the waiter's: the lock is
-   for who looks for leaks. */
+/* Leases a slot that was granted in his turn, which is the waiter's: the lock
+   is for who looks for leaks. */
 static falkor_conn *falkor__lease_granted(falkor_pool *pool,
                                           falkor__slot *slot,
                                           const falkor__patience *patience) {
@@ -471,9 +473,9 @@ static void falkor__tell_of_use(falkor_pool *pool, const falkor__slot *slot,
     falkor__slot_failed(pool, slot, &error);
 }
 
-/* Leaves a clean connection in this thread's pocket, unless it is shut or full,
-   or the circuit or something else is to be seen to. It is not the caller's any longer as soon as
-   it is there, and the pool may be gone. */
+/* Leaves a clean connection in this thread's pocket, unless that is shut or
+   full, or the circuit or something else is to be seen to. As soon as it is
+   there it is not the caller's any longer, and the pool may be gone. */
 static inline bool falkor__into_pocket(falkor_pool *pool, falkor__slot *slot,
                                        int64_t now) {
     falkor__pocket *pocket = falkor__my_pocket(pool);
@@ -508,9 +510,7 @@ static void falkor__release_booked(falkor_pool *pool, falkor__slot *slot,
         falkor__pool_free_memory(pool);
 }
 
-/* The lease is claimed first: neither a reset nor an event is for the lock. What
-   is constant, and the clock, is read before, for an atomic step lets nothing
-   behind it begin. */
+/* The lease is claimed before the reset, which is not for the lock. */
 falkor_status falkor_release(falkor_conn *conn) {
     if (!conn)
         return FALKOR_ERR_ARGUMENT;
