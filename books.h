@@ -51,7 +51,7 @@ struct falkor__slot {
     falkor_pool *pool;          /* constant */
     void *handle;               /* the driver's; meaningful when live */
     bool live;                  /* there is a connection */
-    bool broken;                /* its holder says so */
+    bool broken;                /* its holder says so; not idle or pocketed */
     bool cut;                   /* by close; under the lock */
     unsigned generation;        /* the pool's when it was dialled */
     falkor__slot *colder, *hotter;  /* idle neighbours; colder: next free */
@@ -213,7 +213,6 @@ static inline falkor_conn *falkor__last_lease(falkor__slot *slot) {
 static inline falkor_conn *falkor__next_lease(falkor__slot *slot) {
     uint64_t acquires = atomic_load_explicit(&slot->acquires,
                                              memory_order_relaxed) + 1;
-    slot->broken = false;
     atomic_store_explicit(&slot->acquires, acquires, memory_order_relaxed);
     return &slot->leases[acquires % FALKOR__LEASES];
 }
