@@ -51,7 +51,7 @@ ALL_LDFLAGS = -pthread $(VARIANT_FLAGS) $(VARIANT_LDFLAGS) $(DEPS_LDFLAGS) $(TLS
 
 LIB_SRC  := $(sort $(wildcard *.c))
 CLI_SRC  := $(wildcard examples/falkor-cli*.c)
-HELP_SRC := $(filter-out test/test_% test/check_% test/bench_% test/fuzz_%,$(wildcard test/*.c))
+HELP_SRC := $(filter-out test/test_% test/check_% test/bench_% test/plot_% test/fuzz_%,$(wildcard test/*.c))
 obj       = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 programs  = $(patsubst %.c,$(OUT)/%,$(wildcard $(1)))
 
@@ -72,7 +72,7 @@ DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
 BENCHES  := $(call programs,test/bench_*.c) $(wildcard test/bench_*.sh)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
-.PHONY: all test rows check drivers fuzz bench bench-quick demo install clean distclean format help tests checks FORCE
+.PHONY: all test rows check drivers fuzz bench bench-quick bench-plots demo install clean distclean format help tests checks FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -92,7 +92,7 @@ $(BUILD)/deps.mk: test/deps.sh test/versions.lock
 $(BUILD)/deps-tls.mk: test/deps.sh test/versions.lock
 	@test/deps.sh tls
 # Peers that a benchmark is held against, where they can be had.
-ifneq ($(filter bench% %/bench_pool,$(MAKECMDGOALS)),)
+ifneq ($(filter bench bench-quick %/bench_pool,$(MAKECMDGOALS)),)
 include $(BUILD)/deps-bench.mk
 $(OUT)/obj/test/bench_pool.o: $(BUILD)/deps-bench.mk
 endif
@@ -195,6 +195,10 @@ bench: all $(BENCHES)  ## test/bench_*.c against their peers: a table, and $(BUI
 	@OUT=$(OUT) CC='$(CC)' test/bench.sh $(BENCHES)
 bench-quick: export BENCH_QUICK = 1
 bench-quick: bench  ## the same in a minute
+bench-plots: $(OUT)/test/plot_curves  ## three plots of it, docs/*.svg, in two minutes; wants gnuplot
+	@test/deps.sh plots
+	@-test/deps.sh node
+	@CC='$(CC)' test/plots.sh $< docs
 
 demo: all  ## loads a real data set and shows the library at work
 	@test/deps.sh data

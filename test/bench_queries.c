@@ -3,7 +3,6 @@
    for each query, one connection that threads share, the official Node client.
    All ask the same server the same query in the same protocol. */
 #include "sides.h"
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,41 +17,28 @@
 
 typedef struct bench {
     falkor_pool *pool;
-    falkor_graph *graph;
-    redisContext *bare[SIDES_MOST_THREADS];
-    const char *cypher;
+    question q;
     int our_threads, their_threads;
     int64_t turn_ns;
     bool loud;                          /* redis-benchmark with --threads */
 } bench;
 
-/* ---- jobs and sides ---------------------------------------------------- */
-
-static double ask_pool(void *context, int thread) {
-    const bench *b = context;
-    (void)thread;
-    return sides_query(b->graph, b->cypher);
-}
-
-static double ask_own(void *context, int thread) {
-    const bench *b = context;
-    return sides_bare_query(b->bare[thread], b->cypher);
-}
+/* ---- sides ------------------------------------------------------------- */
 
 static double rate(bench *b, int threads, double (*job)(void *, int)) {
     load l = {.threads = threads, .span_ns = b->turn_ns, .job = job,
-              .context = b};
+              .context = &b->q};
     return load_run(&l);
 }
 
 static double pooled(void *context) {
     bench *b = context;
-    return rate(b, b->our_threads, ask_pool);
+    return rate(b, b->our_threads, question_pooled);
 }
 
 static double own(void *context) {
     bench *b = context;
-    return rate(b, b->their_threads, ask_own);
+    return rate(b, b->their_threads, question_own);
 }
 
 /* ---- redis-benchmark --------------------------------------------------- */
@@ -115,7 +101,7 @@ static double run_tool(const bench *b, int64_t requests) {
     }
     argv[argc++] = "GRAPH.RO_QUERY";
     argv[argc++] = SIDES_GRAPH;
-    argv[argc++] = b->cypher;
+    argv[argc++] = b->q.cypher;
     argv[argc++] = "--compact";
     peer p = peer_start(argv, *tool.libraries ? tool.libraries : NULL);
     while (peer_line(&p, line, sizeof line))
@@ -164,34 +150,14 @@ static void against_tool(bench *b) {
 
 /* ---- bare hiredis ------------------------------------------------------ */
 
-static double ask_anew(void *context, int thread) {
-    const bench *b = context;
-    (void)thread;
-    redisContext *c = sides_bare();
-    double sum = sides_bare_query(c, b->cypher);
-    redisFree(c);
-    return sum;
-}
-
 static double anew(void *context) {
     bench *b = context;
-    return rate(b, b->their_threads, ask_anew);
-}
-
-static pthread_mutex_t turn_of = PTHREAD_MUTEX_INITIALIZER;
-
-static double ask_shared(void *context, int thread) {
-    const bench *b = context;
-    (void)thread;
-    pthread_mutex_lock(&turn_of);
-    double sum = sides_bare_query(b->bare[0], b->cypher);
-    pthread_mutex_unlock(&turn_of);
-    return sum;
+    return rate(b, b->their_threads, question_anew);
 }
 
 static double shared(void *context) {
     bench *b = context;
-    return rate(b, b->their_threads, ask_shared);
+    return rate(b, b->their_threads, question_shared);
 }
 
 static void against_hiredis(bench *b) {
@@ -218,12 +184,7 @@ static struct { peer process; int connections; } node;
 
 static double by_node(void *context) {
     const bench *b = context;
-    char line[64];
-    snprintf(line, sizeof line, "%lld %d\n", (long long)(b->turn_ns / 1000000),
-             node.connections);
-    peer_tell(&node.process, line);
-    return peer_line(&node.process, line, sizeof line) ? strtod(line, NULL)
-                                                       : 0;
+    return node_rate(&node.process, b->turn_ns, node.connections, POOL);
 }
 
 /* Over one connection, as it is documented, and over one for each of its loops,
@@ -232,8 +193,7 @@ static void against_node(bench *b) {
     bench_row rows[] = {
         {.id = "E4-node", .peer = "Node client"},
         {.id = "E4-node-20", .peer = "20 Node clients"}};
-    node.process = peer_start((const char *[]){"node", "test/bench_node.mjs",
-                                               NULL}, NULL);
+    node.process = node_start();
     b->our_threads = POOL;
     bool absent = false;
     for (int i = 0; i < 2; i++) {
@@ -256,7 +216,7 @@ static void against_node(bench *b) {
 static void over_threads(bench *b, const char *name, const char *work,
                          const char *cypher) {
     static const int threads[] = {1, 4, 20, 50};
-    b->cypher = cypher;
+    b->q.cypher = cypher;
     for (int i = 0; i < 4; i++) {
         char id[16], what[64], whom[32];
         b->our_threads = b->their_threads = threads[i];
@@ -271,15 +231,12 @@ static void over_threads(bench *b, const char *name, const char *work,
 }
 
 int main(void) {
-    static bench b = {.cypher = "RETURN 1"};
+    static bench b = {.q.cypher = "RETURN 1"};
     falkor_options options = bench_options();
     options.max_size = POOL;
     b.pool = bench_pool(&options);
-    b.graph = falkor_select_graph(b.pool, SIDES_GRAPH);
     bench_about(b.pool);
-    sides_make_graph(b.graph);
-    for (int i = 0; i < SIDES_MOST_THREADS; i++)
-        b.bare[i] = sides_bare();
+    question_begin(&b.q, b.pool);
     b.turn_ns = bench_short(LONG_TURN_NS);
     against_tool(&b);
     b.turn_ns = bench_short(TURN_NS);
@@ -288,9 +245,7 @@ int main(void) {
     b.turn_ns = bench_short(SHORT_TURN_NS);
     over_threads(&b, "T1", "RETURN 1", "RETURN 1");
     over_threads(&b, "T100", "100 nodes", "MATCH (n:P) RETURN n LIMIT 100");
-    falkor_graph_delete(b.graph, NULL, NULL);
-    for (int i = 0; i < SIDES_MOST_THREADS; i++)
-        redisFree(b.bare[i]);
+    question_end(&b.q);
     falkor_pool_free(b.pool);
     return 0;
 }

@@ -184,6 +184,52 @@ void sides_make_graph(falkor_graph *graph) {
         bench_fail("%s", error.message);
 }
 
+/* ---- one query, asked in several ways ---------------------------------- */
+
+void question_begin(question *q, falkor_pool *pool) {
+    q->graph = falkor_select_graph(pool, SIDES_GRAPH);
+    sides_make_graph(q->graph);
+    for (int i = 0; i < SIDES_MOST_THREADS; i++)
+        q->bare[i] = sides_bare();
+}
+
+void question_end(question *q) {
+    falkor_graph_delete(q->graph, NULL, NULL);
+    for (int i = 0; i < SIDES_MOST_THREADS; i++)
+        redisFree(q->bare[i]);
+}
+
+double question_pooled(void *context, int thread) {
+    const question *q = context;
+    (void)thread;
+    return sides_query(q->graph, q->cypher);
+}
+
+double question_own(void *context, int thread) {
+    const question *q = context;
+    return sides_bare_query(q->bare[thread], q->cypher);
+}
+
+double question_anew(void *context, int thread) {
+    const question *q = context;
+    (void)thread;
+    redisContext *c = sides_bare();
+    double sum = sides_bare_query(c, q->cypher);
+    redisFree(c);
+    return sum;
+}
+
+static pthread_mutex_t turn_of = PTHREAD_MUTEX_INITIALIZER;
+
+double question_shared(void *context, int thread) {
+    const question *q = context;
+    (void)thread;
+    pthread_mutex_lock(&turn_of);
+    double sum = sides_bare_query(q->bare[0], q->cypher);
+    pthread_mutex_unlock(&turn_of);
+    return sum;
+}
+
 /* ---- peers ------------------------------------------------------------- */
 
 static struct { char host[256]; int port; } address;
@@ -257,4 +303,17 @@ int peer_end(peer *p) {
         if (errno != EINTR)
             return -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+peer node_start(void) {
+    return peer_start((const char *[]){"node", "test/bench_node.mjs", NULL},
+                      NULL);
+}
+
+double node_rate(peer *node, int64_t span_ns, int connections, int loops) {
+    char line[64];
+    snprintf(line, sizeof line, "%lld %d %d\n", (long long)(span_ns / 1000000),
+             connections, loops);
+    peer_tell(node, line);
+    return peer_line(node, line, sizeof line) ? strtod(line, NULL) : 0;
 }

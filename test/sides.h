@@ -50,6 +50,27 @@ double sides_sum_reply(const redisReply *reply);
 double sides_query(falkor_graph *graph, const char *cypher);
 double sides_bare_query(redisContext *c, const char *cypher);
 
+/* ---- one query, asked in several ways ---------------------------------- */
+
+/* What the jobs below have as their context. cypher is the caller's to set. */
+typedef struct question {
+    const char *cypher;
+    falkor_graph *graph;
+    redisContext *bare[SIDES_MOST_THREADS];
+} question;
+
+/* Makes the graph, and a connection for each thread. */
+void question_begin(question *q, falkor_pool *pool);
+void question_end(question *q);
+
+/* Jobs of a load: through the pool; by bare hiredis over the thread's own
+   connection, over one made for each query, over one that all share behind a
+   mutex. */
+double question_pooled(void *question, int thread);
+double question_own(void *question, int thread);
+double question_anew(void *question, int thread);
+double question_shared(void *question, int thread);
+
 /* ---- peers ------------------------------------------------------------- */
 
 /* A connection to the server of FALKORDB_URL. */
@@ -73,4 +94,10 @@ void peer_tell(peer *p, const char *line);
 
 /* Closes its input and waits; returns its exit status, or -1. */
 int peer_end(peer *p);
+
+/* The official Node client, test/bench_node.mjs: `RETURN 1` by so many loops at
+   once over so many connections, at most 20. The rate is 0 where node or the
+   client is missing. */
+peer node_start(void);
+double node_rate(peer *node, int64_t span_ns, int connections, int loops);
 #endif
