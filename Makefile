@@ -192,6 +192,7 @@ $(BUILD)/fuzz/%: test/%.c $(LIB_SRC) $(wildcard *.h)
 
 bench: all $(BENCHES)  ## test/bench_*.c against their peers: a table, and $(BUILD)/bench.json; RUNS=3 takes medians of runs
 	@-test/deps.sh node
+	@test/bench_size.sh >/dev/null      # so that what is built for it is
 	@OUT=$(OUT) CC='$(CC)' test/bench.sh $(BENCHES)
 bench-quick: export BENCH_QUICK = 1
 bench-quick: bench  ## the same in a minute
