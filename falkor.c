@@ -3,7 +3,6 @@
    in a call on the caller's stack. Knows the pool by its functions only, and
    decides nothing about retries itself: retry.c does. */
 #include "call.h"
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -186,17 +185,16 @@ static falkor_status falkor__check_first(falkor__call *call,
 
 /* The request's end, which each attempt writes anew. */
 static size_t falkor__write_end(falkor__call *call) {
-    size_t length = falkor__version_text(call->version,
-                                         call->schema->version);
+    static const char word[] = "$7\r\nTIMEOUT\r\n";
+    size_t length = falkor__number_argument(call->version,
+                                            call->schema->version);
     if (call->options.server_timeout_ms != FALKOR_TIME_LEFT)
         return length;
-    char number[16];
     int left_ms = falkor__poll_ms(call->use_until_ns);      /* -1: for ever */
-    int digits = snprintf(number, sizeof number, "%d",
-                          left_ms < 0 ? 0 : left_ms > 1 ? left_ms : 1);
-    return length + (size_t)snprintf(call->version + length,
-        FALKOR__VERSION_SIZE - length, "$7\r\nTIMEOUT\r\n$%d\r\n%s\r\n",
-        digits, number);
+    memcpy(call->version + length, word, sizeof word - 1);
+    length += sizeof word - 1;
+    return length + falkor__number_argument(call->version + length,
+        left_ms < 0 ? 0 : left_ms > 1 ? (unsigned)left_ms : 1);
 }
 
 /* A place for the reply; the names that it is read with, and their version
@@ -564,30 +562,22 @@ void falkor__write_head(falkor__buffer *text, const falkor_graph *graph,
                         bool read_only, int server_timeout_ms,
                         size_t query_length) {
     const char *command = read_only ? "GRAPH.RO_QUERY" : "GRAPH.QUERY";
-    falkor__buffer_format(text, "*%d\r\n", server_timeout_ms ? 8 : 6);
+    falkor__buffer_number(text, '*', server_timeout_ms ? 8 : 6);
     falkor__buffer_argument(text, command, strlen(command));
     falkor__buffer_argument(text, graph->name, graph->length);
-    falkor__buffer_format(text, "$%zu\r\n", query_length);
+    falkor__buffer_number(text, '$', query_length);
 }
 
 void falkor__write_tail(falkor__buffer *text, int server_timeout_ms) {
-    falkor__buffer_format(text, "\r\n$9\r\n--compact\r\n");
+    static const char option[] = "\r\n$9\r\n--compact\r\n";
+    falkor__buffer_add(text, option, sizeof option - 1);
     if (server_timeout_ms > 0) {
-        char number[16];
-        int digits = snprintf(number, sizeof number, "%d", server_timeout_ms);
+        char number[FALKOR__NUMBER_SIZE];
         falkor__buffer_argument(text, "TIMEOUT", 7);
-        falkor__buffer_argument(text, number, (size_t)digits);
+        falkor__buffer_add(text, number,
+            falkor__number_argument(number, (unsigned)server_timeout_ms));
     }
     falkor__buffer_argument(text, "VERSION", 7);
-}
-
-size_t falkor__version_text(char text[FALKOR__VERSION_SIZE],
-                            uint32_t version) {
-    char digits[16];
-    int length = snprintf(digits, sizeof digits, "%lu",
-                          (unsigned long)version);
-    return (size_t)snprintf(text, FALKOR__VERSION_SIZE, "$%d\r\n%s\r\n",
-                            length, digits);
 }
 
 /* Writes the request: what stands before the query, the parameters, the query

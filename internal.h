@@ -383,8 +383,17 @@ void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
 void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...)
     FALKOR__PRINTF(2, 3);
 
-/* Adds one argument of a command in RESP: $length, its bytes; or a whole
-   command (lengths NULL: the arguments end with NUL). */
+/* A number in RESP: a mark, its digits, CRLF; and one that is an argument:
+   $length, its digits. They return the length, and write no NUL. */
+#define FALKOR__NUMBER_SIZE 28
+size_t falkor__number_text(char text[FALKOR__NUMBER_SIZE], char mark,
+                           uint64_t number);
+size_t falkor__number_argument(char text[FALKOR__NUMBER_SIZE],
+                               uint64_t number);
+
+/* Adds a number after its mark; one argument of a command: $length, its bytes;
+   or a whole command (lengths NULL: the arguments end with NUL). */
+void falkor__buffer_number(falkor__buffer *buffer, char mark, uint64_t number);
 void falkor__buffer_argument(falkor__buffer *buffer, const char *bytes,
                              size_t length);
 void falkor__buffer_command(falkor__buffer *buffer, size_t argc,

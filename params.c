@@ -63,16 +63,44 @@ void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...) {
     falkor__buffer_add(buffer, text, (size_t)length);
 }
 
+size_t falkor__number_text(char text[FALKOR__NUMBER_SIZE], char mark,
+                           uint64_t number) {
+    size_t last = 1;
+    for (uint64_t rest = number; rest > 9; rest /= 10)
+        last++;
+    text[0] = mark;
+    for (size_t at = last; at > 0; at--, number /= 10)
+        text[at] = (char)('0' + number % 10);
+    text[last + 1] = '\r';
+    text[last + 2] = '\n';
+    return last + 3;
+}
+
+size_t falkor__number_argument(char text[FALKOR__NUMBER_SIZE],
+                               uint64_t number) {
+    char digits[FALKOR__NUMBER_SIZE];
+    size_t rest = falkor__number_text(digits, '$', number) - 1;
+    size_t begin = falkor__number_text(text, '$', rest - 2);
+    memcpy(text + begin, digits + 1, rest);
+    return begin + rest;
+}
+
+void falkor__buffer_number(falkor__buffer *buffer, char mark,
+                           uint64_t number) {
+    char text[FALKOR__NUMBER_SIZE];
+    falkor__buffer_add(buffer, text, falkor__number_text(text, mark, number));
+}
+
 void falkor__buffer_argument(falkor__buffer *buffer, const char *bytes,
                              size_t length) {
-    falkor__buffer_format(buffer, "$%zu\r\n", length);
+    falkor__buffer_number(buffer, '$', length);
     falkor__buffer_add(buffer, bytes, length);
     falkor__buffer_add(buffer, "\r\n", 2);
 }
 
 void falkor__buffer_command(falkor__buffer *buffer, size_t argc,
                             const char *const *argv, const size_t *lengths) {
-    falkor__buffer_format(buffer, "*%zu\r\n", argc);
+    falkor__buffer_number(buffer, '*', argc);
     for (size_t i = 0; i < argc; i++)
         falkor__buffer_argument(buffer, argv[i],
                                 lengths ? lengths[i] : strlen(argv[i]));
@@ -101,6 +129,14 @@ static falkor_status falkor__refuse(falkor__encoder *e, const char *what) {
 
 static void falkor__put(falkor__encoder *e, const char *text) {
     falkor__buffer_add(e->out, text, strlen(text));
+}
+
+static void falkor__encode_integer(falkor__encoder *e, int64_t integer) {
+    char text[FALKOR__NUMBER_SIZE];
+    bool minus = integer < 0;
+    size_t length = falkor__number_text(text, '-',
+        minus ? 0 - (uint64_t)integer : (uint64_t)integer) - 2;
+    falkor__buffer_add(e->out, text + !minus, length - !minus);
 }
 
 /* In double quotes; only the quote and the backslash are escaped, all other
@@ -255,7 +291,7 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
     case FALKOR_STRING:
         return falkor__encode_string(e, value->as.string, value->length);
     case FALKOR_INTEGER:
-        falkor__buffer_format(e->out, "%lld", (long long)value->as.integer);
+        falkor__encode_integer(e, value->as.integer);
         return FALKOR_OK;
     case FALKOR_BOOLEAN:
         falkor__put(e, value->as.boolean ? "true" : "false");
