@@ -320,13 +320,31 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
         "type that has no literal");
 }
 
+/* Two bits for each name so far. A name of which one was not set is new; one of
+   which both were is looked for: of a thousand names every fiftieth or so. */
+#define FALKOR__SEEN_BITS 8192
+
+static bool falkor__set_bit(uint64_t *bits, uint64_t number) {
+    uint64_t *word = &bits[number % FALKOR__SEEN_BITS / 64];
+    uint64_t bit = UINT64_C(1) << number % 64;
+    bool before = *word & bit;
+    *word |= bit;
+    return before;
+}
+
 /* The caller's slip, and the server would take the last one silently. */
 static bool falkor__named_before(const falkor_param *params,
-                                 const falkor_param *at) {
-    for (; params < at; params++)
-        if (strcmp(params->name, at->name) == 0)
-            return true;
-    return false;
+                                 const falkor_param *at, uint64_t *seen) {
+    uint64_t hash = 0;
+    for (const char *byte = at->name; *byte; byte++)
+        hash = (hash ^ (unsigned char)*byte) * UINT64_C(0x9e3779b97f4a7c15);
+    bool first = falkor__set_bit(seen, hash >> 51);
+    bool second = falkor__set_bit(seen, hash >> 38);
+    if (!first || !second)
+        return false;
+    while (params < at && strcmp(params->name, at->name) != 0)
+        params++;
+    return params < at;
 }
 
 falkor_status falkor__encode_params(const falkor_param *params,
@@ -334,11 +352,13 @@ falkor_status falkor__encode_params(const falkor_param *params,
                                     falkor_error *error) {
     falkor__encoder e = {.out = buffer, .error = error};
     falkor_status status = FALKOR_OK;
-    if (params && params->name)
-        falkor__put(&e, "CYPHER ");
-    for (const falkor_param *at = params; at && at->name && !status; at++) {
+    if (!params || !params->name)
+        return FALKOR_OK;
+    uint64_t seen[FALKOR__SEEN_BITS / 64] = {0};
+    falkor__put(&e, "CYPHER ");
+    for (const falkor_param *at = params; at->name && !status; at++) {
         e.name = at->name;
-        status = falkor__named_before(params, at)
+        status = falkor__named_before(params, at, seen)
             ? falkor__refuse(&e, "it is given twice")
             : falkor__encode_name(&e, at->name);
         falkor__put(&e, "=");

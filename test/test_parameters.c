@@ -511,6 +511,34 @@ static void test_parameters_that_cannot_travel(void **state) {
     serving_drop(pool, graph, "refused");
 }
 
+/* A list so long that names are looked for in more than one way. */
+static void test_parameters_named_twice(void **state) {
+    enum { NAMES = 1000 };
+    static char names[NAMES][8];
+    static falkor_param params[NAMES + 2];
+    (void)state;
+    falkor_graph *graph = falkor_select_graph(pool, "twice");
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(names[i], sizeof names[i], "p%d", i);
+        params[i] = (falkor_param){names[i], falkor_int(i)};
+    }
+    assert_int_equal(serving_integer(graph, "RETURN $p0 + $p1 + $p999",
+                                     params), 1000);
+    for (int i = 0; i < NAMES; i++) {
+        falkor_error error;
+        char name[8];
+        strcpy(name, names[i]);         /* the same, elsewhere */
+        params[NAMES] = (falkor_param){name, falkor_null()};
+        assert_int_equal(falkor_query(graph, "CREATE (:Never)", params, NULL,
+                                      &error), FALKOR_ERR_ARGUMENT);
+        test_assert_has(error.message, "twice");
+        test_assert_has(error.message, name);
+    }
+    assert_int_equal(serving_integer(graph, "MATCH (n:Never) "
+        "RETURN count(n)", NULL), 0);
+    serving_drop(pool, graph, "twice");
+}
+
 /* As deep as the library lets it, and how long the server takes to parse it:
    a limit that lets the server hang would be too high. */
 static void test_parameters_nesting(void **state) {
@@ -732,6 +760,7 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_parameters_doubles_are_exact),
     cmocka_unit_test(test_parameters_in_any_locale),
     cmocka_unit_test(test_parameters_that_cannot_travel),
+    cmocka_unit_test(test_parameters_named_twice),
     cmocka_unit_test(test_parameters_nesting),
     cmocka_unit_test(test_parameters_out_and_in_again),
     cmocka_unit_test(test_parameters_temporal),
