@@ -161,6 +161,28 @@ static falkor_status falkor__encode_string(falkor__encoder *e,
     return FALKOR_OK;
 }
 
+/* A number of at most six decimals, as most are; false: it has more. Reading
+   the text rounds the quotient of two whole doubles, as the division here does:
+   where this gives the number back, that will too. */
+static bool falkor__encode_decimal(falkor__encoder *e, double real) {
+    char text[FALKOR__NUMBER_SIZE + 8];
+    bool minus = signbit(real);
+    double plus = fabs(real);
+    int64_t millionths = plus < 9e9 ? (int64_t)(plus * 1e6 + 0.5) : -1;
+    if ((double)millionths / 1e6 != plus)
+        return false;
+    size_t length = falkor__number_text(text, '-',
+                                        (uint64_t)millionths / 1000000) - 2;
+    int rest = (int)(millionths % 1000000);
+    text[length++] = '.';
+    do {
+        text[length++] = (char)('0' + rest / 100000);
+        rest = rest % 100000 * 10;
+    } while (rest);
+    falkor__buffer_add(e->out, text + !minus, length - !minus);
+    return true;
+}
+
 /* digits 17 for a double, 9 for a float: what reads back the same. With a
    point or an exponent, whatever the locale: else it would be an integer. */
 static falkor_status falkor__encode_real(falkor__encoder *e, double real,
@@ -168,6 +190,8 @@ static falkor_status falkor__encode_real(falkor__encoder *e, double real,
     char text[64], plain[64];
     size_t at = 0;
     bool whole = true;
+    if (falkor__encode_decimal(e, real))
+        return FALKOR_OK;
     if (!isfinite(real))
         return falkor__refuse(e, isnan(real)
             ? "NaN cannot travel: send null or a string"
