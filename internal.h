@@ -15,9 +15,11 @@
 #define FALKOR__PRINTF(text, first) \
     __attribute__((format(printf, text, first)))
 #define FALKOR__LIKELY(x) __builtin_expect(!!(x), 1)
+#define FALKOR__COLD __attribute__((noinline, cold))
 #else
 #define FALKOR__PRINTF(text, first)
 #define FALKOR__LIKELY(x) (x)
+#define FALKOR__COLD
 #endif
 
 /* ---- error.c: errors and deadlines ------------------------------------ */
@@ -383,13 +385,14 @@ void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
 void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...)
     FALKOR__PRINTF(2, 3);
 
-/* A number in RESP: a mark, its digits, CRLF; and one that is an argument:
-   $length, its digits. They return the length, and write no NUL. */
+/* Text that ends before end, and has no NUL: a number's digits; a number in
+   RESP, which is a mark, the digits and CRLF; and one that is an argument,
+   $length and the digits. They return where it begins, FALKOR__NUMBER_SIZE
+   bytes before end or less. */
 #define FALKOR__NUMBER_SIZE 28
-size_t falkor__number_text(char text[FALKOR__NUMBER_SIZE], char mark,
-                           uint64_t number);
-size_t falkor__number_argument(char text[FALKOR__NUMBER_SIZE],
-                               uint64_t number);
+char *falkor__digits_before(char *end, uint64_t number);
+char *falkor__number_before(char *end, char mark, uint64_t number);
+char *falkor__argument_before(char *end, uint64_t number);
 
 /* Adds a number after its mark; one argument of a command: $length, its bytes;
    or a whole command (lengths NULL: the arguments end with NUL). */

@@ -23,17 +23,19 @@ void falkor__buffer_end(falkor__buffer *buffer) {
         free(buffer->text);
 }
 
-static bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
+FALKOR__COLD static bool falkor__buffer_grow(falkor__buffer *buffer,
+                                             size_t more) {
     bool inside = buffer->text == buffer->inside;
     size_t size = buffer->size;
-    while (size - buffer->length < more) {
-        if (size > SIZE_MAX / 2)
-            return false;
+    while (size - buffer->length < more && size <= SIZE_MAX / 2)
         size *= 2;
-    }
-    char *text = realloc(inside ? NULL : buffer->text, size);
-    if (!text)
+    char *text = buffer->failed || size - buffer->length < more ? NULL
+        : realloc(inside ? NULL : buffer->text, size);
+    if (!text) {
+        buffer->failed = true;
+        buffer->size = buffer->length;
         return false;
+    }
     if (inside)
         memcpy(text, buffer->inside, buffer->length);
     buffer->text = text;
@@ -43,13 +45,9 @@ static bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
 
 void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
                         size_t length) {
-    if (buffer->failed || length == 0)
+    if (length == 0 || (buffer->size - buffer->length < length &&
+                        !falkor__buffer_grow(buffer, length)))
         return;
-    if (buffer->size - buffer->length < length &&
-        !falkor__buffer_grow(buffer, length)) {
-        buffer->failed = true;
-        return;
-    }
     memcpy(buffer->text + buffer->length, bytes, length);
     buffer->length += length;
 }
@@ -63,32 +61,32 @@ void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...) {
     falkor__buffer_add(buffer, text, (size_t)length);
 }
 
-size_t falkor__number_text(char text[FALKOR__NUMBER_SIZE], char mark,
-                           uint64_t number) {
-    size_t last = 1;
-    for (uint64_t rest = number; rest > 9; rest /= 10)
-        last++;
-    text[0] = mark;
-    for (size_t at = last; at > 0; at--, number /= 10)
-        text[at] = (char)('0' + number % 10);
-    text[last + 1] = '\r';
-    text[last + 2] = '\n';
-    return last + 3;
+char *falkor__digits_before(char *end, uint64_t number) {
+    do
+        *--end = (char)('0' + number % 10);
+    while (number /= 10);
+    return end;
 }
 
-size_t falkor__number_argument(char text[FALKOR__NUMBER_SIZE],
-                               uint64_t number) {
-    char digits[FALKOR__NUMBER_SIZE];
-    size_t rest = falkor__number_text(digits, '$', number) - 1;
-    size_t begin = falkor__number_text(text, '$', rest - 2);
-    memcpy(text + begin, digits + 1, rest);
-    return begin + rest;
+char *falkor__number_before(char *end, char mark, uint64_t number) {
+    *--end = '\n';
+    *--end = '\r';
+    end = falkor__digits_before(end, number);
+    *--end = mark;
+    return end;
+}
+
+/* The mark of the digits is the end of the line of their length. */
+char *falkor__argument_before(char *end, uint64_t number) {
+    char *digits = falkor__number_before(end, '\n', number) + 1;
+    return falkor__number_before(digits, '$', (size_t)(end - digits) - 2);
 }
 
 void falkor__buffer_number(falkor__buffer *buffer, char mark,
                            uint64_t number) {
-    char text[FALKOR__NUMBER_SIZE];
-    falkor__buffer_add(buffer, text, falkor__number_text(text, mark, number));
+    char text[FALKOR__NUMBER_SIZE], *end = text + sizeof text;
+    char *begin = falkor__number_before(end, mark, number);
+    falkor__buffer_add(buffer, begin, (size_t)(end - begin));
 }
 
 void falkor__buffer_argument(falkor__buffer *buffer, const char *bytes,
@@ -132,11 +130,13 @@ static void falkor__put(falkor__encoder *e, const char *text) {
 }
 
 static void falkor__encode_integer(falkor__encoder *e, int64_t integer) {
-    char text[FALKOR__NUMBER_SIZE];
+    char text[FALKOR__NUMBER_SIZE], *end = text + sizeof text;
     bool minus = integer < 0;
-    size_t length = falkor__number_text(text, '-',
-        minus ? 0 - (uint64_t)integer : (uint64_t)integer) - 2;
-    falkor__buffer_add(e->out, text + !minus, length - !minus);
+    char *begin = falkor__digits_before(end,
+        minus ? 0 - (uint64_t)integer : (uint64_t)integer);
+    if (minus)
+        *--begin = '-';
+    falkor__buffer_add(e->out, begin, (size_t)(end - begin));
 }
 
 /* In double quotes; only the quote and the backslash are escaped, all other
@@ -165,21 +165,22 @@ static falkor_status falkor__encode_string(falkor__encoder *e,
    the text rounds the quotient of two whole doubles, as the division here does:
    where this gives the number back, that will too. */
 static bool falkor__encode_decimal(falkor__encoder *e, double real) {
-    char text[FALKOR__NUMBER_SIZE + 8];
-    bool minus = signbit(real);
+    char text[FALKOR__NUMBER_SIZE], *point = text + 16, *end = point;
     double plus = fabs(real);
     int64_t millionths = plus < 9e9 ? (int64_t)(plus * 1e6 + 0.5) : -1;
     if ((double)millionths / 1e6 != plus)
         return false;
-    size_t length = falkor__number_text(text, '-',
-                                        (uint64_t)millionths / 1000000) - 2;
+    char *begin = falkor__digits_before(point,
+                                        (uint64_t)millionths / 1000000);
+    if (signbit(real))
+        *--begin = '-';
     int rest = (int)(millionths % 1000000);
-    text[length++] = '.';
+    *end++ = '.';
     do {
-        text[length++] = (char)('0' + rest / 100000);
+        *end++ = (char)('0' + rest / 100000);
         rest = rest % 100000 * 10;
     } while (rest);
-    falkor__buffer_add(e->out, text + !minus, length - !minus);
+    falkor__buffer_add(e->out, begin, (size_t)(end - begin));
     return true;
 }
 
