@@ -98,7 +98,6 @@ typedef struct falkor__reply {
 
     falkor__frame *frames;
     size_t depth, frame_capacity;
-    falkor__frame first_frames[FALKOR__FRAMES];
 
     const char *error_text;
     size_t error_length;
@@ -110,6 +109,8 @@ typedef struct falkor__reply {
     size_t missing_count, missing_kept, missing_capacity;
     falkor__held_schema *older;
     falkor__schema *schema;
+
+    falkor__frame first_frames[FALKOR__FRAMES];     /* last: not cleared */
 } falkor__reply;
 
 /* ---- stopping (reply.c) ----------------------------------------------- */
