@@ -524,7 +524,7 @@ static void test_parameters_that_cannot_travel(void **state) {
 /* A list so long that names are looked for in more than one way. */
 static void test_parameters_named_twice(void **state) {
     enum { NAMES = 1000 };
-    static char names[NAMES][8];
+    static char names[NAMES][16];
     static falkor_param params[NAMES + 2];
     (void)state;
     falkor_graph *graph = falkor_select_graph(pool, "twice");
@@ -536,7 +536,7 @@ static void test_parameters_named_twice(void **state) {
                                      params), 1000);
     for (int i = 0; i < NAMES; i++) {
         falkor_error error;
-        char name[8];
+        char name[16];
         strcpy(name, names[i]);         /* the same, elsewhere */
         params[NAMES] = (falkor_param){name, falkor_null()};
         assert_int_equal(falkor_query(graph, "CREATE (:Never)", params, NULL,
