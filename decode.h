@@ -15,6 +15,12 @@
 #include "internal.h"
 #include <string.h>
 
+#if defined(__GNUC__)
+#define FALKOR__COLD __attribute__((noinline, cold))
+#else
+#define FALKOR__COLD
+#endif
+
 #define FALKOR__FRAMES 8                /* frames without memory of their own */
 #define FALKOR__MOST_LINE ((size_t)64 << 10)    /* a simple string or error */
 #define FALKOR__SLACK ((size_t)16)      /* zero bytes behind what arrived */

@@ -15,11 +15,9 @@
 #define FALKOR__PRINTF(text, first) \
     __attribute__((format(printf, text, first)))
 #define FALKOR__LIKELY(x) __builtin_expect(!!(x), 1)
-#define FALKOR__COLD __attribute__((noinline, cold))
 #else
 #define FALKOR__PRINTF(text, first)
 #define FALKOR__LIKELY(x) (x)
-#define FALKOR__COLD
 #endif
 
 /* ---- error.c: errors and deadlines ------------------------------------ */

@@ -23,8 +23,7 @@ void falkor__buffer_end(falkor__buffer *buffer) {
         free(buffer->text);
 }
 
-FALKOR__COLD static bool falkor__buffer_grow(falkor__buffer *buffer,
-                                             size_t more) {
+static bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
     bool inside = buffer->text == buffer->inside;
     size_t size = buffer->size;
     while (size - buffer->length < more && size <= SIZE_MAX / 2)
