@@ -26,13 +26,15 @@ void falkor__buffer_end(falkor__buffer *buffer) {
 static bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
     bool inside = buffer->text == buffer->inside;
     size_t size = buffer->size;
+    if (buffer->failed)
+        return false;
     while (size - buffer->length < more && size <= SIZE_MAX / 2)
         size *= 2;
-    char *text = buffer->failed || size - buffer->length < more ? NULL
+    char *text = size - buffer->length < more ? NULL
         : realloc(inside ? NULL : buffer->text, size);
     if (!text) {
         buffer->failed = true;
-        buffer->size = buffer->length;
+        buffer->size = buffer->length;  /* what comes next comes here too */
         return false;
     }
     if (inside)
