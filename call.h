@@ -127,8 +127,6 @@ void falkor__write_head(falkor__buffer *text, const falkor_graph *graph,
                         bool read_only, int server_timeout_ms,
                         size_t query_length);
 void falkor__write_tail(falkor__buffer *text, int server_timeout_ms);
-size_t falkor__version_text(char text[FALKOR__VERSION_SIZE],
-                            uint32_t version);
 void falkor__trait_apply(const falkor__trait *trait, falkor__link *link,
                          const falkor_result *reply, unsigned before);
 /* Whether the server says of a query that it has changed nothing. */

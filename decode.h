@@ -119,7 +119,7 @@ typedef struct falkor__reply {
     falkor__held_schema *older;
     falkor__schema *schema;
 
-    falkor__frame first_frames[FALKOR__FRAMES];
+    falkor__frame first_frames[FALKOR__FRAMES];     /* last: not cleared */
 } falkor__reply;
 
 /* ---- stopping (reply.c) ----------------------------------------------- */

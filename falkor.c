@@ -3,7 +3,6 @@
    in a call on the caller's stack. Knows the pool by its functions only, and
    decides nothing about retries itself: retry.c does. */
 #include "call.h"
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -184,19 +183,19 @@ static falkor_status falkor__check_first(falkor__call *call,
         "before its first row was read", call->graph->name);
 }
 
-/* The request's end, which each attempt writes anew. */
-static size_t falkor__write_end(falkor__call *call) {
-    size_t length = falkor__version_text(call->version,
-                                         call->schema->version);
-    if (call->options.server_timeout_ms != FALKOR_TIME_LEFT)
-        return length;
-    char number[16];
-    int left_ms = falkor__poll_ms(call->use_until_ns);      /* -1: for ever */
-    int digits = snprintf(number, sizeof number, "%d",
-                          left_ms < 0 ? 0 : left_ms > 1 ? left_ms : 1);
-    return length + (size_t)snprintf(call->version + length,
-        FALKOR__VERSION_SIZE - length, "$7\r\nTIMEOUT\r\n$%d\r\n%s\r\n",
-        digits, number);
+/* The request's last piece, which each attempt writes anew. */
+static struct iovec falkor__write_end(falkor__call *call) {
+    static const char word[] = "$7\r\nTIMEOUT\r\n";
+    char *end = call->version + FALKOR__VERSION_SIZE, *at = end;
+    if (call->options.server_timeout_ms == FALKOR_TIME_LEFT) {
+        int left_ms = falkor__poll_ms(call->use_until_ns);  /* -1: for ever */
+        at = falkor__argument_before(at, left_ms < 0 ? 0
+            : left_ms > 1 ? (unsigned)left_ms : 1);
+        at -= sizeof word - 1;
+        memcpy(at, word, sizeof word - 1);
+    }
+    at = falkor__argument_before(at, call->schema->version);
+    return (struct iovec){at, (size_t)(end - at)};
 }
 
 /* A place for the reply; the names that it is read with, and their version
@@ -226,7 +225,7 @@ static falkor_status falkor__expect_reply(falkor__call *call,
     if (status)
         return status;
     if (call->graph)
-        call->pieces[call->piece_count - 1].iov_len = falkor__write_end(call);
+        call->pieces[call->piece_count - 1] = falkor__write_end(call);
     call->reply = falkor__reply_new(call->kind, call->schema,
                                     &falkor__default_limits);
     return call->reply ? FALKOR_OK
@@ -562,31 +561,26 @@ static void falkor__add_piece(falkor__call *call, const char *text,
 void falkor__write_head(falkor__buffer *text, const falkor_graph *graph,
                         bool read_only, int server_timeout_ms,
                         size_t query_length) {
-    const char *command = read_only ? "GRAPH.RO_QUERY" : "GRAPH.QUERY";
-    falkor__buffer_format(text, "*%d\r\n", server_timeout_ms ? 8 : 6);
-    falkor__buffer_argument(text, command, strlen(command));
+    static const char *const begins[][2] = {
+        {"*6\r\n$11\r\nGRAPH.QUERY\r\n", "*6\r\n$14\r\nGRAPH.RO_QUERY\r\n"},
+        {"*8\r\n$11\r\nGRAPH.QUERY\r\n", "*8\r\n$14\r\nGRAPH.RO_QUERY\r\n"}};
+    const char *begin = begins[server_timeout_ms != 0][read_only];
+    falkor__buffer_add(text, begin, strlen(begin));
     falkor__buffer_argument(text, graph->name, graph->length);
-    falkor__buffer_format(text, "$%zu\r\n", query_length);
+    falkor__buffer_number(text, '$', query_length);
 }
 
 void falkor__write_tail(falkor__buffer *text, int server_timeout_ms) {
-    falkor__buffer_format(text, "\r\n$9\r\n--compact\r\n");
+    static const char option[] = "\r\n$9\r\n--compact\r\n",
+        version[] = "$7\r\nVERSION\r\n";
+    falkor__buffer_add(text, option, sizeof option - 1);
     if (server_timeout_ms > 0) {
-        char number[16];
-        int digits = snprintf(number, sizeof number, "%d", server_timeout_ms);
+        char number[FALKOR__NUMBER_SIZE], *end = number + sizeof number;
+        char *at = falkor__argument_before(end, (unsigned)server_timeout_ms);
         falkor__buffer_argument(text, "TIMEOUT", 7);
-        falkor__buffer_argument(text, number, (size_t)digits);
+        falkor__buffer_add(text, at, (size_t)(end - at));
     }
-    falkor__buffer_argument(text, "VERSION", 7);
-}
-
-size_t falkor__version_text(char text[FALKOR__VERSION_SIZE],
-                            uint32_t version) {
-    char digits[16];
-    int length = snprintf(digits, sizeof digits, "%lu",
-                          (unsigned long)version);
-    return (size_t)snprintf(text, FALKOR__VERSION_SIZE, "$%d\r\n%s\r\n",
-                            length, digits);
+    falkor__buffer_add(text, version, sizeof version - 1);
 }
 
 /* Writes the request: what stands before the query, the parameters, the query

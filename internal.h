@@ -389,8 +389,18 @@ void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
 void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...)
     FALKOR__PRINTF(2, 3);
 
-/* Adds one argument of a command in RESP: $length, its bytes; or a whole
-   command (lengths NULL: the arguments end with NUL). */
+/* Text that ends before end, and has no NUL: a number's digits; a number in
+   RESP, which is a mark, the digits and CRLF; and one that is an argument,
+   $length and the digits. They return where it begins, FALKOR__NUMBER_SIZE
+   bytes before end or less. */
+#define FALKOR__NUMBER_SIZE 28
+char *falkor__digits_before(char *end, uint64_t number);
+char *falkor__number_before(char *end, char mark, uint64_t number);
+char *falkor__argument_before(char *end, uint64_t number);
+
+/* Adds a number after its mark; one argument of a command: $length, its bytes;
+   or a whole command (lengths NULL: the arguments end with NUL). */
+void falkor__buffer_number(falkor__buffer *buffer, char mark, uint64_t number);
 void falkor__buffer_argument(falkor__buffer *buffer, const char *bytes,
                              size_t length);
 void falkor__buffer_command(falkor__buffer *buffer, size_t argc,

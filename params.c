@@ -26,14 +26,17 @@ void falkor__buffer_end(falkor__buffer *buffer) {
 static bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
     bool inside = buffer->text == buffer->inside;
     size_t size = buffer->size;
-    while (size - buffer->length < more) {
-        if (size > SIZE_MAX / 2)
-            return false;
-        size *= 2;
-    }
-    char *text = realloc(inside ? NULL : buffer->text, size);
-    if (!text)
+    if (buffer->failed)
         return false;
+    while (size - buffer->length < more && size <= SIZE_MAX / 2)
+        size *= 2;
+    char *text = size - buffer->length < more ? NULL
+        : realloc(inside ? NULL : buffer->text, size);
+    if (!text) {
+        buffer->failed = true;
+        buffer->size = buffer->length;  /* what comes next comes here too */
+        return false;
+    }
     if (inside)
         memcpy(text, buffer->inside, buffer->length);
     buffer->text = text;
@@ -43,13 +46,9 @@ static bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
 
 void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
                         size_t length) {
-    if (buffer->failed || length == 0)
+    if (length == 0 || (buffer->size - buffer->length < length &&
+                        !falkor__buffer_grow(buffer, length)))
         return;
-    if (buffer->size - buffer->length < length &&
-        !falkor__buffer_grow(buffer, length)) {
-        buffer->failed = true;
-        return;
-    }
     memcpy(buffer->text + buffer->length, bytes, length);
     buffer->length += length;
 }
@@ -63,16 +62,44 @@ void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...) {
     falkor__buffer_add(buffer, text, (size_t)length);
 }
 
+char *falkor__digits_before(char *end, uint64_t number) {
+    do
+        *--end = (char)('0' + number % 10);
+    while (number /= 10);
+    return end;
+}
+
+char *falkor__number_before(char *end, char mark, uint64_t number) {
+    *--end = '\n';
+    *--end = '\r';
+    end = falkor__digits_before(end, number);
+    *--end = mark;
+    return end;
+}
+
+/* The mark of the digits is the end of the line of their length. */
+char *falkor__argument_before(char *end, uint64_t number) {
+    char *digits = falkor__number_before(end, '\n', number) + 1;
+    return falkor__number_before(digits, '$', (size_t)(end - digits) - 2);
+}
+
+void falkor__buffer_number(falkor__buffer *buffer, char mark,
+                           uint64_t number) {
+    char text[FALKOR__NUMBER_SIZE], *end = text + sizeof text;
+    char *begin = falkor__number_before(end, mark, number);
+    falkor__buffer_add(buffer, begin, (size_t)(end - begin));
+}
+
 void falkor__buffer_argument(falkor__buffer *buffer, const char *bytes,
                              size_t length) {
-    falkor__buffer_format(buffer, "$%zu\r\n", length);
+    falkor__buffer_number(buffer, '$', length);
     falkor__buffer_add(buffer, bytes, length);
     falkor__buffer_add(buffer, "\r\n", 2);
 }
 
 void falkor__buffer_command(falkor__buffer *buffer, size_t argc,
                             const char *const *argv, const size_t *lengths) {
-    falkor__buffer_format(buffer, "*%zu\r\n", argc);
+    falkor__buffer_number(buffer, '*', argc);
     for (size_t i = 0; i < argc; i++)
         falkor__buffer_argument(buffer, argv[i],
                                 lengths ? lengths[i] : strlen(argv[i]));
@@ -102,6 +129,16 @@ static void falkor__put(falkor__encoder *e, const char *text) {
     falkor__buffer_add(e->out, text, strlen(text));
 }
 
+static void falkor__encode_integer(falkor__encoder *e, int64_t integer) {
+    char text[FALKOR__NUMBER_SIZE], *end = text + sizeof text;
+    bool minus = integer < 0;
+    char *begin = falkor__digits_before(end,
+        minus ? 0 - (uint64_t)integer : (uint64_t)integer);
+    if (minus)
+        *--begin = '-';
+    falkor__buffer_add(e->out, begin, (size_t)(end - begin));
+}
+
 /* In double quotes; only the quote and the backslash are escaped, all other
    bytes travel as they are. */
 static falkor_status falkor__encode_string(falkor__encoder *e,
@@ -124,6 +161,29 @@ static falkor_status falkor__encode_string(falkor__encoder *e,
     return FALKOR_OK;
 }
 
+/* A number of at most six decimals, as most are; false: it has more. Reading
+   the text rounds the quotient of two whole doubles, as the division here does:
+   where this gives the number back, that will too. */
+static bool falkor__encode_decimal(falkor__encoder *e, double real) {
+    char text[FALKOR__NUMBER_SIZE], *point = text + 16, *end = point;
+    double plus = fabs(real);
+    int64_t millionths = plus < 9e9 ? (int64_t)(plus * 1e6 + 0.5) : -1;
+    if ((double)millionths / 1e6 != plus)
+        return false;
+    char *begin = falkor__digits_before(point,
+                                        (uint64_t)millionths / 1000000);
+    if (signbit(real))
+        *--begin = '-';
+    int rest = (int)(millionths % 1000000);
+    *end++ = '.';
+    do {
+        *end++ = (char)('0' + rest / 100000);
+        rest = rest % 100000 * 10;
+    } while (rest);
+    falkor__buffer_add(e->out, begin, (size_t)(end - begin));
+    return true;
+}
+
 /* digits 17 for a double, 9 for a float: what reads back the same. With a
    point or an exponent, whatever the locale: else it would be an integer. */
 static falkor_status falkor__encode_real(falkor__encoder *e, double real,
@@ -131,6 +191,8 @@ static falkor_status falkor__encode_real(falkor__encoder *e, double real,
     char text[64], plain[64];
     size_t at = 0;
     bool whole = true;
+    if (falkor__encode_decimal(e, real))
+        return FALKOR_OK;
     if (!isfinite(real))
         return falkor__reject(e, isnan(real)
             ? "NaN cannot travel: send null or a string"
@@ -235,7 +297,7 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
     case FALKOR_STRING:
         return falkor__encode_string(e, value->as.string, value->length);
     case FALKOR_INTEGER:
-        falkor__buffer_format(e->out, "%lld", (long long)value->as.integer);
+        falkor__encode_integer(e, value->as.integer);
         return FALKOR_OK;
     case FALKOR_BOOLEAN:
         falkor__put(e, value->as.boolean ? "true" : "false");
@@ -260,13 +322,31 @@ static falkor_status falkor__encode_value(falkor__encoder *e,
         "type that has no literal");
 }
 
+/* Two bits for each name so far. A name of which one was not set is new; one of
+   which both were is looked for: of a thousand names every fiftieth or so. */
+#define FALKOR__SEEN_BITS 8192
+
+static bool falkor__set_bit(uint64_t *bits, uint64_t number) {
+    uint64_t *word = &bits[number % FALKOR__SEEN_BITS / 64];
+    uint64_t bit = UINT64_C(1) << number % 64;
+    bool before = *word & bit;
+    *word |= bit;
+    return before;
+}
+
 /* The caller's slip, and the server would take the last one silently. */
 static bool falkor__named_before(const falkor_param *params,
-                                 const falkor_param *at) {
-    for (; params < at; params++)
-        if (strcmp(params->name, at->name) == 0)
-            return true;
-    return false;
+                                 const falkor_param *at, uint64_t *seen) {
+    uint64_t hash = 0;
+    for (const char *byte = at->name; *byte; byte++)
+        hash = (hash ^ (unsigned char)*byte) * UINT64_C(0x9e3779b97f4a7c15);
+    bool first = falkor__set_bit(seen, hash >> 51);
+    bool second = falkor__set_bit(seen, hash >> 38);
+    if (!first || !second)
+        return false;
+    while (params < at && strcmp(params->name, at->name) != 0)
+        params++;
+    return params < at;
 }
 
 falkor_status falkor__encode_params(const falkor_param *params,
@@ -274,11 +354,13 @@ falkor_status falkor__encode_params(const falkor_param *params,
                                     falkor_error *error) {
     falkor__encoder e = {.out = buffer, .error = error};
     falkor_status status = FALKOR_OK;
-    if (params && params->name)
-        falkor__put(&e, "CYPHER ");
-    for (const falkor_param *at = params; at && at->name && !status; at++) {
+    if (!params || !params->name)
+        return FALKOR_OK;
+    uint64_t seen[FALKOR__SEEN_BITS / 64] = {0};
+    falkor__put(&e, "CYPHER ");
+    for (const falkor_param *at = params; at->name && !status; at++) {
         e.name = at->name;
-        status = falkor__named_before(params, at)
+        status = falkor__named_before(params, at, seen)
             ? falkor__reject(&e, "it is given twice")
             : falkor__encode_name(&e, at->name);
         falkor__put(&e, "=");

@@ -308,7 +308,7 @@ static falkor_status falkor__ready(falkor__pipeline *p, size_t first,
     text->length = *replies = 0;
     for (size_t i = first; i < p->count && !status; i++) {
         falkor__pending *slot = &p->slots[i];
-        char version[FALKOR__VERSION_SIZE];
+        char version[FALKOR__NUMBER_SIZE], *end = version + sizeof version;
         if (!slot->open || !slot->now)
             continue;
         if (full) {
@@ -322,11 +322,12 @@ static falkor_status falkor__ready(falkor__pipeline *p, size_t first,
             continue;
         falkor__buffer_add(text, p->prepared.text + slot->begin,
                            slot->end - slot->begin);
-        if (slot->schema)
-            falkor__buffer_add(text, version, falkor__version_text(version,
-                slot->schema->version));
-        else
+        if (slot->schema) {
+            char *at = falkor__argument_before(end, slot->schema->version);
+            falkor__buffer_add(text, at, (size_t)(end - at));
+        } else {
             falkor__link_mark(link, slot->trait->sets, 0);
+        }
         slot->sent_end = text->length;
         ++*replies;
     }

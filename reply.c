@@ -300,10 +300,9 @@ static bool falkor__rows_head(falkor__reply *r) {
     if (!p || (by_row && !falkor__copy_columns(r)))
         return false;
     size_t row_bytes = r->result.column_count * sizeof(falkor_value);
-    unsigned shift = 0;
-    while (!by_row && shift < 6 &&
-           row_bytes << (shift + 1) <= FALKOR__FIRST_ROWS)
-        shift++;
+    unsigned shift = by_row ? 0 : 6;
+    while (shift > 0 && row_bytes << shift > FALKOR__FIRST_ROWS)
+        shift--;
     r->result.base_shift = shift;
     if (by_row && !falkor__next_segment(r))
         return false;
@@ -538,7 +537,7 @@ falkor_result *falkor__reply_new(falkor__reply_kind kind,
     if (!block)
         return NULL;
     falkor__reply *r = (falkor__reply *)(void *)block;
-    memset(r, 0, sizeof *r);
+    memset(r, 0, offsetof(falkor__reply, first_frames));
     r->kind = kind;
     r->limits = (falkor__limits){
         limits && limits->depth ? limits->depth : SIZE_MAX,

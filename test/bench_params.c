@@ -85,11 +85,11 @@ static void make_many(pair *p) {
     p->values = VALUES;
 }
 
-static void make_numbers(pair *p) {
+static void make_list(pair *p, double divisor) {
     static falkor_value doubles[VALUES];
     static double numbers[VALUES];
     for (int i = 0; i < VALUES; i++) {
-        numbers[i] = (i + 1) / 7.0;
+        numbers[i] = (i + 1) / divisor;
         doubles[i] = falkor_double(numbers[i]);
     }
     p->params[0] = (falkor_param){"list", falkor_array(doubles, VALUES)};
@@ -97,6 +97,14 @@ static void make_numbers(pair *p) {
     cJSON_AddItemToObject(p->tree, "list",
                           cJSON_CreateDoubleArray(numbers, VALUES));
     p->values = VALUES;
+}
+
+static void make_numbers(pair *p) {
+    make_list(p, 7);                    /* 17 digits, nearly all */
+}
+
+static void make_prices(pair *p) {
+    make_list(p, 100);
 }
 
 static void make_long(pair *p) {
@@ -164,6 +172,7 @@ int main(void) {
         {"B4-rows", "a list of 250 maps of 4 values", "values/s", make_rows},
         {"B4-many", "1 000 parameters", "values/s", make_many},
         {"B4-doubles", "a list of 1 000 doubles", "values/s", make_numbers},
+        {"B4-prices", "a list of 1 000 prices", "values/s", make_prices},
         {"B4-string", "a string of 1 MB", "MB/s", make_long}};
     make_texts();
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {

@@ -318,7 +318,7 @@ static void test_parameters_round_trip(void **state) {
     serving_drop(pool, graph, "trip");
 }
 
-/* Doubles alone: the edges, and powers of two and ten with their neighbours. */
+/* Doubles alone: the edges, powers of two, and decimals, with neighbours. */
 static void exact(falkor_graph *graph, double real) {
     int exponent;
     double mantissa = ldexp(frexp(real, &exponent), 53);
@@ -345,7 +345,8 @@ static void exact(falkor_graph *graph, double real) {
 static void test_parameters_doubles_are_exact(void **state) {
     static const double edges[] = {0.0, 0.1, 1.0 / 3, 0.1 + 0.2, 5e-324,
         DBL_MIN, 2.2250738585072009e-308, DBL_MAX, 1.7976931348623155e308,
-        9007199254740993.0, 123456789012345678.0, 1e22, 1e23, 4.35, 2.675};
+        9007199254740993.0, 123456789012345678.0, 1e22, 1e23, 4.35, 2.675,
+        1e-6, 5e-7, 8999999999.999999, 9e9, 9e9 + 0.5};
     (void)state;
     falkor_graph *graph = falkor_select_graph(pool, "doubles");
     for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {
@@ -354,6 +355,12 @@ static void test_parameters_doubles_are_exact(void **state) {
     }
     for (int e = -1074; e <= 1023; e += 7) {
         double real = ldexp(1, e);
+        exact(graph, real);
+        exact(graph, nextafter(real, 0));
+        exact(graph, -nextafter(real, HUGE_VAL));
+    }
+    for (double whole = 1; whole < 2e16; whole = floor(whole * 1.7) + 1) {
+        double real = whole / 1e6;
         exact(graph, real);
         exact(graph, nextafter(real, 0));
         exact(graph, -nextafter(real, HUGE_VAL));
@@ -369,11 +376,13 @@ static void test_parameters_in_any_locale(void **state) {
     falkor_graph *graph = falkor_select_graph(pool, "comma");
     serving_comma();
     falkor_result *result = serving_query(graph,
-        "RETURN $d + 0.25, $l, point($p), vecf32($v), $d = 3.0 / 2, 1e-7",
+        "RETURN $d + 0.25, $l, point($p), vecf32($v), $d = 3.0 / 2, 1e-7, "
+        "$many",
         FALKOR_PARAMS({"d", falkor_double(1.5)},
             {"l", FALKOR_ARRAY_OF(falkor_double(1.5), falkor_double(2))},
             {"p", {.type = FALKOR_POINT, .as.point = &point}},
-            {"v", falkor_vectorf32(floats, 2)}));
+            {"v", falkor_vectorf32(floats, 2)},
+            {"many", falkor_double(0.0009765625)}));
     serving_comma_back();
     const falkor_value *list = falkor_result_value(result, 0, 1);
     const falkor_value *place = falkor_result_value(result, 0, 2);
@@ -389,6 +398,7 @@ static void test_parameters_in_any_locale(void **state) {
     assert_true(vector->as.vector[0] == 0.5f && vector->as.vector[1] == -1.25f);
     assert_true(falkor_result_value(result, 0, 4)->as.boolean);
     assert_true(falkor_result_value(result, 0, 5)->as.real == 1e-7);
+    assert_true(falkor_result_value(result, 0, 6)->as.real == 0.0009765625);
     falkor_result_free(result);
     serving_drop(pool, graph, "comma");
 }
@@ -509,6 +519,34 @@ static void test_parameters_that_cannot_travel(void **state) {
     assert_int_equal(serving_integer(graph, "MATCH (n:Never) "
         "RETURN count(n)", NULL), 0);
     serving_drop(pool, graph, "refused");
+}
+
+/* A list so long that names are looked for in more than one way. */
+static void test_parameters_named_twice(void **state) {
+    enum { NAMES = 1000 };
+    static char names[NAMES][16];
+    static falkor_param params[NAMES + 2];
+    (void)state;
+    falkor_graph *graph = falkor_select_graph(pool, "twice");
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(names[i], sizeof names[i], "p%d", i);
+        params[i] = (falkor_param){names[i], falkor_int(i)};
+    }
+    assert_int_equal(serving_integer(graph, "RETURN $p0 + $p1 + $p999",
+                                     params), 1000);
+    for (int i = 0; i < NAMES; i++) {
+        falkor_error error;
+        char name[16];
+        strcpy(name, names[i]);         /* the same, elsewhere */
+        params[NAMES] = (falkor_param){name, falkor_null()};
+        assert_int_equal(falkor_query(graph, "CREATE (:Never)", params, NULL,
+                                      &error), FALKOR_ERR_ARGUMENT);
+        test_assert_has(error.message, "twice");
+        test_assert_has(error.message, name);
+    }
+    assert_int_equal(serving_integer(graph, "MATCH (n:Never) "
+        "RETURN count(n)", NULL), 0);
+    serving_drop(pool, graph, "twice");
 }
 
 /* As deep as the library lets it, and how long the server takes to parse it:
@@ -732,6 +770,7 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_parameters_doubles_are_exact),
     cmocka_unit_test(test_parameters_in_any_locale),
     cmocka_unit_test(test_parameters_that_cannot_travel),
+    cmocka_unit_test(test_parameters_named_twice),
     cmocka_unit_test(test_parameters_nesting),
     cmocka_unit_test(test_parameters_out_and_in_again),
     cmocka_unit_test(test_parameters_temporal),
