@@ -20,11 +20,14 @@ int falkor__total(const falkor_pool *pool) {
    nobody waits while there is something to give. */
 static void falkor__assert_law(const falkor_pool *pool) {
     int free_slots = 0, idle = 0, waiting = 0;
-    for (falkor__slot *s = pool->first_free; s; s = s->colder)
-        free_slots++;
-    for (falkor__slot *s = pool->hottest; s; s = s->colder)
+    for (falkor__slot *s = pool->first_free;
+         s && (size_t)free_slots <= pool->slot_count; s = s->colder)
+        free_slots++;                   /* a list may have become a ring */
+    for (falkor__slot *s = pool->hottest; s && idle <= pool->idle;
+         s = s->colder)
         idle++;
-    for (falkor__waiter *w = pool->first_waiter; w; w = w->behind)
+    for (falkor__waiter *w = pool->first_waiter; w && waiting <= pool->waiting;
+         w = w->behind)
         waiting++;
     assert(pool->idle >= 0 && pool->in_use >= 0);
     assert(pool->connecting >= 0 && pool->closing >= 0);
