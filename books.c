@@ -180,8 +180,6 @@ falkor__slot *falkor__take_free_locked(falkor_pool *pool) {
 falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
                                   const falkor__patience *patience) {
     falkor_conn *conn = falkor__next_lease(slot);
-    atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
-                          memory_order_relaxed);
     if (pool->config.leak_after_ms >= 0) {
         slot->file = patience->file;
         slot->line = patience->line;

@@ -209,13 +209,17 @@ static inline falkor_conn *falkor__last_lease(falkor__slot *slot) {
         memory_order_relaxed) % FALKOR__LEASES];
 }
 
-/* The next lease of a slot that is the caller's, who alone counts. */
+/* The next lease of a slot that is the caller's, who alone counts. It is out
+   before it is counted, or the statistics would take it for released. */
 static inline falkor_conn *falkor__next_lease(falkor__slot *slot) {
     uint64_t acquires = atomic_load_explicit(&slot->acquires,
                                              memory_order_relaxed) + 1;
+    falkor_conn *conn = &slot->leases[acquires % FALKOR__LEASES];
     slot->broken = false;
-    atomic_store_explicit(&slot->acquires, acquires, memory_order_relaxed);
-    return &slot->leases[acquires % FALKOR__LEASES];
+    atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
+                          memory_order_relaxed);
+    atomic_store_explicit(&slot->acquires, acquires, memory_order_release);
+    return conn;
 }
 
 /* What a dial, or another use, says about the server: it answered, or not. */
