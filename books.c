@@ -297,11 +297,13 @@ void falkor__bring_back_locked(falkor_pool *pool, falkor__slot *slot,
 }
 
 /* Something for a newcomer. Nothing while others wait: nobody overtakes. What
-   is in others' pockets is left to them as long as there is something else. */
+   is in others' pockets is left to them as long as there is something else, and
+   it does not look as if nearly all were in use. */
 falkor__slot *falkor__take_locked(falkor_pool *pool) {
     if (pool->first_waiter)
         return NULL;
-    if (!pool->hottest)
+    if (!pool->hottest || (pool->in_use + 1) * 100 >
+                              FALKOR__WARN_PERCENT * pool->config.max_size)
         falkor__collect_locked(pool);
     return falkor__take_any_locked(pool, pool->config.reserve_after_ms == 0);
 }
