@@ -156,6 +156,35 @@ static void test_fork_child_begins_empty(void **state) {
     end();
 }
 
+/* What the parent's thread has left in its pocket is not for the child's. */
+/* A22 */
+static void test_fork_child_begins_with_empty_pockets(void **state) {
+    (void)state;
+    open_pool(begin(2, 4));
+    falkor_conn *held = take();
+    test_pause_ms(50);                  /* the worker has seen it: it sleeps */
+    give(take());
+    pid_t child = fake_fork(&f);
+    if (child == 0) {
+        falkor_conn *conn;
+        falkor_error error;
+        int opened = fake_opened(&f);
+        test_child_begins();
+        TEST_CHECK(!falkor_acquire_within(pool, 5000, &conn, &error));
+        if (conn) {
+            TEST_CHECK(fake_of(conn)->id > opened);
+            TEST_CHECK(falkor_release(conn) == FALKOR_OK);
+        }
+        falkor_pool_free(pool);
+        fake_end(&f);
+        test_child_ends();
+    }
+    test_await_child(child);
+    give(held);
+    assert_int_equal(fake_opened(&f), 2);
+    end();
+}
+
 /* A child knows nothing of the server yet. */
 /* A22, C5 */
 static void test_fork_child_begins_with_a_closed_circuit(void **state) {
@@ -1029,6 +1058,7 @@ static void test_fork_among_many_threads(void **state) {
 
 TEST_MAIN_WITH(begin_server, end_server,
     cmocka_unit_test(test_fork_child_begins_empty),
+    cmocka_unit_test(test_fork_child_begins_with_empty_pockets),
     cmocka_unit_test(test_fork_child_begins_with_a_closed_circuit),
     cmocka_unit_test(test_fork_release_of_the_parents_is_refused),
     cmocka_unit_test(test_fork_driver_without_forget),
