@@ -116,7 +116,7 @@ struct falkor_pool {
     falkor__cond changed;       /* state, or any change once closed */
     falkor__cond work;          /* the worker's */
     falkor__pool_state state;
-    bool rests;                 /* the worker, for nothing was in use */
+    bool rests;                 /* the worker, for all were idle */
     bool has_worker, orphan;    /* orphan: freed, the last release frees it */
     bool wants_worker;          /* in a child of fork, at its first acquire */
     bool warned;                /* of high utilisation */

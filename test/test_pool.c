@@ -1117,6 +1117,55 @@ static void test_pool_medium_check_after_idle_time_in_a_pocket(void **state) {
     end();
 }
 
+/* The worker does not rest while somebody replaces the only connection. */
+/* A11 */
+static void test_pool_medium_check_after_a_replacement(void **state) {
+    (void)state;
+    asker one = {.timeout_ms = TEST_PATIENCE_MS, .keeps = true};
+    fake_begin(&f);
+    falkor_options options = fake_options(&f);
+    options.max_size = 4;
+    options.validate_after_ms = 1000;
+    open_pool(options);
+    fake_fail(&f, FAKE_FAST, 1);
+    fake_shut(&f, FAKE_CLOSE);
+    test_threads threads = test_start(ask, &one, sizeof one, 1);
+    fake_await_inside(&f, FAKE_CLOSE, 1);
+    test_pause_ms(100);                 /* the worker looks, and sleeps */
+    fake_lift(&f, FAKE_CLOSE);
+    test_join(&threads);
+    give(one.conn);
+    int before = fake_begun(&f, FAKE_MEDIUM);
+    test_pause_ms(1700);                /* nothing to wait for but the time */
+    give(take());
+    assert_int_equal(fake_begun(&f, FAKE_MEDIUM), before + 1);
+    end();
+}
+
+/* Nothing is put into a pocket while the worker is not there to empty it. */
+/* A11 */
+static void test_pool_medium_check_while_the_worker_dials(void **state) {
+    (void)state;
+    fake_begin(&f);
+    falkor_options options = fake_options(&f);
+    options.max_size = 4;
+    options.min_size = 2;
+    options.validate_after_ms = 1000;
+    open_pool(options);
+    falkor_conn *first = take(), *second = take();
+    fake_shut(&f, FAKE_OPEN);
+    falkor_conn_mark_broken(first);
+    give(first);
+    fake_await_inside(&f, FAKE_OPEN, 1);
+    give(second);
+    int before = fake_begun(&f, FAKE_MEDIUM);
+    test_pause_ms(1700);                /* nothing to wait for but the time */
+    give(take());
+    assert_int_equal(fake_begun(&f, FAKE_MEDIUM), before + 1);
+    fake_lift(&f, FAKE_OPEN);
+    end();
+}
+
 /* A11 */
 static void test_pool_medium_check_on_every_acquire(void **state) {
     (void)state;
@@ -1450,6 +1499,8 @@ TEST_MAIN(
     cmocka_unit_test(test_pool_handed_over_is_checked),
     cmocka_unit_test(test_pool_medium_check_after_idle_time),
     cmocka_unit_test(test_pool_medium_check_after_idle_time_in_a_pocket),
+    cmocka_unit_test(test_pool_medium_check_after_a_replacement),
+    cmocka_unit_test(test_pool_medium_check_while_the_worker_dials),
     cmocka_unit_test(test_pool_medium_check_on_every_acquire),
     cmocka_unit_test(test_pool_counters_never_fall),
     cmocka_unit_test(test_pool_grant_beats_timeout),
