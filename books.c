@@ -111,7 +111,8 @@ static void falkor__set_pockets_locked(falkor_pool *pool) {
     const falkor__config *config = &pool->config;
     bool open = pool->has_pockets && pool->state == FALKOR__POOL_OPEN &&
         !pool->first_waiter && !pool->paused && !pool->wants_worker &&
-        !pool->warned && pool->breaker.state == FALKOR_CIRCUIT_CLOSED &&
+        !pool->away && !pool->warned &&
+        pool->breaker.state == FALKOR_CIRCUIT_CLOSED &&
         falkor__total(pool) <= config->max_size &&
         pool->in_use * 100 <= FALKOR__WARN_PERCENT * config->max_size;
     if (FALKOR__LIKELY(open == pool->pockets_open))

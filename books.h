@@ -20,7 +20,8 @@
    the while; whoever needs to know better collects the pockets under the lock,
    which makes what is in them idle. They are shut, and stay empty, while
    anything must be seen at once: somebody waits, the pool is paused, closed or
-   nearly used up, the circuit is not closed. A pocket is a hint about threads
+   nearly used up, the circuit is not closed; and while the worker, who empties
+   them in time, is in a driver call. A pocket is a hint about threads
    and no more: two threads may share one.
 
    A falkor_conn is a lease: it binds a holder to a slot from acquire to
@@ -117,6 +118,7 @@ struct falkor_pool {
     falkor__cond work;          /* the worker's */
     falkor__pool_state state;
     bool rests;                 /* the worker, for all were idle */
+    bool away;                  /* the worker, who may be in a driver call */
     bool has_worker, orphan;    /* orphan: freed, the last release frees it */
     bool wants_worker;          /* in a child of fork, at its first acquire */
     bool warned;                /* of high utilisation */

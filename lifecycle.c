@@ -350,6 +350,7 @@ static void *falkor__worker(void *argument) {
     falkor__lock(pool);
     while (pool->state != FALKOR__POOL_CLOSED) {
         falkor__collect_locked(pool);
+        pool->away = true;
         pool->rests = pool->idle == falkor__total(pool);
         int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
         falkor__duty duty;
@@ -369,6 +370,7 @@ static void *falkor__worker(void *argument) {
             dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
         } else {
             pool->wake_ns = lacks ? falkor__sooner(due_ns, dial_ns) : due_ns;
+            pool->away = false;
             falkor__wait_locked(pool, &pool->work, pool->wake_ns);
             pool->wake_ns = FALKOR__NEVER;
         }
