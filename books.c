@@ -246,15 +246,16 @@ static falkor__slot *falkor__take_any_locked(falkor_pool *pool,
 /* Takes a waiter out of the line: to be woken, with a slot or a status. */
 static void falkor__decide_locked(falkor_pool *pool, falkor__waiter *waiter,
                                   falkor__slot *slot, falkor_status status) {
-    falkor__waiter **last = &pool->decided;
     falkor__dequeue_locked(pool, waiter);
     waiter->slot = slot;
     waiter->status = status;
     waiter->decided = true;
     waiter->behind = NULL;
-    while (*last)
-        last = &(*last)->behind;
-    *last = waiter;
+    if (pool->decided)
+        pool->last_decided->behind = waiter;
+    else
+        pool->decided = waiter;
+    pool->last_decided = waiter;
 }
 
 void falkor__serve_locked(falkor_pool *pool) {

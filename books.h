@@ -131,7 +131,7 @@ struct falkor_pool {
     falkor__slot *hottest, *coldest;    /* the idle */
     falkor__slot *first_free;
     falkor__waiter *first_waiter, *last_waiter;
-    falkor__waiter *decided;    /* to be woken, by `behind` */
+    falkor__waiter *decided, *last_decided; /* to be woken, by `behind` */
     uint64_t acquire_timeouts, connections_created, connections_recycled,
         connect_failures, health_failures, circuit_openings;
 
