@@ -1131,7 +1131,7 @@ static void test_pool_medium_check_after_a_replacement(void **state) {
     fake_shut(&f, FAKE_CLOSE);
     test_threads threads = test_start(ask, &one, sizeof one, 1);
     fake_await_inside(&f, FAKE_CLOSE, 1);
-    test_pause_ms(100);                 /* the worker looks, and sleeps */
+    test_pause_ms(1200);                /* the worker looks meanwhile */
     fake_lift(&f, FAKE_CLOSE);
     test_join(&threads);
     give(one.conn);
