@@ -32,9 +32,9 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 #define CHILD_HAS_THREADS 1
 #endif
 
-/* gcc's AddressSanitizer does not keep its allocator whole over a fork: other
+/* gcc's sanitizers do not keep their allocators whole over a fork: other
    threads are out of it meanwhile. */
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ALLOCATOR_FORKS 0
 #else
 #define ALLOCATOR_FORKS 1
