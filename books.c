@@ -20,11 +20,14 @@ int falkor__total(const falkor_pool *pool) {
    nobody waits while there is something to give. */
 static void falkor__assert_law(const falkor_pool *pool) {
     int free_slots = 0, idle = 0, waiting = 0;
-    for (falkor__slot *s = pool->first_free; s; s = s->colder)
-        free_slots++;
-    for (falkor__slot *s = pool->hottest; s; s = s->colder)
+    for (falkor__slot *s = pool->first_free;
+         s && (size_t)free_slots <= pool->slot_count; s = s->colder)
+        free_slots++;                   /* a list may have become a ring */
+    for (falkor__slot *s = pool->hottest; s && idle <= pool->idle;
+         s = s->colder)
         idle++;
-    for (falkor__waiter *w = pool->first_waiter; w; w = w->behind)
+    for (falkor__waiter *w = pool->first_waiter; w && waiting <= pool->waiting;
+         w = w->behind)
         waiting++;
     assert(pool->idle >= 0 && pool->in_use >= 0);
     assert(pool->connecting >= 0 && pool->closing >= 0);
@@ -110,7 +113,8 @@ static void falkor__set_pockets_locked(falkor_pool *pool) {
     int used = pool->in_use + !pool->pockets_open;
     bool open = pool->has_pockets && pool->state == FALKOR__POOL_OPEN &&
         !pool->first_waiter && !pool->paused && !pool->wants_worker &&
-        !pool->warned && pool->breaker.state == FALKOR_CIRCUIT_CLOSED &&
+        !pool->away && !pool->warned &&
+        pool->breaker.state == FALKOR_CIRCUIT_CLOSED &&
         falkor__total(pool) <= config->max_size &&
         used * 100 <= FALKOR__WARN_PERCENT * config->max_size;
     if (FALKOR__LIKELY(open == pool->pockets_open))
@@ -180,8 +184,6 @@ falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
                                   const falkor__patience *patience) {
     falkor_conn *conn = falkor__next_lease(slot);
     slot->broken = false;
-    atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
-                          memory_order_relaxed);
     if (pool->config.leak_after_ms >= 0) {
         slot->file = patience->file;
         slot->line = patience->line;
@@ -247,15 +249,16 @@ static falkor__slot *falkor__take_any_locked(falkor_pool *pool,
 /* Takes a waiter out of the line: to be woken, with a slot or a status. */
 static void falkor__decide_locked(falkor_pool *pool, falkor__waiter *waiter,
                                   falkor__slot *slot, falkor_status status) {
-    falkor__waiter **last = &pool->decided;
     falkor__dequeue_locked(pool, waiter);
     waiter->slot = slot;
     waiter->status = status;
     waiter->decided = true;
     waiter->behind = NULL;
-    while (*last)
-        last = &(*last)->behind;
-    *last = waiter;
+    if (pool->decided)
+        pool->last_decided->behind = waiter;
+    else
+        pool->decided = waiter;
+    pool->last_decided = waiter;
 }
 
 void falkor__serve_locked(falkor_pool *pool) {
@@ -299,11 +302,13 @@ void falkor__bring_back_locked(falkor_pool *pool, falkor__slot *slot,
 }
 
 /* Something for a newcomer. Nothing while others wait: nobody overtakes. What
-   is in others' pockets is left to them as long as there is something else. */
+   is in others' pockets is left to them as long as there is something else, and
+   it does not look as if nearly all were in use. */
 falkor__slot *falkor__take_locked(falkor_pool *pool) {
     if (pool->first_waiter)
         return NULL;
-    if (!pool->hottest)
+    if (!pool->hottest || (pool->in_use + 1) * 100 >
+                              FALKOR__WARN_PERCENT * pool->config.max_size)
         falkor__collect_locked(pool);
     return falkor__take_any_locked(pool, pool->config.reserve_after_ms == 0);
 }

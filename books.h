@@ -20,7 +20,8 @@
    the while; whoever needs to know better collects the pockets under the lock,
    which makes what is in them idle. They are shut, and stay empty, while
    anything must be seen at once: somebody waits, the pool is paused, closed or
-   nearly used up, the circuit is not closed. A pocket is a hint about threads
+   nearly used up, the circuit is not closed; and while the worker, who empties
+   them in time, is in a driver call. A pocket is a hint about threads
    and no more: two threads may share one.
 
    A falkor_conn is a lease: it binds a holder to a slot from acquire to
@@ -116,7 +117,8 @@ struct falkor_pool {
     falkor__cond changed;       /* state, or any change once closed */
     falkor__cond work;          /* the worker's */
     falkor__pool_state state;
-    bool rests;                 /* the worker, for nothing was in use */
+    bool rests;                 /* the worker, for all were idle */
+    bool away;                  /* the worker, who may be in a driver call */
     bool has_worker, orphan;    /* orphan: freed, the last release frees it */
     bool wants_worker;          /* in a child of fork, at its first acquire */
     bool warned;                /* of high utilisation */
@@ -129,7 +131,7 @@ struct falkor_pool {
     falkor__slot *hottest, *coldest;    /* the idle */
     falkor__slot *first_free;
     falkor__waiter *first_waiter, *last_waiter;
-    falkor__waiter *decided;    /* to be woken, by `behind` */
+    falkor__waiter *decided, *last_decided; /* to be woken, by `behind` */
     uint64_t acquire_timeouts, connections_created, connections_recycled,
         connect_failures, health_failures, circuit_openings;
 
@@ -209,12 +211,16 @@ static inline falkor_conn *falkor__last_lease(falkor__slot *slot) {
         memory_order_relaxed) % FALKOR__LEASES];
 }
 
-/* The next lease of a slot that is the caller's, who alone counts. */
+/* The next lease of a slot that is the caller's, who alone counts. It is out
+   before it is counted, or the statistics would take it for released. */
 static inline falkor_conn *falkor__next_lease(falkor__slot *slot) {
     uint64_t acquires = atomic_load_explicit(&slot->acquires,
                                              memory_order_relaxed) + 1;
-    atomic_store_explicit(&slot->acquires, acquires, memory_order_relaxed);
-    return &slot->leases[acquires % FALKOR__LEASES];
+    falkor_conn *conn = &slot->leases[acquires % FALKOR__LEASES];
+    atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
+                          memory_order_relaxed);
+    atomic_store_explicit(&slot->acquires, acquires, memory_order_release);
+    return conn;
 }
 
 /* What a dial, or another use, says about the server: it answered, or not. */

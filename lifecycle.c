@@ -295,8 +295,8 @@ static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
     const int periods[] = {pool->config.idle_timeout_ms,
                            pool->config.health_check_interval_ms,
                            pool->config.leak_after_ms,
-                           !pool->has_pockets || pool->rests ? -1
-                               : pool->config.validate_after_ms};
+                           !pool->has_pockets || !pool->driver->check ||
+                           pool->rests ? -1 : pool->config.validate_after_ms};
     int64_t until = FALKOR__NEVER;
     for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
         if (periods[i] >= 0)
@@ -349,7 +349,8 @@ static void *falkor__worker(void *argument) {
     falkor__lock(pool);
     while (pool->state != FALKOR__POOL_CLOSED) {
         falkor__collect_locked(pool);
-        pool->rests = pool->in_use + pool->connecting == 0;
+        pool->away = true;
+        pool->rests = pool->idle == falkor__total(pool);
         int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
         falkor__duty duty;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
@@ -368,6 +369,7 @@ static void *falkor__worker(void *argument) {
             dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
         } else {
             pool->wake_ns = lacks ? falkor__sooner(due_ns, dial_ns) : due_ns;
+            pool->away = false;
             falkor__wait_locked(pool, &pool->work, pool->wake_ns);
             pool->wake_ns = FALKOR__NEVER;
         }

@@ -266,8 +266,6 @@ static inline bool falkor__acquire_pocketed(falkor_pool *pool,
             return true;
         falkor_release(lease);
         *conn = NULL;
-    } else {
-        atomic_store(&lease->state, FALKOR__LEASE_POOL);
     }
     return false;
 }

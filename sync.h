@@ -221,9 +221,10 @@ static inline void falkor__thread_join(falkor__thread *thread) {
 
 /* What one thread sleeps on until another strikes it, once; it may be gone as
    soon as it is struck. On Linux a word that the kernel knows: who is woken has
-   no lock to run into. */
-#if defined(__linux__) && !defined(FALKOR_SYNC_HEADER) &&                      \
-    !defined(FALKOR_C11_THREADS) && defined(SYS_futex)
+   no lock to run into. (Where long is 32 bits wide, SYS_futex may want another
+   timespec than the C library has.) */
+#if defined(__linux__) && defined(__LP64__) && !defined(FALKOR_C11_THREADS) && \
+    !defined(FALKOR_SYNC_HEADER) && defined(SYS_futex)
 #include <linux/futex.h>
 #include <stdatomic.h>
 

@@ -224,6 +224,41 @@ static void test_events_of_high_utilization_while_dialling(void **state) {
     end();
 }
 
+static atomic_int turn;
+
+static void *use_once(void *argument) {
+    int64_t until = test_now_ms() + TEST_PATIENCE_MS;
+    int mine = *(int *)argument;
+    while (atomic_load(&turn) != mine && test_now_ms() < until)
+        test_pause_ms(1);
+    falkor_conn *conn;
+    TEST_CHECK(falkor_acquire(pool, &conn, NULL) == FALKOR_OK);
+    TEST_CHECK(falkor_release(conn) == FALKOR_OK);
+    atomic_fetch_add(&turn, 1);
+    while (atomic_load(&turn) < 20 && test_now_ms() < until)
+        test_pause_ms(1);               /* threads at one time have different
+                                           pockets */
+    return NULL;
+}
+
+/* What many have left in their pockets is not in use. */
+/* A17 */
+static void test_events_of_high_utilization_not_of_pockets(void **state) {
+    (void)state;
+    int turns[20];
+    falkor_options options = begin(5, 5);
+    f.driver.check = NULL;              /* the fake's asks for the statistics */
+    f.driver.reset = NULL;
+    open_pool(options);
+    atomic_store(&turn, 0);
+    for (int i = 0; i < 20; i++)
+        turns[i] = i;
+    test_threads threads = test_start(use_once, turns, sizeof *turns, 20);
+    test_join(&threads);
+    assert_int_equal(high_events(), 0);
+    end();
+}
+
 /* What a callback may do: ask for the statistics, for no lock is held then,
    whoever calls; and what it reads is of this moment. */
 typedef struct curious { atomic_int asked; int active_when_high; } curious;
@@ -733,6 +768,7 @@ TEST_MAIN(
     cmocka_unit_test(test_events_of_retries),
     cmocka_unit_test(test_events_of_high_utilization),
     cmocka_unit_test(test_events_of_high_utilization_while_dialling),
+    cmocka_unit_test(test_events_of_high_utilization_not_of_pockets),
     cmocka_unit_test(test_events_callback_may_ask_the_pool),
     cmocka_unit_test(test_events_logger_prints_one_line),
     cmocka_unit_test(test_events_logger_cuts_but_ends_the_line),

@@ -1107,6 +1107,25 @@ static void test_levers_worker_sleeps_until_due(void **state) {
     }
 }
 
+/* A connection in use is nothing to look after for who has no check. */
+/* A10, A25 */
+static void test_levers_worker_sleeps_while_one_is_used(void **state) {
+    (void)state;
+    falkor_options options = begin(1, 5);
+    f.driver.check = NULL;
+    options.validate_after_ms = 1;
+    open_pool(options);
+    falkor_conn *held = take();
+    test_pause_ms(150);
+    long before = sleeps();
+    test_pause_ms(500);
+    long count = sleeps() - before;
+    give(held);
+    end();
+    if (!SERVING_SANITIZED)
+        assert_true(count <= 1);
+}
+
 TEST_MAIN(
     cmocka_unit_test(test_levers_reserve_at_once),
     cmocka_unit_test(test_levers_reserve_after_its_time),
@@ -1143,4 +1162,5 @@ TEST_MAIN(
     cmocka_unit_test(test_levers_leak_names_thread_and_place),
     cmocka_unit_test(test_levers_leak_of_each_hold),
     cmocka_unit_test(test_levers_leak_is_not_a_dial),
-    cmocka_unit_test(test_levers_worker_sleeps_until_due))
+    cmocka_unit_test(test_levers_worker_sleeps_until_due),
+    cmocka_unit_test(test_levers_worker_sleeps_while_one_is_used))

@@ -994,6 +994,26 @@ static void test_lifecycle_old_one_goes_on_release(void **state) {
     end();
 }
 
+/* The worker sleeps, for nothing is idle, and learns of one that comes back with
+   an end to its life: it is not left in a pocket. */
+/* A12 */
+static void test_lifecycle_old_one_is_not_left_in_a_pocket(void **state) {
+    (void)state;
+    falkor_options options = begin(-1, 4);
+    options.max_lifetime_ms = 300;
+    options.validate_after_ms = -1;
+    open_pool(options);
+    falkor_conn *first = take();
+    test_pause_ms(200);
+    falkor_conn *second = take();
+    fake_handle *handle = fake_of(second);
+    test_pause_ms(145);                 /* the first's end is over */
+    give(second);
+    TEST_EVENTUALLY(atomic_load(&handle->closed));
+    give(first);
+    end();
+}
+
 /* Or nothing would ever be idle for long. */
 /* A10, A12 */
 static void test_lifecycle_checks_do_not_count_as_use(void **state) {
@@ -1045,4 +1065,5 @@ TEST_MAIN(
     cmocka_unit_test(test_lifecycle_old_ones_are_replaced),
     cmocka_unit_test(test_lifecycle_lifetimes_differ),
     cmocka_unit_test(test_lifecycle_old_one_goes_on_release),
+    cmocka_unit_test(test_lifecycle_old_one_is_not_left_in_a_pocket),
     cmocka_unit_test(test_lifecycle_checks_do_not_count_as_use))

@@ -960,14 +960,20 @@ static void test_pool_driver_without_words_gets_some(void **state) {
 /* A11 */
 static void test_pool_fast_check_at_every_acquire(void **state) {
     (void)state;
-    begin(1);
-    for (int i = 0; i < 10; i++) {
-        int before = fake_begun(&f, FAKE_FAST);
-        give(take());
-        assert_int_equal(fake_begun(&f, FAKE_FAST), before + 1);
+    for (int size = 1; size <= 4; size += 3) {
+        begin(size);
+        falkor_conn *held = size > 1 ? take() : NULL;
+        give(take());                   /* a pocket is open, with another */
+        for (int i = 0; i < 10; i++) {
+            int before = fake_begun(&f, FAKE_FAST);
+            give(take());
+            assert_int_equal(fake_begun(&f, FAKE_FAST), before + 1);
+        }
+        assert_int_equal(fake_begun(&f, FAKE_MEDIUM), 0);
+        if (held)
+            give(held);
+        end();
     }
-    assert_int_equal(fake_begun(&f, FAKE_MEDIUM), 0);
-    end();
 }
 
 /* The caller gets another idle one, and never sees the sick. */
@@ -1091,6 +1097,75 @@ static void test_pool_medium_check_after_idle_time(void **state) {
     end();
 }
 
+/* The worker empties the pockets in time: what is taken out of one has not lain
+   there for longer. */
+/* A11 */
+static void test_pool_medium_check_after_idle_time_in_a_pocket(void **state) {
+    (void)state;
+    fake_begin(&f);
+    falkor_options options = fake_options(&f);
+    options.max_size = 4;
+    options.validate_after_ms = 1000;   /* with less there are no pockets */
+    open_pool(options);
+    for (int i = 0; i < 2; i++) {
+        give(take());
+        int before = fake_begun(&f, FAKE_MEDIUM);
+        test_pause_ms(1700);            /* nothing to wait for but the time */
+        give(take());
+        assert_int_equal(fake_begun(&f, FAKE_MEDIUM), before + 1);
+    }
+    end();
+}
+
+/* The worker does not rest while somebody replaces the only connection. */
+/* A11 */
+static void test_pool_medium_check_after_a_replacement(void **state) {
+    (void)state;
+    asker one = {.timeout_ms = TEST_PATIENCE_MS, .keeps = true};
+    fake_begin(&f);
+    falkor_options options = fake_options(&f);
+    options.max_size = 4;
+    options.validate_after_ms = 1000;
+    open_pool(options);
+    fake_fail(&f, FAKE_FAST, 1);
+    fake_shut(&f, FAKE_CLOSE);
+    test_threads threads = test_start(ask, &one, sizeof one, 1);
+    fake_await_inside(&f, FAKE_CLOSE, 1);
+    test_pause_ms(1200);                /* the worker looks meanwhile */
+    fake_lift(&f, FAKE_CLOSE);
+    test_join(&threads);
+    give(one.conn);
+    int before = fake_begun(&f, FAKE_MEDIUM);
+    test_pause_ms(1700);                /* nothing to wait for but the time */
+    give(take());
+    assert_int_equal(fake_begun(&f, FAKE_MEDIUM), before + 1);
+    end();
+}
+
+/* Nothing is put into a pocket while the worker is not there to empty it. */
+/* A11 */
+static void test_pool_medium_check_while_the_worker_dials(void **state) {
+    (void)state;
+    fake_begin(&f);
+    falkor_options options = fake_options(&f);
+    options.max_size = 4;
+    options.min_size = 2;
+    options.validate_after_ms = 1000;
+    open_pool(options);
+    falkor_conn *first = take(), *second = take();
+    fake_shut(&f, FAKE_OPEN);
+    falkor_conn_mark_broken(first);
+    give(first);
+    fake_await_inside(&f, FAKE_OPEN, 1);
+    give(second);
+    int before = fake_begun(&f, FAKE_MEDIUM);
+    test_pause_ms(1700);                /* nothing to wait for but the time */
+    give(take());
+    assert_int_equal(fake_begun(&f, FAKE_MEDIUM), before + 1);
+    fake_lift(&f, FAKE_OPEN);
+    end();
+}
+
 /* A11 */
 static void test_pool_medium_check_on_every_acquire(void **state) {
     (void)state;
@@ -1105,6 +1180,64 @@ static void test_pool_medium_check_on_every_acquire(void **state) {
         give(take());
         assert_int_equal(fake_begun(&f, FAKE_MEDIUM), before + 1);
     }
+    end();
+}
+
+/* ---- counters --------------------------------------------------------- */
+
+static atomic_bool pocketed, may_take_again, taken_again, may_give;
+
+static bool in_time(const atomic_bool *flag) {
+    int64_t until = test_now_ms() + TEST_PATIENCE_MS;
+    while (!atomic_load(flag) && test_now_ms() < until)
+        test_pause_ms(1);
+    return atomic_load(flag);
+}
+
+static void *take_out_of_pocket(void *argument) {
+    falkor_conn *conn;
+    (void)argument;
+    TEST_CHECK(falkor_acquire(pool, &conn, NULL) == FALKOR_OK);
+    TEST_CHECK(falkor_release(conn) == FALKOR_OK);
+    atomic_store(&pocketed, true);
+    TEST_CHECK(in_time(&may_take_again));
+    TEST_CHECK(falkor_acquire(pool, &conn, NULL) == FALKOR_OK);
+    atomic_store(&taken_again, true);
+    TEST_CHECK(in_time(&may_give));
+    TEST_CHECK(falkor_release(conn) == FALKOR_OK);
+    return NULL;
+}
+
+/* Who looks in the middle of an acquire does not count a release that is not
+   there at the next look. */
+/* A25 */
+static void test_pool_counters_never_fall(void **state) {
+    (void)state;
+    asker none;
+    begin(4);
+    falkor_conn *held = take();
+    test_pause_ms(50);                  /* the worker has seen it: it sleeps */
+    atomic_store(&pocketed, false);
+    atomic_store(&may_take_again, false);
+    atomic_store(&taken_again, false);
+    atomic_store(&may_give, false);
+    test_threads threads = test_start(take_out_of_pocket, &none, sizeof none,
+                                      1);
+    TEST_EVENTUALLY(atomic_load(&pocketed));
+    fake_shut(&f, FAKE_FAST);
+    atomic_store(&may_take_again, true);
+    fake_await_inside(&f, FAKE_FAST, 1);
+    falkor_stats before = stats();
+    assert_int_equal(before.acquires, before.releases + 2);
+    fake_lift(&f, FAKE_FAST);
+    TEST_EVENTUALLY(atomic_load(&taken_again));
+    falkor_stats after = stats();
+    assert_int_equal(after.acquires, before.acquires);
+    assert_int_equal(after.releases, before.releases);
+    atomic_store(&may_give, true);
+    test_join(&threads);
+    assert_int_equal(stats().releases, before.releases + 1);
+    give(held);
     end();
 }
 
@@ -1365,7 +1498,11 @@ TEST_MAIN(
     cmocka_unit_test(test_pool_unfit_and_failed_dial),
     cmocka_unit_test(test_pool_handed_over_is_checked),
     cmocka_unit_test(test_pool_medium_check_after_idle_time),
+    cmocka_unit_test(test_pool_medium_check_after_idle_time_in_a_pocket),
+    cmocka_unit_test(test_pool_medium_check_after_a_replacement),
+    cmocka_unit_test(test_pool_medium_check_while_the_worker_dials),
     cmocka_unit_test(test_pool_medium_check_on_every_acquire),
+    cmocka_unit_test(test_pool_counters_never_fall),
     cmocka_unit_test(test_pool_grant_beats_timeout),
     cmocka_unit_test(test_pool_no_release_is_lost),
     cmocka_unit_test(test_pool_stress_conserves))

@@ -366,6 +366,7 @@ static void test_schedules_broken(void **state) {
     (void)state;
     SHOW(.scripts = {"ab", "ar", "ar"}, .max_size = 1);
     SHOW(.scripts = {"ab", "ab", "Ar"}, .max_size = 1);
+    SHOW(.scripts = {"ab", "ar"}, .max_size = 1, .min_size = 1);
     SHOW(.scripts = {"asr", "ar", "ar"}, .max_size = 1);
     SHOW(.scripts = {"asr", "asr", "ar"}, .max_size = 2, .min_size = 2);
 }
