@@ -78,7 +78,7 @@ static bool falkor__is_large(const falkor__arena *arena, size_t size) {
 }
 
 static void *falkor__arena_large(falkor__arena *arena, size_t size) {
-    if (size > FALKOR__MOST_ARENA / 4 && size < FALKOR__MOST_ARENA &&
+    if (size > FALKOR__MOST_ARENA / 2 && size < FALKOR__MOST_ARENA &&
         arena->most_size == FALKOR__MOST_ARENA)
         size = FALKOR__MOST_ARENA;
     falkor__chunk *chunk = falkor__chunk_new(size);

@@ -250,14 +250,15 @@ static inline void falkor__gong_strike(falkor__gong *gong) {
    deadline has passed before. */
 static inline bool falkor__gong_wait(falkor__gong *gong, int64_t deadline_ns) {
     struct timespec until = falkor__timespec(deadline_ns);
-    bool late = false;
+    bool late = false;                  /* or there are no futexes here */
     unsigned silent = FALKOR__GONG_SILENT;
     atomic_compare_exchange_strong(&gong->word, &silent, FALKOR__GONG_SLEEPS);
     while (atomic_load(&gong->word) != FALKOR__GONG_STRUCK && !late)
         late = syscall(SYS_futex, &gong->word, FUTEX_WAIT_BITSET_PRIVATE,
                        FALKOR__GONG_SLEEPS,
                        deadline_ns == FALKOR__NEVER ? NULL : &until, NULL,
-                       FUTEX_BITSET_MATCH_ANY) != 0 && errno == ETIMEDOUT;
+                       FUTEX_BITSET_MATCH_ANY) != 0 &&
+               errno != EINTR && errno != EAGAIN;
     return atomic_load(&gong->word) == FALKOR__GONG_STRUCK;
 }
 #else

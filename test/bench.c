@@ -177,10 +177,10 @@ void bench_about(falkor_pool *pool) {
                                                     : "redis_version:",
               version, sizeof version);
     find_line(info, "name=graph,ver=", module, sizeof module);
-    module[strcspn(module, ",")] = '\0';
-    snprintf(line, sizeof line, "server\t%s %s, FalkorDB module %s\n",
+    int number = atoi(module);          /* 41603 */
+    snprintf(line, sizeof line, "server\t%s %s, FalkorDB %d.%d.%d\n",
              strstr(info, "valkey_version:") ? "Valkey" : "Redis", version,
-             module);
+             number / 10000, number / 100 % 100, number % 100);
     falkor_result_free(result);
     record(line);
 }
