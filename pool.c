@@ -99,8 +99,8 @@ static falkor_status falkor__stand_in_line(falkor_pool *pool,
             status = falkor__late_locked(pool, since_ns, error);
         }
         falkor__unlock(pool);
-        if (!status)
-            falkor__gong_wait(&self->gong, FALKOR__NEVER);
+        while (!status && !falkor__gong_wait(&self->gong, FALKOR__NEVER))
+            continue;
     }
     falkor__gong_destroy(&self->gong);
     return status;

@@ -68,8 +68,8 @@ void falkor__chunks_free(falkor__chunk *list) {
 
 /* A large block gets a chunk of its own behind the newest, whose rest stays in
    use; what may be given back (see falkor__arena) is never that large. One of
-   a quarter of the usual chunk or more takes such a chunk, which may be a spare
-   one, rather than pages that are cleared for it. */
+   half of the usual chunk or more takes such a chunk, which may be a spare one,
+   rather than pages that are cleared for it. */
 #define FALKOR__LARGE_BLOCK ((size_t)64 << 10)
 
 static bool falkor__is_large(const falkor__arena *arena, size_t size) {
