@@ -59,7 +59,9 @@ END {
             v == "met" ? "true" : v == "MISSED" ? "false" : "null", absent[id] == "-" ? "null" : quoted(absent[id]) >json
     }
     printf "\n]}\n" >json
-    printf "\n%d of %d goals met", met, goals
+    printf "\nA ratio is the median of those of the pairs of turns, ours to theirs, each pair run at once behind the other: on a\n" \
+        "machine that is not quiet it is not that of the medians beside it. Rates (/s) are better high, all else is better low.\n"
+    printf "%d of %d goals met", met, goals
     if (gone) printf ", %d rows without their peer", gone
     printf "; written to %s\n", json
 }

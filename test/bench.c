@@ -72,6 +72,7 @@ static void record(const char *line) {
 static void put_row(const bench_row *row, const double *figures,
                     const char *absent) {
     static const char *const words[] = {"no", "yes", "-"};
+    static const char *const said[] = {"MISSED", "met", ""};
     char goal[32] = "-", line[1024], theirs[128] = "-\t-\t-\t-", ours[32] = "-";
     double judged = absent ? 0 : figures[row->peer ? 2 : 0];
     double at_most = row->at_most == BENCH_NONE ? 0 : row->at_most;
@@ -97,11 +98,10 @@ static void put_row(const bench_row *row, const double *figures,
         printf("%-14s %-44s %10.6g %-9s %s %.6g, ratio %.3g (%.3g to %.3g) "
                "%s %s\n", row->id, row->work, figures[0], row->unit,
                row->peer, figures[1], figures[2], figures[3], figures[4],
-               met == 2 ? "" : goal, met == 2 ? "" : words[met]);
+               met == 2 ? "" : goal, said[met]);
     else
         printf("%-14s %-44s %10.6g %-9s %s %s\n", row->id, row->work,
-               figures[0], row->unit, met == 2 ? "" : goal,
-               met == 2 ? "" : words[met]);
+               figures[0], row->unit, met == 2 ? "" : goal, said[met]);
     fflush(stdout);
 }
 
