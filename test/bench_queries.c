@@ -160,13 +160,22 @@ static double shared(void *context) {
     return rate(b, b->their_threads, question_shared);
 }
 
+static double in_line(void *context) {
+    bench *b = context;
+    return rate(b, b->their_threads, question_in_line);
+}
+
 static void against_hiredis(bench *b) {
     b->our_threads = CROWD;
     b->their_threads = POOL;
     sides_compare(&(bench_row){.id = "E3", .at_least = 0.97,
         .work = "RETURN 1, 50 threads, pool of 20", .unit = "queries/s",
         .peer = "hiredis, 20 threads"}, pooled, own, b, PAIRS);
-    b->our_threads = POOL;
+    b->their_threads = CROWD;
+    sides_compare(&(bench_row){.id = "E3-line",
+        .work = "RETURN 1, 50 threads, pool of 20", .unit = "queries/s",
+        .peer = "hiredis, 20 in line"}, pooled, in_line, b, PAIRS);
+    b->our_threads = b->their_threads = POOL;
     sides_compare(&(bench_row){.id = "E3-20t",
         .work = "RETURN 1, 20 threads, pool of 20", .unit = "queries/s",
         .peer = "hiredis, 20 threads"}, pooled, own, b, PAIRS);

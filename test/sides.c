@@ -3,6 +3,7 @@
 #include "sides.h"
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -227,6 +228,66 @@ double question_shared(void *context, int thread) {
     pthread_mutex_lock(&turn_of);
     double sum = sides_bare_query(q->bare[0], q->cypher);
     pthread_mutex_unlock(&turn_of);
+    return sum;
+}
+
+/* Who waits in line, on his own stack. */
+typedef struct place {
+    struct place *behind;
+    int granted;                        /* a connection's number */
+    sem_t ready;
+} place;
+
+static struct {
+    pthread_mutex_t mutex;
+    int idle[QUESTION_LINE], count;
+    place *first, *last;
+} line = {.mutex = PTHREAD_MUTEX_INITIALIZER, .count = -1};
+
+static int line_enter(void) {
+    place self = {.behind = NULL};
+    pthread_mutex_lock(&line.mutex);
+    for (; line.count < 0; line.count = QUESTION_LINE)
+        for (int i = 0; i < QUESTION_LINE; i++)
+            line.idle[i] = i;
+    if (line.count > 0) {
+        int number = line.idle[--line.count];
+        pthread_mutex_unlock(&line.mutex);
+        return number;
+    }
+    sem_init(&self.ready, 0, 0);
+    if (line.first)
+        line.last->behind = &self;
+    else
+        line.first = &self;
+    line.last = &self;
+    pthread_mutex_unlock(&line.mutex);
+    while (sem_wait(&self.ready))
+        continue;
+    sem_destroy(&self.ready);
+    return self.granted;
+}
+
+static void line_leave(int number) {
+    pthread_mutex_lock(&line.mutex);
+    place *next = line.first;
+    if (next)
+        line.first = next->behind;
+    else
+        line.idle[line.count++] = number;
+    pthread_mutex_unlock(&line.mutex);
+    if (next) {
+        next->granted = number;
+        sem_post(&next->ready);
+    }
+}
+
+double question_in_line(void *context, int thread) {
+    const question *q = context;
+    (void)thread;
+    int number = line_enter();
+    double sum = sides_bare_query(q->bare[number], q->cypher);
+    line_leave(number);
     return sum;
 }
 

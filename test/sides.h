@@ -65,11 +65,14 @@ void question_end(question *q);
 
 /* Jobs of a load: through the pool; by bare hiredis over the thread's own
    connection, over one made for each query, over one that all share behind a
-   mutex. */
+   mutex; over 20 that go from hand to hand in the order of who came first,
+   which is the least that such an order costs: a mutex, a list, a semaphore. */
 double question_pooled(void *question, int thread);
 double question_own(void *question, int thread);
 double question_anew(void *question, int thread);
 double question_shared(void *question, int thread);
+double question_in_line(void *question, int thread);
+#define QUESTION_LINE 20
 
 /* ---- peers ------------------------------------------------------------- */
 
