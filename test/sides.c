@@ -187,11 +187,26 @@ void sides_make_graph(falkor_graph *graph) {
 
 /* ---- one query, asked in several ways ---------------------------------- */
 
+/* Who waits in line, on his own stack. */
+typedef struct place {
+    struct place *behind;
+    int granted;                        /* a connection's number */
+    sem_t ready;
+} place;
+
+static struct {
+    pthread_mutex_t mutex;
+    int idle[QUESTION_LINE], count;
+    place *first, *last;
+} queue = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
 void question_begin(question *q, falkor_pool *pool) {
     q->graph = falkor_select_graph(pool, SIDES_GRAPH);
     sides_make_graph(q->graph);
     for (int i = 0; i < SIDES_MOST_THREADS; i++)
         q->bare[i] = sides_bare();
+    for (queue.count = 0; queue.count < QUESTION_LINE; queue.count++)
+        queue.idle[queue.count] = queue.count;
 }
 
 void question_end(question *q) {
@@ -231,37 +246,21 @@ double question_shared(void *context, int thread) {
     return sum;
 }
 
-/* Who waits in line, on his own stack. */
-typedef struct place {
-    struct place *behind;
-    int granted;                        /* a connection's number */
-    sem_t ready;
-} place;
-
-static struct {
-    pthread_mutex_t mutex;
-    int idle[QUESTION_LINE], count;
-    place *first, *last;
-} line = {.mutex = PTHREAD_MUTEX_INITIALIZER, .count = -1};
-
 static int line_enter(void) {
     place self = {.behind = NULL};
-    pthread_mutex_lock(&line.mutex);
-    for (; line.count < 0; line.count = QUESTION_LINE)
-        for (int i = 0; i < QUESTION_LINE; i++)
-            line.idle[i] = i;
-    if (line.count > 0) {
-        int number = line.idle[--line.count];
-        pthread_mutex_unlock(&line.mutex);
+    pthread_mutex_lock(&queue.mutex);
+    if (queue.count > 0) {
+        int number = queue.idle[--queue.count];
+        pthread_mutex_unlock(&queue.mutex);
         return number;
     }
     sem_init(&self.ready, 0, 0);
-    if (line.first)
-        line.last->behind = &self;
+    if (queue.first)
+        queue.last->behind = &self;
     else
-        line.first = &self;
-    line.last = &self;
-    pthread_mutex_unlock(&line.mutex);
+        queue.first = &self;
+    queue.last = &self;
+    pthread_mutex_unlock(&queue.mutex);
     while (sem_wait(&self.ready))
         continue;
     sem_destroy(&self.ready);
@@ -269,13 +268,13 @@ static int line_enter(void) {
 }
 
 static void line_leave(int number) {
-    pthread_mutex_lock(&line.mutex);
-    place *next = line.first;
+    pthread_mutex_lock(&queue.mutex);
+    place *next = queue.first;
     if (next)
-        line.first = next->behind;
+        queue.first = next->behind;
     else
-        line.idle[line.count++] = number;
-    pthread_mutex_unlock(&line.mutex);
+        queue.idle[queue.count++] = number;
+    pthread_mutex_unlock(&queue.mutex);
     if (next) {
         next->granted = number;
         sem_post(&next->ready);
