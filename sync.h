@@ -41,8 +41,12 @@
 /* A number below limit, a power of two, that is this thread's most of the time
    and another's seldom: its stack lies elsewhere. */
 static inline unsigned falkor__thread_hint(unsigned limit) {
+#ifdef __GNUC__                         /* AddressSanitizer moves variables */
+    uint64_t stack = (uint64_t)(uintptr_t)__builtin_frame_address(0) >> 16;
+#else
     char here;
     uint64_t stack = (uint64_t)(uintptr_t)&here >> 16;
+#endif
     return (unsigned)(stack * UINT64_C(0x9E3779B97F4A7C15) >> 40) & (limit - 1);
 }
 

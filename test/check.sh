@@ -28,7 +28,7 @@ test/deps.sh check || { echo '0 passed, 1 failed'; exit 1; }
 export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
 # Whole where memory is looked at and on the other thread layer; elsewhere what the difference can touch: threads for the race
 # detector, bytes and connections for another hiredis, a sample of everything for another compiler.
-step asan 12 test VARIANT=asan TLS=1
+FALKOR_TEST_PREEMPTIONS=0 step asan 12 test VARIANT=asan TLS=1     # all schedules are tried twice elsewhere
 step tsan 12 test VARIANT=tsan TLS=1 TEST='attempts breaker classes clock connect cursor events faults fork levers lifecycle
     load names pipecuts pipeline pool proof queries safety shared streaming tls'
 step clang 8 test VARIANT=clang WERROR=1 TEST='commands json names options parameters pool queries reply resp3'
