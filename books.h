@@ -72,7 +72,9 @@ struct falkor__slot {
 };
 
 /* Each pocket has a cache line for itself. */
+#ifndef FALKOR__POCKETS                 /* a power of two */
 #define FALKOR__POCKETS 8
+#endif
 typedef struct falkor__pocket {
     _Atomic(falkor__slot *) slot;       /* NULL: empty; or FALKOR__SHUT */
     char rest[64 - sizeof(void *)];

@@ -265,7 +265,7 @@ static inline bool falkor__gong_wait(falkor__gong *gong, int64_t deadline_ns) {
                errno != EINTR && errno != EAGAIN;
     return atomic_load(&gong->word) == FALKOR__GONG_STRUCK;
 }
-#else
+#elif !defined(FALKOR_SYNC_HEADER)
 typedef struct falkor__gong {
     falkor__mutex mutex;
     falkor__cond cond;

@@ -98,6 +98,32 @@ static inline bool falkor__cond_wait(falkor__cond *cond, falkor__mutex *mutex,
                                      int64_t deadline_ns) {
     return sched_wait(cond, mutex, deadline_ns);
 }
+/* The mutex is for sched_wait alone: nobody else takes it. */
+typedef struct falkor__gong {
+    falkor__mutex mutex;
+    falkor__cond cond;
+    bool struck;
+} falkor__gong;
+
+static inline bool falkor__gong_init(falkor__gong *gong) {
+    *gong = (falkor__gong){.struck = false};
+    return true;
+}
+static inline void falkor__gong_destroy(falkor__gong *gong) {
+    (void)gong;
+}
+static inline void falkor__gong_strike(falkor__gong *gong) {
+    sched_point();
+    gong->struck = true;
+    sched_wake(&gong->cond, true);
+}
+static inline bool falkor__gong_wait(falkor__gong *gong, int64_t deadline_ns) {
+    gong->mutex.owner = sched_self();
+    while (!gong->struck && sched_wait(&gong->cond, &gong->mutex, deadline_ns))
+        continue;
+    gong->mutex.owner = 0;
+    return gong->struck;
+}
 static inline bool falkor__thread_create(falkor__thread *thread,
                                          void *(*run)(void *),
                                          void *argument) {

@@ -827,7 +827,9 @@ static void test_lifecycle_deep_check_at_its_interval(void **state) {
     int64_t began = test_now_ms();
     open_pool(options);
     fake_await_begun(&f, FAKE_DEEP, 4);
-    assert_true(test_now_ms() - began >= 190);  /* coarse clock: 4 ms steps */
+    /* The coarse clock has steps of 4 ms, and stands while its processor is
+       somebody else's. */
+    assert_true(test_now_ms() - began >= 150);
     assert_int_equal(fake_begun(&f, FAKE_FAST), 0);
     assert_int_equal(fake_opened(&f), 2);
     /* One that fails is replaced. */

@@ -19,6 +19,7 @@
 #define FALKOR_DEBUG
 #endif
 #define FALKOR_SYNC_HEADER "test/sched.h"
+#define FALKOR__POCKETS 2
 #include "../error.c"
 #include "../books.c"
 #include "../pool.c"
