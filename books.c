@@ -84,7 +84,6 @@ falkor__slot falkor__shut;              /* its address only */
 static void falkor__empty_pocket_locked(falkor_pool *pool,
                                         falkor__pocket *pocket,
                                         falkor__slot *leaves) {
-    FALKOR__POINT();
     falkor__slot *slot = atomic_exchange(&pocket->slot, leaves);
     if (slot && slot != FALKOR__SHUT) {
         pool->in_use--;
@@ -93,12 +92,16 @@ static void falkor__empty_pocket_locked(falkor_pool *pool,
 }
 
 void falkor__collect_locked(falkor_pool *pool) {
+    if (pool->pockets_open)
+        FALKOR__POINT();
     for (int i = 0; pool->pockets_open && i < FALKOR__POCKETS; i++)
         if (atomic_load_explicit(&pool->pockets[i].slot, memory_order_relaxed))
             falkor__empty_pocket_locked(pool, &pool->pockets[i], NULL);
 }
 
 void falkor__shut_pockets_locked(falkor_pool *pool) {
+    if (pool->pockets_open)
+        FALKOR__POINT();
     for (int i = 0; pool->pockets_open && i < FALKOR__POCKETS; i++)
         falkor__empty_pocket_locked(pool, &pool->pockets[i], FALKOR__SHUT);
     pool->pockets_open = false;

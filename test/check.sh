@@ -33,7 +33,7 @@ step tsan 12 test VARIANT=tsan TLS=1 TEST='attempts breaker classes clock connec
     load names pipecuts pipeline pool proof queries safety shared streaming tls'
 step clang 8 test VARIANT=clang WERROR=1 TEST='commands json names options parameters pool queries reply resp3'
 step hiredis1 8 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='attempts connect pipeline queries resp3 safety streaming tls'
-FALKOR_TEST_PREEMPTIONS=2 step threads 10 test THREADS=c11 TLS=1 WERROR=1
+TEST_TIMEOUT=540 FALKOR_TEST_PREEMPTIONS=2 step threads 14 test THREADS=c11 TLS=1 WERROR=1
 step mutants 8 mutants
 step drivers 6 drivers VARIANT=werror WERROR=1
 step long 20 checks VARIANT=werror WERROR=1
