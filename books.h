@@ -71,7 +71,7 @@ struct falkor__slot {
                                    reported */
 };
 
-/* Each pocket has a cache line for itself. */
+/* No two pockets share a cache line of 64 bytes. */
 #ifndef FALKOR__POCKETS                 /* a power of two */
 #define FALKOR__POCKETS 8
 #endif
