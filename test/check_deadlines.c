@@ -4,7 +4,7 @@
 
 static void test_deadlines_are_kept(void **state) {
     (void)state;
-    deadlines_run(SERVING_SANITIZED ? 20000 : 100000);
+    deadlines_run(TEST_SANITIZED ? 20000 : 100000);
 }
 
 TEST_MAIN(cmocka_unit_test(test_deadlines_are_kept))

@@ -7,7 +7,7 @@
 #include <signal.h>
 
 enum { SECONDS = 60, TIMEOUT_MS = 1000,
-       ENOUGH = SERVING_SANITIZED ? 30000 : 300000 };
+       ENOUGH = TEST_SANITIZED ? 30000 : 300000 };
 
 typedef struct siege {
     serving server;

@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <signal.h>
 
-enum { THREADS = 50, POOL = 20, SECONDS = SERVING_SANITIZED ? 20 : 60,
+enum { THREADS = 50, POOL = 20, SECONDS = TEST_SANITIZED ? 20 : 60,
        TIMEOUT_MS = 1000, WRITES = 400 };
 
 typedef struct soak {

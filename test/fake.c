@@ -208,7 +208,7 @@ void fake_begin(fake *f) {
 
 pid_t fake_fork(fake *f) {
     pthread_mutex_lock(&f->mutex);
-    pid_t child = fork();
+    pid_t child = test_fork();
     if (child == 0) {
         fake_begin_changed(f);
         memset(f->at, 0, sizeof f->at);

@@ -807,7 +807,7 @@ static void *asker_run(void *argument) {
 }
 
 /* A server that has crashed may also hang, with a graph's lock held. */
-enum { STRESS_PATIENCE_S = SERVING_SANITIZED ? 20 : 8 };
+enum { STRESS_PATIENCE_S = TEST_SANITIZED ? 20 : 8 };
 
 static void put_graphs(const naming_stress *stress, falkor_pool *pool,
                        const atomic_bool *stop) {

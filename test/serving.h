@@ -10,18 +10,6 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-/* Sanitizers make everything slower: loops that prove by number are shorter
-   there. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SERVING_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SERVING_SANITIZED 1
-#endif
-#endif
-#ifndef SERVING_SANITIZED
-#define SERVING_SANITIZED 0
-#endif
 #define SERVING_MS INT64_C(1000000)     /* in nanoseconds */
 
 /* ---- servers ---------------------------------------------------------- */

@@ -1203,7 +1203,7 @@ static void test_cli_bench_no_connection(void **state) {
 static void test_cli_bench_threads_that_do_not_start(void **state) {
     (void)state;
     struct rlimit before, small;
-    if (SERVING_SANITIZED)
+    if (TEST_SANITIZED)
         skip();                         /* it wants more for itself */
     clear_graph(NULL);
     assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);

@@ -7,7 +7,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define TOKENS (SERVING_SANITIZED ? 20000 : 200000)
+#define TOKENS (TEST_SANITIZED ? 20000 : 200000)
 
 /* Makes sure that the graph is there: RO_QUERY wants one. */
 static void found(falkor_graph *graph) {
@@ -486,7 +486,7 @@ static void test_faults_request_never_taken(void **state) {
     serving_signal(&server, SIGSTOP);
     serving_await_state(&server, 'T');
     /* Writing the 30 MB comes first, and is slow under sanitizers. */
-    int timeout_ms = SERVING_SANITIZED ? 6000 : 2000;
+    int timeout_ms = TEST_SANITIZED ? 6000 : 2000;
     int64_t begin = falkor_now_ns();
     assert_int_equal(falkor_query_with(graph,
         &(falkor_call_options){.timeout_ms = timeout_ms},

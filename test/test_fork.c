@@ -645,7 +645,7 @@ static void test_fork_child_close_leaves_the_parent_alive(void **state) {
         assert_int_equal(falkor_acquire(pool, &held, NULL), FALKOR_OK);
         clients before = clients_now();
         assert_true(before.count >= 1);
-        pid_t child = fork();
+        pid_t child = test_fork();
         if (child == 0) {
             test_child_begins();
             TEST_CHECK(falkor_pool_close(pool, 0) == FALKOR_OK);
@@ -697,7 +697,7 @@ static void test_fork_parent_close_leaves_the_child_usable(void **state) {
         line_begin(&both);
         falkor_options options = server_options(sizes[i]);
         pool = serving_pool(&options);
-        pid_t child = fork();
+        pid_t child = test_fork();
         if (child == 0) {
             test_child_begins();
             TEST_CHECK(asks(pool, NULL, 1));
@@ -727,7 +727,7 @@ static void test_fork_release_in_the_child_changes_no_count(void **state) {
         falkor_options options = server_options(sizes[i]);
         pool = serving_pool(&options);
         assert_int_equal(falkor_acquire(pool, &held, NULL), FALKOR_OK);
-        pid_t child = fork();
+        pid_t child = test_fork();
         if (child == 0) {
             falkor_error error;
             test_child_begins();
@@ -766,7 +766,7 @@ static void test_fork_works_in_both(void **state) {
         options.min_size = 1;
         pool = serving_pool(&options);
         clients before = clients_now();
-        pid_t child = fork();
+        pid_t child = test_fork();
         if (child == 0) {
             falkor_conn *conn;
             test_child_begins();
@@ -812,7 +812,7 @@ static void test_fork_child_says_nothing_on_the_parents_sockets(
     int open = atomic_load(&between.open);
     atomic_store(&between.cut_requests, 1000);
     for (int frees = 0; frees < 2; frees++) {
-        pid_t child = fork();
+        pid_t child = test_fork();
         if (child == 0) {
             test_child_begins();
             TEST_CHECK(falkor_release(held) == FALKOR_ERR_ARGUMENT);
@@ -841,7 +841,7 @@ static int rows_seen;
 
 static bool fork_at_a_row(void *ctx, const falkor_result *row) {
     (void)ctx;
-    if (++rows_seen == 10 && (row_child = fork()) == 0)
+    if (++rows_seen == 10 && (row_child = test_fork()) == 0)
         test_child_begins();
     if (row_child == 0 && rows_seen == 10)
         TEST_CHECK(asks(pool, NULL, 3));
@@ -918,7 +918,7 @@ static void test_fork_while_names_are_read(void **state) {
         bool unanswered = atomic_load(&between.answered) == 1;
         assert_true(unanswered || spared > 0);
         atomic_store(&between.answers, 0);
-        pid_t child = fork();
+        pid_t child = test_fork();
         if (child == 0) {
             test_child_begins();
             TEST_CHECK(ask_rows() == FALKOR_OK);
@@ -1023,7 +1023,7 @@ static void child_works(void) {
 /* A22, A4 */
 static void test_fork_among_many_threads(void **state) {
     (void)state;
-    enum { THREADS = 16, FORKS = SERVING_SANITIZED ? 60 : 500 };
+    enum { THREADS = 16, FORKS = TEST_SANITIZED ? 60 : 500 };
     worker workers[THREADS];
     uint64_t random = test_seed();
     falkor_options options = server_options(8);
@@ -1039,7 +1039,7 @@ static void test_fork_among_many_threads(void **state) {
     for (int i = 0; i < FORKS; i++) {
         if (!ALLOCATOR_FORKS)
             pthread_rwlock_wrlock(&allocator);
-        pid_t child = fork();
+        pid_t child = test_fork();
         if (child == 0)
             child_works();
         if (!ALLOCATOR_FORKS)

@@ -13,9 +13,9 @@
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 enum {
-    WANTED = SERVING_SANITIZED ? 40000 : 100000,    /* strings, as values,
+    WANTED = TEST_SANITIZED ? 40000 : 100000,    /* strings, as values,
                                                        keys and names */
-    SOME = SERVING_SANITIZED ? 60 : 300,    /* where each costs much more */
+    SOME = TEST_SANITIZED ? 60 : 300,    /* where each costs much more */
     LONGEST = 65536,
     LONG_ONCE_IN = 300,
     CALL_MS = 10000                         /* a server that hangs */

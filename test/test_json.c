@@ -466,7 +466,7 @@ static void test_json_text_of_nothing(void **state) {
                      FALKOR_ERR_ARGUMENT);
 }
 
-#if defined(__GLIBC__) && !SERVING_SANITIZED
+#if defined(__GLIBC__) && !TEST_SANITIZED
 #define OWN_MALLOC                      /* else there is none to make fail */
 extern void *__libc_malloc(size_t size);
 extern void *__libc_realloc(void *memory, size_t size);

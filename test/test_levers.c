@@ -1101,7 +1101,7 @@ static void test_levers_worker_sleeps_until_due(void **state) {
     options = begin_leaks(50);
     long looking = sleeps_in(options, 1000);
     printf("%ld wake-ups, %ld with leak_after_ms\n", quiet, looking);
-    if (!SERVING_SANITIZED) {           /* those have a thread of their own */
+    if (!TEST_SANITIZED) {           /* those have a thread of their own */
         assert_true(quiet <= 1);
         assert_true(looking >= 5 && looking <= 60);
     }
@@ -1122,7 +1122,7 @@ static void test_levers_worker_sleeps_while_one_is_used(void **state) {
     long count = sleeps() - before;
     give(held);
     end();
-    if (!SERVING_SANITIZED)
+    if (!TEST_SANITIZED)
         assert_true(count <= 1);
 }
 

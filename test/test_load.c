@@ -135,7 +135,7 @@ static void test_load_server_never_sees_more_than_max_size(void **state) {
     begin(sized(2, 20));
     redisContext *client = serving_client(server.port);
     test_threads threads = start(askers, 50, (asker){
-        .until_ms = test_now_ms() + (SERVING_SANITIZED ? 2000 : 3000)});
+        .until_ms = test_now_ms() + (TEST_SANITIZED ? 2000 : 3000)});
     uint64_t random = test_seed();
     int most = 0, now;
     for (int64_t until = askers[0].until_ms; test_now_ms() < until;) {
@@ -174,7 +174,7 @@ static void test_load_fifty_through_twenty(void **state) {
     asker askers[50];
     begin(sized(0, 20));
     test_threads threads = start(askers, 50, (asker){
-        .count = SERVING_SANITIZED ? 100 : 400});
+        .count = TEST_SANITIZED ? 100 : 400});
     test_join_within(&threads, 60000);
     assert_int_equal(stats().acquire_timeouts, 0);
     assert_int_equal(stats().active, 0);
@@ -273,7 +273,7 @@ static void test_load_grows_and_shrinks(void **state) {
     printf("%d after %d ms\n", total, (int)took);
     assert_in_range(total, 2, 5);
     assert_true(took >= IDLE_MS - 50);
-    assert_true(took <= 2 * IDLE_MS + (SERVING_SANITIZED ? 1000 : 0));
+    assert_true(took <= 2 * IDLE_MS + (TEST_SANITIZED ? 1000 : 0));
     test_join(&steady);
     assert_true(seen(client) <= 5);
     TEST_EVENTUALLY(stats().total == 2);        /* nobody asks any more */
@@ -392,7 +392,7 @@ static void test_load_deep_checks_are_quick(void **state) {
     qsort(times, CHECKS, sizeof *times, by_size);
     int64_t p95_ns = times[CHECKS * 95 / 100];
     printf("p95: DEEP %.3f ms\n", (double)p95_ns / 1e6);
-    assert_true(SERVING_SANITIZED || p95_ns < 200 * SERVING_MS);
+    assert_true(TEST_SANITIZED || p95_ns < 200 * SERVING_MS);
 }
 
 /* Each use puts the background check off: a busy connection is never checked,

@@ -1210,7 +1210,7 @@ static void test_names_stress(void **state) {
     static const int sizes[] = {1, 4, 20};
     for (int i = 0; i < 3; i++)
         naming_on_own_server(run_stress, &(naming_stress){.threads = 16,
-            .connections = sizes[i], .rounds = SERVING_SANITIZED ? 10 : 25,
+            .connections = sizes[i], .rounds = TEST_SANITIZED ? 10 : 25,
             .seed = test_seed() + (uint64_t)i, .graph = "stress"});
 }
 

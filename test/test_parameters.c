@@ -5,7 +5,7 @@
 #include <float.h>
 #include <math.h>
 
-#define WANTED (SERVING_SANITIZED ? 20000 : 100000)
+#define WANTED (TEST_SANITIZED ? 20000 : 100000)
 
 static serving server;
 static falkor_pool *pool;
@@ -736,7 +736,7 @@ static void test_parameters_never_change_the_query(void **state) {
     falkor_graph *graph = falkor_select_graph(pool, "canary");
     serving_run(graph, "CREATE (:Canary {song: 'tweet'})");
     int keys = keys_there();
-    for (int i = 0; i < (SERVING_SANITIZED ? 800 : 4000); i++) {
+    for (int i = 0; i < (TEST_SANITIZED ? 800 : 4000); i++) {
         size_t length, name_length;
         h.at = 0;
         char *text = i < ATTACKS ? take(&h, 128)

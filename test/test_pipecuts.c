@@ -257,7 +257,7 @@ static void cut_everywhere(trial *all) {
     uint64_t seed = test_seed();
     for (int replies = 0; replies < 2; replies++)
         for (int bytes = 0; cut_once(all, replies, bytes);
-             bytes += SERVING_SANITIZED ? 1 + test_below(&seed, 40) : 1)
+             bytes += TEST_SANITIZED ? 1 + test_below(&seed, 40) : 1)
             assert_true(bytes < MOST_CUTS);
     printf("%d cuts: not sent %d, done %d, refused %d, in doubt %d\n",
            all->cuts, all->totals[NOT_SENT], all->totals[DONE],
@@ -356,7 +356,7 @@ static void test_pipecuts_new_name_cut_anywhere(void **state) {
     /* Names make the lists, and so the replies, longer each time. */
     for (int replies = 0; replies < 2; replies++)
         for (int bytes = 0; bytes < 2600;
-             bytes += SERVING_SANITIZED ? 90 + test_below(&seed, 90)
+             bytes += TEST_SANITIZED ? 90 + test_below(&seed, 90)
                                         : 1 + test_below(&seed, 16))
             cut_once(all, replies, bytes);
     printf("%d cuts: not sent %d, done %d, in doubt %d\n", all->cuts,
@@ -506,7 +506,7 @@ static void test_pipecuts_single_query_cut_anywhere(void **state) {
     trial *all = trial_begin("cutone", 1, fill_writes);
     uint64_t seed = test_seed();
     for (int replies = 0; replies < 2; replies++)
-        for (int bytes = 0;; bytes += SERVING_SANITIZED
+        for (int bytes = 0;; bytes += TEST_SANITIZED
                  ? 1 + test_below(&seed, 20) : 1) {
             falkor_error error;
             char text[80];
@@ -589,7 +589,7 @@ static void test_pipecuts_stopped_server(void **state) {
 
 /* ---- many threads, killed connections --------------------------------- */
 
-enum { THREADS = 16, EACH = 8, PIPELINES = SERVING_SANITIZED ? 20 : 80 };
+enum { THREADS = 16, EACH = 8, PIPELINES = TEST_SANITIZED ? 20 : 80 };
 typedef struct worker {
     falkor_pool *pool;
     falkor_graph *graph;
@@ -820,7 +820,7 @@ static char *large_text(size_t size) {
    nothing of it ran. */
 static void test_pipecuts_refused_while_sending(void **state) {
     (void)state;
-    size_t size = SERVING_SANITIZED ? 8000000 : 64000000;
+    size_t size = TEST_SANITIZED ? 8000000 : 64000000;
     char *text = large_text(size);
     free(serving_ask(server.port, "CONFIG SET proto-max-bulk-len 1048576"));
     falkor_pool *pool = pool_at(server.port, 1);
@@ -859,7 +859,7 @@ static void test_pipecuts_refused_while_sending(void **state) {
 static void test_pipecuts_answered_while_sending(void **state) {
     (void)state;
     trial *all = trial_begin("hasty", 1, fill_writes);
-    char *text = large_text(SERVING_SANITIZED ? 8000000 : 64000000);
+    char *text = large_text(TEST_SANITIZED ? 8000000 : 64000000);
     falkor_error error;
     for (int form = HASTY_STAYS; form <= HASTY_GOES; form++) {
         warm_up(all);

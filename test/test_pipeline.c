@@ -222,7 +222,7 @@ static void large_through(int port, size_t count, size_t size) {
 
 static void test_pipeline_large_both_ways(void **state) {
     (void)state;
-    large_through(server.port, SERVING_SANITIZED ? 8 : 24, 1 << 20);
+    large_through(server.port, TEST_SANITIZED ? 8 : 24, 1 << 20);
 }
 
 static void test_pipeline_large_in_drips(void **state) {

@@ -13,7 +13,7 @@ static void test_proof_short(void **state) {
 /* A24, C4 */
 static void test_proof_deadlines(void **state) {
     (void)state;
-    deadlines_run(SERVING_SANITIZED ? 3000 : 10000);
+    deadlines_run(TEST_SANITIZED ? 3000 : 10000);
 }
 
 static int enter(void **state) {

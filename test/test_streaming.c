@@ -117,7 +117,7 @@ static falkor_status stream(falkor_graph *from,
 
 static int most_rows(void) {
     const char *given = getenv("STREAMING_ROWS");
-    return given ? atoi(given) : SERVING_SANITIZED ? 20000 : 1000000;
+    return given ? atoi(given) : TEST_SANITIZED ? 20000 : 1000000;
 }
 
 /* Requirement E6. A sanitizer has memory of its own: there only the rows
@@ -145,7 +145,7 @@ static void test_streaming_memory_is_constant(void **state) {
     assert_int_equal(all.rows, (int64_t)times * PEOPLE);
     assert_int_equal(all.sum, times * (int64_t)PEOPLE * (PEOPLE + 1) / 2);
     assert_int_equal(all.bytes, warm.bytes * (size_t)times);
-    if (!SERVING_SANITIZED)
+    if (!TEST_SANITIZED)
         assert_true(after - before < 1024);
 }
 

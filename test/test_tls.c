@@ -717,12 +717,12 @@ static void use_all(int rounds, int kills) {
 
 static void test_tls_threads(void **state) {
     (void)state;
-    use_all(SERVING_SANITIZED ? 60 : 500, 0);
+    use_all(TEST_SANITIZED ? 60 : 500, 0);
 }
 
 static void test_tls_killed(void **state) {
     (void)state;
-    use_all(SERVING_SANITIZED ? 60 : 300, 40);
+    use_all(TEST_SANITIZED ? 60 : 300, 40);
 }
 
 /* A connection that was idle for long is asked before it is used, and those
@@ -996,7 +996,7 @@ static void test_tls_child_forgets(void **state) {
                      FALKOR_OK);
     driver->open(&config, deadline, &handle, &error);
     serving_ok(&error);
-    pid_t child = fork();
+    pid_t child = test_fork();
     if (child == 0) {
         driver->forget(&config, handle);
         _exit(0);
@@ -1046,7 +1046,7 @@ static void test_tls_fork(void **state) {
         "UNWIND range(1, 100000) AS i RETURN i", NULL, &cursor, &error);
     serving_ok(&error);
     assert_int_equal(falkor_cursor_next(cursor, &row, &error), FALKOR_OK);
-    pid_t child = fork();
+    pid_t child = test_fork();
     if (child == 0)
         child_asks(pool, graph, cursor);
     test_await_child(child);

@@ -198,7 +198,7 @@ static void test_waits_idle_pool_makes_few_system_calls(void **state) {
     (void)state;
     int ready[2];
     char answer = 'n';
-#if SERVING_SANITIZED
+#if TEST_SANITIZED
     skip();                     /* the sanitizer has a thread of its own */
 #endif
     assert_int_equal(pipe(ready), 0);
@@ -270,7 +270,7 @@ static void test_waits_in_line_use_no_processor(void **state) {
     falkor_pool_free(pool);
     fake_end(&f);
     test_no_complaints();
-    assert_true(used < (SERVING_SANITIZED ? 300 : 30));
+    assert_true(used < (TEST_SANITIZED ? 300 : 30));
 }
 
 TEST_MAIN_WITH(begin, end,

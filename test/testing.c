@@ -1,7 +1,9 @@
 /* Seeds, recording threads, bounded waits: see testing.h. */
 #include "testing.h"
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -87,6 +89,33 @@ int test_forget_complaints(void) {
 }
 
 /* ---- children --------------------------------------------------------- */
+
+/* Whether all threads but the calling one sleep. */
+static bool others_sleep(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    bool sleep = tasks != NULL;
+    for (struct dirent *entry; sleep && (entry = readdir(tasks)) != NULL;) {
+        char path[64], state = 'S';
+        long tid = strtol(entry->d_name, NULL, 10);
+        snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
+        FILE *file = tid && tid != syscall(SYS_gettid) ? fopen(path, "r")
+                                                       : NULL;
+        if (file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1)
+            sleep = state == 'S';
+        if (file)
+            fclose(file);
+    }
+    if (tasks)
+        closedir(tasks);
+    return sleep;
+}
+
+pid_t test_fork(void) {
+    int64_t until = test_now_ms() + TEST_PATIENCE_MS;
+    while (TEST_SANITIZED && !others_sleep() && test_now_ms() < until)
+        test_pause_ms(1);
+    return fork();
+}
 
 #define CHILD_SECONDS (TEST_PATIENCE_MS / 1000)
 

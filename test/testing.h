@@ -17,6 +17,19 @@
 #include <sys/types.h>
 #include <cmocka.h>
 
+/* Sanitizers make everything slower: loops that prove by number are shorter
+   there. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define TEST_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_SANITIZED
+#define TEST_SANITIZED 0
+#endif
+
 /* How long anything that must happen may take on a loaded machine. */
 #ifndef TEST_PATIENCE_MS
 #define TEST_PATIENCE_MS 40000
@@ -50,6 +63,10 @@ void test_no_complaints(void);
 
 /* Forgets them, and returns how many there were. */
 int test_forget_complaints(void);
+
+/* fork(), in a moment when no other thread is in the allocator of a sanitizer:
+   gcc's are not kept whole over a fork, and the child would wait for ever. */
+pid_t test_fork(void);
 
 /* The first and the last act of a child of fork: it is ended by an alarm, or
    by _exit, with 0 when there is no complaint and no leak (quits: in a child
