@@ -34,7 +34,7 @@ bool bench_quick(void) {
 }
 
 int64_t bench_short(int64_t full) {
-    return !bench_quick() ? full : full < 6 ? 1 : full / 6;
+    return !bench_quick() ? full : full < 10 ? 1 : full / 10;
 }
 
 /* ---- rows -------------------------------------------------------------- */
@@ -119,15 +119,15 @@ void bench_pairs(const bench_row *row, const double *ours,
 }
 
 void bench_compare(const bench_row *row, bench_side *ours, bench_side *theirs,
-                   void *context) {
-    double a[BENCH_PAIRS], b[BENCH_PAIRS];
+                   void *context, int pairs) {
+    double a[BENCH_MOST_PAIRS], b[BENCH_MOST_PAIRS];
     ours(context);
     theirs(context);
-    for (int i = 0; i < BENCH_PAIRS; i++) {
+    for (int i = 0; i < pairs; i++) {
         a[i] = ours(context);
         b[i] = theirs(context);
     }
-    bench_pairs(row, a, b, BENCH_PAIRS);
+    bench_pairs(row, a, b, pairs);
 }
 
 void bench_value(const bench_row *row, double ours) {

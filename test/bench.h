@@ -26,10 +26,11 @@ typedef struct bench_row {
    returns the figure. */
 typedef double bench_side(void *context);
 
-/* Both sides in turn, once to warm up and BENCH_PAIRS times; the row has the
-   medians of both and of the pairs' ratios, with the lowest and the highest. */
+/* Both sides in turn, once to warm up and so many times; the row has the
+   medians of both and of the pairs' ratios, with the lowest and the highest.
+   Many short turns say more on a machine that others use too. */
 void bench_compare(const bench_row *row, bench_side *ours, bench_side *theirs,
-                   void *context);
+                   void *context, int pairs);
 
 /* The same for figures that were taken otherwise, in pairs. */
 void bench_pairs(const bench_row *row, const double *ours,
@@ -41,7 +42,7 @@ void bench_value(const bench_row *row, double ours);
 /* A peer that cannot be had on this machine, and why. */
 void bench_absent(const bench_row *row, const char *why);
 
-/* `make bench-quick` (BENCH_QUICK=1): a sixth of a span or a count. */
+/* `make bench-quick` (BENCH_QUICK=1): a tenth of a span or a count. */
 bool bench_quick(void);
 int64_t bench_short(int64_t full);
 

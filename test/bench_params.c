@@ -182,7 +182,8 @@ int main(void) {
         kinds[i].make(&p);
         snprintf(what, sizeof what, "encoded: %s", kinds[i].what);
         bench_compare(&(bench_row){.id = kinds[i].id, .work = what,
-            .unit = kinds[i].unit, .peer = "cJSON"}, our_rate, their_rate, &p);
+            .unit = kinds[i].unit, .peer = "cJSON"}, our_rate, their_rate, &p,
+            BENCH_PAIRS);
         cJSON_Delete(p.tree);
     }
     return 0;

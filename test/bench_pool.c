@@ -39,7 +39,7 @@
 /* What a row is measured on. */
 typedef struct ground {
     int threads, connections;
-    int64_t span_ms;                    /* of a turn; a third when quick */
+    int64_t span_ms;                    /* of a turn; a sixth when quick */
     falkor_pool *pool;
     barging *barging;
     pthread_mutex_t mutex;
@@ -156,7 +156,7 @@ static double take_turn(ground *on, batch *run) {
         pause_ms(1);
     int64_t begin = falkor_now_ns();
     pthread_barrier_wait(&t.gate);
-    pause_ms(bench_quick() ? on->span_ms / 3 : on->span_ms);
+    pause_ms(bench_quick() ? on->span_ms / 6 : on->span_ms);
     atomic_store(&t.over, true);
     int64_t span = falkor_now_ns() - begin;
     for (int i = 0; i < on->threads; i++) {

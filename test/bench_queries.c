@@ -145,7 +145,7 @@ static void against_tool(bench *b) {
     tune_tool(b);
     if (b->loud)
         row.peer = "redis-benchmark -c 20 --threads 2";
-    bench_compare(&row, pooled, by_tool, b);
+    bench_compare(&row, pooled, by_tool, b, BENCH_PAIRS);
 }
 
 /* ---- bare hiredis ------------------------------------------------------ */
@@ -168,21 +168,21 @@ static double in_line(void *context) {
 static void against_hiredis(bench *b) {
     b->our_threads = CROWD;
     b->their_threads = POOL;
-    sides_compare(&(bench_row){.id = "E3", .at_least = 0.97,
+    bench_compare(&(bench_row){.id = "E3", .at_least = 0.97,
         .work = "RETURN 1, 50 threads, pool of 20", .unit = "queries/s",
         .peer = "hiredis, 20 threads"}, pooled, own, b, PAIRS);
     b->their_threads = CROWD;
-    sides_compare(&(bench_row){.id = "E3-line",
+    bench_compare(&(bench_row){.id = "E3-line",
         .work = "RETURN 1, 50 threads, pool of 20", .unit = "queries/s",
         .peer = "hiredis, 20 in line"}, pooled, in_line, b, PAIRS);
     b->our_threads = b->their_threads = POOL;
-    sides_compare(&(bench_row){.id = "E3-20t",
+    bench_compare(&(bench_row){.id = "E3-20t",
         .work = "RETURN 1, 20 threads, pool of 20", .unit = "queries/s",
         .peer = "hiredis, 20 threads"}, pooled, own, b, PAIRS);
-    sides_compare(&(bench_row){.id = "E4-connect", .at_least = 2.5,
+    bench_compare(&(bench_row){.id = "E4-connect", .at_least = 2.5,
         .work = "RETURN 1, 20 threads, pool of 20", .unit = "queries/s",
         .peer = "connection per query"}, pooled, anew, b, PAIRS);
-    sides_compare(&(bench_row){.id = "E4-shared",
+    bench_compare(&(bench_row){.id = "E4-shared",
         .work = "RETURN 1, 20 threads, pool of 20", .unit = "queries/s",
         .peer = "one shared connection"}, pooled, shared, b, PAIRS);
 }
@@ -214,7 +214,7 @@ static void against_node(bench *b) {
         if (absent)
             bench_absent(&rows[i], "node or npm's falkordb is missing");
         else
-            sides_compare(&rows[i], pooled, by_node, b, PAIRS);
+            bench_compare(&rows[i], pooled, by_node, b, PAIRS);
     }
     if (peer_end(&node.process) != 0 && !absent)
         bench_fail("test/bench_node.mjs failed");
@@ -234,7 +234,7 @@ static void over_threads(bench *b, const char *name, const char *work,
                  threads[i], threads[i] == 1 ? "" : "s");
         snprintf(whom, sizeof whom, "hiredis, %d thread%s", threads[i],
                  threads[i] == 1 ? "" : "s");
-        sides_compare(&(bench_row){.id = id, .work = what, .peer = whom,
+        bench_compare(&(bench_row){.id = id, .work = what, .peer = whom,
             .unit = "queries/s"}, pooled, own, b, bench_quick() ? 3 : 5);
     }
 }

@@ -183,14 +183,15 @@ int main(void) {
         .work = "growth over 1 000 000 rows, a cursor"},
         growth(by_cursor, ROWS));
     bench_value(&(bench_row){.id = "E6-hiredis", .unit = "KiB",
-        .work = bench_quick() ? "growth over 33 333 rows, bare hiredis"
+        .work = bench_quick() ? "growth over 20 000 rows, bare hiredis"
                               : "growth over 200 000 rows, bare hiredis"},
         growth(by_hiredis, rows));
     begin(&s, rows);
     bench_about(s.pool);
     bench_compare(&(bench_row){.id = "E6-rows", .unit = "rows/s",
         .work = "rows of a node and a string, as they come",
-        .peer = "hiredis, the reply whole"}, our_rate, their_rate, &s);
+        .peer = "hiredis, the reply whole"}, our_rate, their_rate, &s,
+        BENCH_PAIRS);
     redisFree(s.plain);
     falkor_pool_free(s.pool);
     return s.sum > 0 ? 0 : 1;

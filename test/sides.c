@@ -88,18 +88,6 @@ double load_run(load *l) {
     return (double)l->done / l->seconds;
 }
 
-void sides_compare(const bench_row *row, bench_side *ours, bench_side *theirs,
-                   void *context, int pairs) {
-    double a[BENCH_MOST_PAIRS], b[BENCH_MOST_PAIRS];
-    ours(context);
-    theirs(context);
-    for (int i = 0; i < pairs; i++) {
-        a[i] = ours(context);
-        b[i] = theirs(context);
-    }
-    bench_pairs(row, a, b, pairs);
-}
-
 /* ---- reading ----------------------------------------------------------- */
 
 static double sum_text(const char *text, size_t length) {

@@ -34,11 +34,6 @@ typedef struct load {
    end, without the making of threads. Returns jobs a second. */
 double load_run(load *l);
 
-/* bench_compare with another number of pairs: many short turns say more on a
-   machine that others use too. */
-void sides_compare(const bench_row *row, bench_side *ours, bench_side *theirs,
-                   void *context, int pairs);
-
 /* ---- reading ----------------------------------------------------------- */
 
 /* A sum that takes every value: numbers as they are, strings by their length
