@@ -327,6 +327,43 @@ bool falkor__crossed_high_locked(falkor_pool *pool) {
     return crossed;
 }
 
+/* ---- marks ------------------------------------------------------------- */
+
+/* A slot was released as often as it was acquired, but for the lease that is
+   out. */
+void falkor__count_uses(const falkor__slot *slot, falkor_stats *stats) {
+    uint64_t acquires = atomic_load(&slot->acquires);
+    bool out = atomic_load(&slot->leases[acquires % FALKOR__LEASES].state) !=
+        FALKOR__LEASE_FREE;
+    stats->acquires += acquires;
+    stats->releases += acquires - out;
+}
+
+void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
+                             falkor__mark *mark) {
+    falkor_stats stats = {0};
+    falkor__recorder_read(pool->recorder, &stats);
+    for (size_t i = 0; i < pool->slot_count; i++)
+        falkor__count_uses(&pool->slots[i], &stats);
+    *mark = (falkor__mark){.at_ns = now, .acquires = stats.acquires,
+        .waited_ns = falkor__waited_ns(pool->recorder),
+        .errors = stats.queries - stats.errors[FALKOR_OK],
+        .timeouts = pool->acquire_timeouts, .in_use = pool->in_use};
+}
+
+void falkor__mark_locked(falkor_pool *pool, int64_t now, bool sure) {
+    const falkor__mark *last = &pool->marks[(pool->mark_count +
+        FALKOR__MARKS - 1) % FALKOR__MARKS];
+    int64_t every = pool->config.health.window_ms * FALKOR__NS_PER_MS / 60;
+    falkor__mark mark;
+    bool due = !pool->mark_count || now - last->at_ns >= every;
+    if (!due && !sure)
+        return;
+    falkor__mark_now_locked(pool, now, &mark);
+    if (due || mark.acquires != last->acquires || mark.errors != last->errors)
+        pool->marks[pool->mark_count++ % FALKOR__MARKS] = mark;
+}
+
 /* ---- the circuit ------------------------------------------------------- */
 
 falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
@@ -434,13 +471,17 @@ falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
     slot->generation = pool->generation;
     falkor_status status = pool->driver->open(pool->driver_ctx,
         falkor__sooner(deadline_ns, limit_ns), &slot->handle, error);
+    int64_t now = falkor_now_ns();
+    falkor__record(pool->recorder, FALKOR_LATENCY_DIAL,
+                   now - failure.since_ns, 1);
     if (status)
         return falkor__open_failed(pool, status, failure,
                                    deadline_ns < limit_ns, error);
     falkor__error_clear(error);         /* an address that failed before */
     falkor__circuit_answered(pool, true);
     slot->live = true;
-    slot->dialled_ns = falkor_now_ns();
+    slot->dialled_ns = now;
+    atomic_store_explicit(&pool->well_ns, now, memory_order_relaxed);
     slot->used_ns = slot->checked_ns = falkor__coarse_ns();
     slot->expires_ns = falkor__expiry(pool, slot);
     return FALKOR_OK;
@@ -455,6 +496,18 @@ int64_t falkor__until(falkor__patience *patience) {
         patience->until_ns = falkor__sooner(patience->latest_ns,
             falkor__deadline(patience->timeout_ms));
     return patience->until_ns;
+}
+
+bool falkor__ask_slot(falkor_pool *pool, falkor__slot *slot,
+                      falkor_check_level level, int64_t deadline_ns) {
+    int64_t begin = falkor_now_ns();
+    bool well = pool->driver->check(pool->driver_ctx, slot->handle, level,
+                                    deadline_ns) == FALKOR_OK;
+    int64_t end = falkor_now_ns();
+    falkor__record(pool->recorder, FALKOR_LATENCY_CHECK, end - begin, 1);
+    if (well)
+        atomic_store_explicit(&pool->well_ns, end, memory_order_relaxed);
+    return well;
 }
 
 /* FAST always; MEDIUM after a long idle time, within half of what the caller
@@ -473,11 +526,12 @@ bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
                             after_ms * FALKOR__NS_PER_MS)
         return true;
     int64_t now = falkor_now_ns(), until_ns = falkor__until(patience);
+    if (!patience->since_ns)
+        patience->since_ns = now;
     int64_t limit = falkor__deadline(pool->config.connect_timeout_ms);
     if (until_ns != FALKOR__NEVER)
         limit = falkor__sooner(limit, now + (until_ns - now) / 2);
-    return driver->check(pool->driver_ctx, slot->handle, FALKOR_CHECK_MEDIUM,
-                         limit) == FALKOR_OK;
+    return falkor__ask_slot(pool, slot, FALKOR_CHECK_MEDIUM, limit);
 }
 
 void falkor__tell_recycled(falkor_pool *pool, const char *reason) {

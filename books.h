@@ -60,6 +60,8 @@ struct falkor__slot {
     int64_t checked_ns;         /* of the worker's last check, or the dial */
     int64_t expires_ns;         /* end of its lifetime */
     int64_t dialled_ns;
+    int64_t timed_ns;           /* begin of a hold that is timed; 0: none */
+    unsigned weight;            /* as how many it counts */
     atomic_uint_least64_t acquires;
     falkor_conn leases[FALKOR__LEASES]; /* the last: of acquire `acquires` */
 
@@ -93,6 +95,17 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
     falkor__gong gong;          /* struck when decided, and out of the lock */
 };
 
+/* What had been counted at a moment: the difference to now is what has happened
+   since. Who has the lock and the time makes a mark when the last one is old,
+   so that there is one for every sixtieth of the period that health is judged
+   over, unless nothing has happened. */
+#define FALKOR__MARKS 64
+typedef struct falkor__mark {
+    int64_t at_ns;              /* coarse clock */
+    uint64_t acquires, waited_ns, errors, timeouts;
+    int in_use;
+} falkor__mark;
+
 typedef enum falkor__pool_state {
     FALKOR__POOL_CREATED, FALKOR__POOL_OPENING, FALKOR__POOL_OPEN,
     FALKOR__POOL_CLOSED
@@ -102,7 +115,7 @@ struct falkor_pool {
     falkor__config config;              /* constant */
     const falkor_driver *driver;        /* constant */
     void *driver_ctx;                   /* constant */
-    falkor__counters counters;          /* atomic */
+    falkor__recorder *recorder;         /* constant; atomic inside */
     void *client;                       /* client.c's */
     falkor__slot *slots;
     size_t slot_count;
@@ -112,6 +125,7 @@ struct falkor_pool {
     atomic_bool closed;         /* state is CLOSED: changed under the lock */
     atomic_bool cutting;        /* close has begun to shut sockets down */
     atomic_uint generation;     /* of connections; changed under the lock */
+    atomic_int_least64_t well_ns;   /* when the server was last seen well */
     atomic_int_least64_t wake_ns;   /* when the worker means to wake; changed
                                        under the lock; NEVER: it is awake */
 
@@ -134,6 +148,8 @@ struct falkor_pool {
     falkor__slot *first_free;
     falkor__waiter *first_waiter, *last_waiter;
     falkor__waiter *decided, *last_decided; /* to be woken, by `behind` */
+    falkor__mark marks[FALKOR__MARKS];  /* a ring */
+    uint64_t mark_count;        /* all there ever were */
     uint64_t acquire_timeouts, connections_created, connections_recycled,
         connect_failures, health_failures, circuit_openings;
 
@@ -173,6 +189,12 @@ falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
                                   const falkor__patience *patience);
 void falkor__unlease_locked(falkor__slot *slot);
 
+/* Makes a mark when one is due, or, sure, when anything has happened since the
+   last. The pockets have been collected. */
+void falkor__mark_locked(falkor_pool *pool, int64_t now, bool sure);
+void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
+                             falkor__mark *mark);
+
 /* True once when more than 80 % are in use; armed again at 60 %. */
 bool falkor__crossed_high_locked(falkor_pool *pool);
 
@@ -206,6 +228,9 @@ void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
 void falkor__close_idle_locked(falkor_pool *pool, const char *reason);
 
 /* ---- without the lock -------------------------------------------------- */
+
+/* Adds a slot's acquires and releases. */
+void falkor__count_uses(const falkor__slot *slot, falkor_stats *stats);
 
 /* The lease that a slot has given out last. */
 static inline falkor_conn *falkor__last_lease(falkor__slot *slot) {
@@ -242,6 +267,10 @@ falkor_status falkor__slot_open(falkor_pool *pool, falkor__slot *slot,
                                 falkor_error *error);
 
 void falkor__slot_close(falkor_pool *pool, falkor__slot *slot);
+
+/* A check that asks the server, with its time taken: true when it is well. */
+bool falkor__ask_slot(falkor_pool *pool, falkor__slot *slot,
+                      falkor_check_level level, int64_t deadline_ns);
 
 /* Whether the connection in a slot that is the caller's is fit for use. */
 bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,

@@ -17,10 +17,11 @@ struct falkor_graph {
 /* What the pool keeps for client.c. epoch changes when one of our own commands
    may have put other graphs in the place of those we know. */
 typedef struct falkor__client {
-    falkor__mutex mutex;                /* guards the list of graphs */
+    falkor__mutex mutex;                /* guards graphs and INFO */
     falkor_graph *first;
     atomic_uint epoch;
     falkor__guard guard;
+    int64_t info_ns, rejected;          /* of an INFO, a minute ago or more */
     falkor_pool *pool, *next_shared;    /* of a shared one; the list's mutex */
     int users;                          /* 0: not shared */
 } falkor__client;
@@ -79,6 +80,14 @@ struct falkor__call {
     bool harmless;                      /* all that was sent only reads */
 
     int64_t began_ns;
+    int64_t ended_ns;                   /* its last use of a connection; 0: it
+                                           goes on, or there was none */
+    bool traced;                        /* the rest is for tracing only */
+    void *span;
+    int64_t wait_ns;
+    falkor__link_times times;
+    uint64_t connection;
+    falkor_trace trace;
     falkor_status (*attempt)(falkor__call *call, falkor_error *error);
     size_t schema_done;                 /* statements, of opening */
 
@@ -145,6 +154,15 @@ void falkor__name_timeout(const falkor__call *call, falkor_error *error);
 void falkor__note_outcome(const falkor__call *call, falkor_status status,
                           const falkor_error *error);
 void falkor__give_back(falkor__call *call);
+
+/* Tells the tracer, where there is one, that a call with this text begins; its
+   end tells call_count. */
+void falkor__trace_begin(falkor__call *call, const char *text, size_t length);
+
+/* Counts a call and its time: before its connection is given back where that
+   is the last of a pool, or behind it. */
+void falkor__call_count(falkor__call *call, falkor_status status);
+void falkor__trace_end(falkor__call *call, falkor_status status, size_t rows);
 
 /* The last of every call: counts it, hands the reply to the caller who wants
    it (result not NULL), and frees the rest. */

@@ -2,7 +2,9 @@
    is made a table in its own memory. Knows what each command's reply looks
    like in RESP2 and RESP3; knows nothing of connections. */
 #include "commands.h"
+#include "snapshot.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- asking ----------------------------------------------------------- */
@@ -503,4 +505,83 @@ falkor_status falkor_udf_flush(falkor_pool *pool,
     const char *argv[] = {"GRAPH.UDF", "FLUSH"};
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
         .options = options, .argc = 2, .argv = argv}, NULL, error);
+}
+
+/* ---- INFO ---------------------------------------------------------------- */
+
+/* The number behind a key at the begin of a line; 0: there is none. */
+static int64_t falkor__info_number(const char *info, const char *key) {
+    size_t length = strlen(key);
+    for (const char *line = info; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, length) == 0)
+            return strtoll(line + length, NULL, 10);
+    }
+    return 0;
+}
+
+static void falkor__info_version(const char *info, char *room, size_t size) {
+    static const char *const keys[] = {"\nvalkey_version:",
+                                       "\nredis_version:"};
+    const char *at = NULL;
+    for (int i = 0; i < 2 && !at; i++)
+        if ((at = strstr(info, keys[i])) != NULL)
+            at = strchr(at, ':') + 1;
+    size_t length = at ? strcspn(at, "\r\n") : 0;
+    length = length < size - 1 ? length : size - 1;
+    memcpy(room, at ? at : "", length);
+    room[length] = '\0';
+}
+
+/* How many connections were rejected since the pool was told a minute ago, or
+   the first time. */
+static int64_t falkor__rejected_lately(falkor__client *client, int64_t now,
+                                       int64_t rejected) {
+    falkor__mutex_lock(&client->mutex);
+    bool first = !client->info_ns || rejected < client->rejected;
+    int64_t lately = first ? 0 : rejected - client->rejected;
+    if (first || now - client->info_ns >= 60 * FALKOR__NS_PER_S) {
+        client->info_ns = now;
+        client->rejected = rejected;
+    }
+    falkor__mutex_unlock(&client->mutex);
+    return lately;
+}
+
+falkor_status falkor_snapshot_ask_server(falkor_snapshot *snapshot,
+                                         falkor_pool *pool,
+                                         falkor_error *error) {
+    falkor_result *result;
+    falkor_error own;
+    if (!error)
+        error = &own;
+    falkor__error_clear(error);
+    if (!snapshot || !pool)
+        return falkor__refuse(error, "falkor_snapshot_ask_server: %s is NULL",
+                              pool ? "snapshot" : "pool");
+    falkor_status status = falkor_command(pool,
+        &(falkor_call_options){.read_only = true}, 1,
+        (const char *[]){"INFO"}, NULL, &result, error);
+    if (status)
+        return status;
+    const falkor_value *value = falkor_result_value(result, 0, 0);
+    if (!value || value->type != FALKOR_STRING) {
+        falkor_result_free(result);
+        return falkor__fail(error, FALKOR_ERR_PROTOCOL, 0,
+                            "INFO was not answered with text");
+    }
+    const char *info = value->as.string;
+    falkor__server_view *server = &snapshot->server;
+    *server = (falkor__server_view){.known = true,
+        .uptime_s = falkor__info_number(info, "uptime_in_seconds:"),
+        .clients = falkor__info_number(info, "connected_clients:"),
+        .blocked = falkor__info_number(info, "blocked_clients:"),
+        .memory_bytes = falkor__info_number(info, "used_memory:"),
+        .commands = falkor__info_number(info, "total_commands_processed:"),
+        .rejected = falkor__info_number(info, "rejected_connections:")};
+    falkor__info_version(info, server->version, sizeof server->version);
+    server->rejected_lately = falkor__rejected_lately(
+        falkor__client_of(pool), falkor_now_ns(), server->rejected);
+    falkor_result_free(result);
+    return FALKOR_OK;
 }

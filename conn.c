@@ -34,6 +34,8 @@ struct falkor__link {
     redisContext *context;
     int fd;
     int64_t since_ns;           /* connected since then */
+    uint64_t number;            /* the how-manieth of this process */
+    falkor__link_times *times;  /* NULL: they are not taken */
     falkor__tls *tls;           /* NULL: plain */
     size_t awaiting;            /* replies that are due, or half read */
     unsigned dirty;             /* how the session was changed */
@@ -44,6 +46,8 @@ struct falkor__link {
     size_t inbox_at, inbox_end, inbox_size;
     falkor__link *older;        /* in a child of fork: the parent's */
 };
+
+const size_t falkor__link_size = sizeof(falkor__link);
 
 /* ---- socket ----------------------------------------------------------- */
 
@@ -201,10 +205,11 @@ static size_t falkor__advance(struct iovec *pieces, size_t count,
     return done;
 }
 
-falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
-                                size_t count, size_t replies,
-                                int64_t deadline_ns, size_t *sent,
-                                falkor_error *error) {
+static falkor_status falkor__send_all(falkor__link *link,
+                                      const struct iovec *pieces,
+                                      size_t count, size_t replies,
+                                      int64_t deadline_ns, size_t *sent,
+                                      falkor_error *error) {
     struct iovec rest[FALKOR__PIECES];
     *sent = 0;
     if (link->awaiting)
@@ -231,6 +236,18 @@ falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
         at += falkor__advance(rest + at, count - at, (size_t)bytes);
     }
     return FALKOR_OK;
+}
+
+falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
+                                size_t count, size_t replies,
+                                int64_t deadline_ns, size_t *sent,
+                                falkor_error *error) {
+    int64_t begin_ns = link->times ? falkor_now_ns() : 0;
+    falkor_status status = falkor__send_all(link, pieces, count, replies,
+                                            deadline_ns, sent, error);
+    if (link->times)
+        link->times->send_ns += falkor_now_ns() - begin_ns;
+    return status;
 }
 
 /* Bytes for the reply from the inbox, which is filled first when more than
@@ -263,7 +280,11 @@ static falkor_status falkor__link_receive(falkor__link *link,
     char *room = falkor__reply_room(reply, &size);
     if (!room)
         return falkor__no_memory(error, "out of memory while reading a reply");
+    int64_t begin_ns = link->times ? falkor_now_ns() : 0;
     ssize_t bytes = falkor__link_fetch(link, room, size, deadline_ns);
+    int64_t came_ns = link->times ? falkor_now_ns() : 0;
+    if (link->times)
+        link->times->receive_ns += came_ns - begin_ns;
     if (bytes == 0)
         return falkor__fail(error, FALKOR_ERR_IO, ECONNRESET,
             "connection lost: the server closed it");
@@ -271,6 +292,8 @@ static falkor_status falkor__link_receive(falkor__link *link,
         return falkor__link_broken(link, error, errno);
     falkor_status status = bytes == FALKOR__LATE ? FALKOR_OK
         : falkor__reply_feed(reply, (size_t)bytes, error);
+    if (link->times)
+        link->times->decode_ns += falkor_now_ns() - came_ns;
     if (bytes == FALKOR__LATE ||
         (!status && !falkor__reply_done(reply) &&
          link->inbox_at == link->inbox_end && falkor__is_late(deadline_ns)))
@@ -331,6 +354,14 @@ void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear) {
 
 unsigned falkor__link_marks(const falkor__link *link) {
     return link->dirty;
+}
+
+void falkor__link_time(falkor__link *link, falkor__link_times *times) {
+    link->times = times;
+}
+
+uint64_t falkor__link_number(const falkor__link *link) {
+    return link->number;
 }
 
 int64_t falkor__link_since(const falkor__link *link) {
@@ -699,6 +730,9 @@ static falkor_status falkor__link_open(void *ctx, int64_t deadline_ns,
         return status;
     }
     link->since_ns = falkor_now_ns();
+    static atomic_uint_least64_t dialled;
+    link->number = 1 + atomic_fetch_add_explicit(&dialled, 1,
+                                                 memory_order_relaxed);
     *handle = link;
     return FALKOR_OK;
 }

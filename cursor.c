@@ -4,6 +4,7 @@
    whole first, because names that it added must be looked up behind it. */
 #include "call.h"
 #include <stdlib.h>
+#include <string.h>
 
 /* Leaving early, the rest of a reply is read rather than the connection closed
    when it is cheaper than to dial anew: about so many bytes, and no longer
@@ -29,10 +30,11 @@ static bool falkor__is_streaming(const falkor_cursor *cursor) {
 static void falkor__cursor_count(falkor_cursor *cursor) {
     if (cursor->counted)
         return;
-    falkor__counters *counters = falkor__pool_counters(cursor->call.pool);
     cursor->counted = true;
-    falkor__count(&counters->queries);
-    falkor__count(&counters->errors[cursor->status]);
+    falkor__call_count(&cursor->call, cursor->status);
+    falkor__trace_end(&cursor->call, cursor->status,
+        falkor__is_streaming(cursor) ? cursor->row
+                                     : falkor_result_rows(cursor->call.reply));
 }
 
 static void falkor__cursor_head(falkor_cursor *cursor) {
@@ -49,6 +51,7 @@ static falkor_status falkor__cursor_begin(falkor_cursor *cursor,
                                                cypher, params, error);
     if (cursor->call.options.read_only)
         cursor->call.kind = FALKOR__REPLY_ROWS;
+    falkor__trace_begin(&cursor->call, cypher, strlen(cypher));
     if (!status)
         status = falkor__call_run(&cursor->call, error);
     cursor->status = status;
@@ -225,6 +228,8 @@ falkor_status falkor_cursor_open(falkor_graph *graph,
     status = falkor__cursor_begin(opened, graph, options, cypher, params,
                                   error);
     if (!status) {
+        opened->call.trace.text = NULL;     /* it need not live so long */
+        opened->call.trace.length = 0;
         if (!opened->call.conn)
             falkor__cursor_count(opened);
         *cursor = opened;

@@ -93,6 +93,8 @@ falkor_status falkor__use_deadline(falkor__call *call, falkor_error *error) {
     int timeout_ms = falkor__pool_config(call->pool)->socket_timeout_ms;
     int64_t now = falkor_now_ns();
     call->use_until_ns = call->deadline_ns;
+    if (call->conn && !call->options.conn)
+        falkor__conn_begin(call->conn, now);
     if (now >= call->deadline_ns)
         return falkor__fail(error, FALKOR_ERR_POOL_TIMEOUT, ETIMEDOUT,
             "time ended before the query was sent");
@@ -350,21 +352,89 @@ static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
     return status;
 }
 
+/* ---- tracing ----------------------------------------------------------- */
+
+void falkor__trace_begin(falkor__call *call, const char *text, size_t length) {
+    const falkor__config *config = falkor__pool_config(call->pool);
+    call->traced = config->tracer.begin || config->tracer.end;
+    if (!call->traced)
+        return;
+    call->span = NULL;
+    call->wait_ns = 0;
+    call->times = (falkor__link_times){0};
+    call->connection = 0;
+    call->trace = (falkor_trace){.text = text, .length = length,
+        .pool = config->name ? config->name : config->client_name,
+        .graph = call->graph ? call->graph->name : NULL,
+        .read_only = call->options.read_only, .began_ns = call->began_ns};
+    if (config->tracer.begin)
+        call->span = config->tracer.begin(config->tracer_ctx, &call->trace);
+}
+
+/* Once: behind the end of the rows, or of the call. */
+void falkor__trace_end(falkor__call *call, falkor_status status, size_t rows) {
+    if (!call->traced)
+        return;
+    const falkor__config *config = falkor__pool_config(call->pool);
+    falkor_trace *trace = &call->trace;
+    call->traced = false;
+    trace->status = status;
+    trace->attempts = call->attempts;
+    trace->connection = call->connection;
+    trace->rows = rows;
+    trace->wait_ns = call->wait_ns;
+    trace->send_ns = call->times.send_ns;
+    trace->receive_ns = call->times.receive_ns;
+    trace->decode_ns = call->times.decode_ns;
+    trace->total_ns = falkor_now_ns() - call->began_ns;
+    if (config->tracer.end)
+        config->tracer.end(config->tracer_ctx, call->span, trace);
+}
+
+/* ---- attempts ---------------------------------------------------------- */
+
+/* A connection, with its time taken. */
+static falkor_status falkor__acquire_traced(falkor__call *call,
+                                            falkor__patience *patience,
+                                            falkor_error *error) {
+    int64_t begin_ns = falkor_now_ns();
+    falkor_status status = falkor__pool_acquire(call->pool, patience,
+                                                &call->conn, error);
+    call->wait_ns += falkor_now_ns() - begin_ns;
+    return status;
+}
+
 /* The connection that the call is to use: the one held, or one of the pool's,
    which give_back returns. */
 falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
+    falkor__patience patience = {.may_wait = true,
+        .timeout_ms = call->options.timeout_ms ? -1
+            : falkor__pool_config(call->pool)->pool_timeout_ms,
+        .latest_ns = call->deadline_ns};
+    falkor_status status = FALKOR_OK;
+    call->ended_ns = 0;
     call->conn = call->options.conn;
-    return call->conn ? FALKOR_OK
-        : falkor__pool_acquire(call->pool,
-            &(falkor__patience){.may_wait = true,
-                .timeout_ms = call->options.timeout_ms ? -1
-                    : falkor__pool_config(call->pool)->pool_timeout_ms,
-                .latest_ns = call->deadline_ns}, &call->conn, error);
+    if (!call->conn)
+        status = !call->traced
+            ? falkor__pool_acquire(call->pool, &patience, &call->conn, error)
+            : falkor__acquire_traced(call, &patience, error);
+    if (!status && call->traced) {
+        falkor__link *link = falkor__conn_link(call->pool, call->conn);
+        call->connection = falkor__link_number(link);
+        falkor__link_time(link, &call->times);
+    }
+    return status;
 }
 
 void falkor__give_back(falkor__call *call) {
-    if (call->conn && !call->options.conn)
-        falkor_release(call->conn);
+    falkor__link *link = call->conn && call->traced
+        ? falkor__conn_link(call->pool, call->conn) : NULL;
+    if (link)
+        falkor__link_time(link, NULL);
+    if (call->conn && !call->options.conn) {
+        call->ended_ns = falkor_now_ns();
+        falkor__conn_end(call->conn, call->ended_ns);
+    }
     call->conn = NULL;
 }
 
@@ -433,7 +503,7 @@ static bool falkor__back_off(falkor__call *call, int attempt, int retries,
         delay_ms, falkor__quote(quoted, sizeof quoted, error->message));
     if (!falkor__pool_sleep(call->pool, until))
         return false;
-    falkor__count(&falkor__pool_counters(call->pool)->retries);
+    falkor__count(&falkor__my_part(falkor__pool_recorder(call->pool))->retries);
     return true;
 }
 
@@ -515,6 +585,8 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->schema = NULL;
     call->reply = NULL;
     call->again = call->harmless = false;
+    call->ended_ns = 0;
+    call->traced = false;
     falkor__buffer_begin(&call->head);
     falkor__buffer_begin(&call->params);
 }
@@ -639,11 +711,18 @@ falkor_status falkor__enter(const void *object, const char *what,
     return FALKOR_OK;
 }
 
+void falkor__call_count(falkor__call *call, falkor_status status) {
+    falkor__recorder *recorder = falkor__pool_recorder(call->pool);
+    int64_t ended_ns = call->ended_ns ? call->ended_ns : falkor_now_ns();
+    falkor__record(recorder, FALKOR_LATENCY_QUERY, ended_ns - call->began_ns,
+                   1);
+    falkor__count(&falkor__my_part(recorder)->ends[status]);
+}
+
 falkor_status falkor__call_finish(falkor__call *call, falkor_status status,
                                   falkor_result **result) {
-    falkor__counters *counters = falkor__pool_counters(call->pool);
-    falkor__count(&counters->queries);
-    falkor__count(&counters->errors[status]);
+    falkor__call_count(call, status);
+    falkor__trace_end(call, status, falkor_result_rows(call->reply));
     if (!status && result) {
         *result = call->reply;
         call->reply = NULL;
@@ -664,6 +743,7 @@ falkor_status falkor_query_with(falkor_graph *graph,
     if (status)
         return status;
     status = falkor__query_begin(&call, graph, options, cypher, params, error);
+    falkor__trace_begin(&call, cypher, strlen(cypher));
     if (!status)
         status = falkor__call_run(&call, error);
     return falkor__call_finish(&call, status, result);
@@ -727,6 +807,8 @@ falkor_status falkor_command(falkor_pool *pool,
         return status;
     falkor__call_begin(&call, pool, options);
     call.kind = FALKOR__REPLY_PLAIN;
+    falkor__trace_begin(&call, argv[0], !argv[0] ? 0
+        : lengths ? lengths[0] : strlen(argv[0]));
     status = falkor__call_check(&call, error);
     if (!status)
         status = falkor__write_command(&call, argc, argv, lengths, error);

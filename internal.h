@@ -165,7 +165,7 @@ bool falkor__tls_quiet(falkor__tls *tls);
 typedef struct falkor__config {
     char *host, *unix_path;             /* one of them is NULL */
     int port;
-    char *username, *password, *client_name, *graph;
+    char *username, *password, *client_name, *graph, *name;
     int database;
     int min_size, max_size, reserve_size, reserve_after_ms, max_waiters;
     int pool_timeout_ms, connect_timeout_ms, socket_timeout_ms,
@@ -174,11 +174,14 @@ typedef struct falkor__config {
     int max_retries, retry_initial_delay_ms, retry_max_delay_ms;
     double retry_base, retry_jitter;    /* jitter 0: none */
     int breaker_failures, breaker_max_delay_ms;     /* failures -1: off */
+    falkor_thresholds health;
     char **schema;                      /* ends with NULL; NULL: none */
     falkor_driver driver;               /* all NULL: the built-in one */
     void *driver_ctx;
     void (*on_event)(void *ctx, const falkor_event *event);
     void *event_ctx;
+    falkor_tracer tracer;               /* both NULL: none */
+    void *tracer_ctx;
     falkor__tls_settings tls;
 } falkor__config;
 
@@ -193,19 +196,63 @@ void falkor__config_free(falkor__config *config);   /* wipes the password */
 void falkor__place(const falkor__config *config, char *room, size_t size);
 bool falkor__config_same(const falkor__config *a, const falkor__config *b);
 
-/* ---- stats.c: counters and events ------------------------------------- */
+/* ---- stats.c: counters, timings, events -------------------------------- */
 
-/* Counters that calls touch without the pool's lock. */
-typedef struct falkor__counters {
-    atomic_uint_least64_t queries, retries;
-    atomic_uint_least64_t errors[FALKOR_STATUS_SLOTS];
-} falkor__counters;
+/* Times in 64 steps to each power of two, so that what is read back is at most
+   0.8 % off: steps of 16 ns up to 1 us, and so on up to 18 minutes, where the
+   last step has all that took longer. The sum and the longest are exact. */
+#define FALKOR__STEPS 2048
+typedef struct falkor__histogram {
+    atomic_uint_least64_t counts[FALKOR__STEPS];
+    atomic_uint_least64_t sum_ns, max_ns;
+} falkor__histogram;
 
-void falkor__counters_read(falkor__counters *counters, falkor_stats *stats);
+/* The same, read: of one pool or of several. */
+typedef struct falkor__timing {
+    uint64_t counts[FALKOR__STEPS];
+    uint64_t sum_ns, max_ns;
+} falkor__timing;
+
+/* What threads count without the pool's lock, each in a part that is no one
+   else's most of the time; who reads adds the parts up. What takes its time
+   anyway, a dial or a check, needs no parts. */
+#ifndef FALKOR__PARTS                   /* a power of two */
+#define FALKOR__PARTS 8
+#endif
+#define FALKOR__OFTEN FALKOR_LATENCY_DIAL
+typedef struct falkor__part {
+    falkor__histogram times[FALKOR__OFTEN];
+    atomic_uint_least64_t failed_waits, retries;
+    atomic_uint_least64_t ends[FALKOR_STATUS_SLOTS];    /* of calls */
+    char apart[64];
+} falkor__part;
+typedef struct falkor__recorder {
+    falkor__part parts[FALKOR__PARTS];
+    falkor__histogram seldom[FALKOR_LATENCIES - FALKOR__OFTEN];
+} falkor__recorder;
+
+static inline falkor__part *falkor__my_part(falkor__recorder *recorder) {
+    return &recorder->parts[falkor__thread_hint(FALKOR__PARTS)];
+}
 
 static inline void falkor__count(atomic_uint_least64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
+
+/* weight: as how many this one counts, where only one of so many is timed. */
+void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
+                    int64_t ns, unsigned weight);
+
+/* The step of a time, and the shortest time of a step. */
+size_t falkor__step_of(uint64_t ns);
+uint64_t falkor__step_begin_ns(size_t step);
+
+void falkor__recorder_read(const falkor__recorder *recorder,
+                           falkor_stats *stats);
+void falkor__timing_read(const falkor__recorder *recorder,
+                         falkor_latency_kind kind, falkor__timing *timing);
+uint64_t falkor__waited_ns(const falkor__recorder *recorder);
+uint64_t falkor__failed_waits(const falkor__recorder *recorder);
 
 /* Calls on_event, if there is one, with a message made from format; never
    call it with a lock held. The pieces beside the text are in head. */
@@ -525,6 +572,7 @@ size_t falkor__iso8601(falkor_type type, int64_t seconds,
 typedef struct falkor__link falkor__link;
 
 extern const falkor_driver falkor__link_driver;     /* ctx: falkor__config */
+extern const size_t falkor__link_size;  /* of one, without what hiredis has */
 
 /* Sends all pieces, FALKOR__PIECES at most; they are the caller's, unchanged.
    *sent tells, on failure too, how many bytes may have left. From here to the
@@ -551,6 +599,14 @@ falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
    caller's choice. While any is set the link is closed on release. */
 void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear);
 unsigned falkor__link_marks(const falkor__link *link);
+
+/* Where a link's time goes: added to times, which is the caller's, until NULL is
+   set. */
+typedef struct falkor__link_times {
+    int64_t send_ns, receive_ns, decode_ns;
+} falkor__link_times;
+void falkor__link_time(falkor__link *link, falkor__link_times *times);
+uint64_t falkor__link_number(const falkor__link *link);
 
 /* When the link was dialled: the server that it reaches has been the same
    since. */
@@ -623,7 +679,7 @@ void falkor__names_drop(falkor__names *names, const falkor__schema *schema,
 falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                falkor_error *error);
 const falkor__config *falkor__pool_config(const falkor_pool *pool);
-falkor__counters *falkor__pool_counters(falkor_pool *pool);
+falkor__recorder *falkor__pool_recorder(const falkor_pool *pool);
 
 /* A place for what client.c keeps with the pool. */
 void **falkor__pool_client(falkor_pool *pool);
@@ -646,6 +702,8 @@ typedef struct falkor__patience {
     bool may_wait;
     int64_t latest_ns;
     int64_t until_ns;           /* 0: not read yet */
+    int64_t since_ns;           /* begin of a wait, a dial or a check; 0: it
+                                   took none */
     const char *file;           /* of the acquire; NULL: the library's own */
     int line;
 } falkor__patience;
@@ -654,6 +712,11 @@ typedef struct falkor__patience {
 falkor_status falkor__pool_acquire(falkor_pool *pool,
                                    falkor__patience *patience,
                                    falkor_conn **conn, falkor_error *error);
+
+/* The hold of a connection that a call has acquired begins now; and falkor
+   _release where the end is known: the clock is read but once for each. */
+void falkor__conn_begin(falkor_conn *conn, int64_t now);
+falkor_status falkor__conn_end(falkor_conn *conn, int64_t now);
 
 /* Sleeps until the deadline; false, at once, when the pool is closed. */
 bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns);

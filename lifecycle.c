@@ -63,6 +63,7 @@ static void falkor__begin_child_locked(falkor_pool *pool) {
         if (slot->live && pool->driver->forget)
             pool->driver->forget(pool->driver_ctx, slot->handle);
         slot->live = false;
+        slot->timed_ns = 0;
         falkor__unlease_locked(slot);
     }
     pool->idle = pool->in_use = pool->connecting = pool->closing = 0;
@@ -96,7 +97,8 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
         goto no_pool;
     made->slot_count = (size_t)config->max_size + (size_t)config->reserve_size;
     made->slots = calloc(made->slot_count, sizeof *made->slots);
-    if (!made->slots)
+    made->recorder = calloc(1, sizeof *made->recorder);
+    if (!made->slots || !made->recorder)
         goto no_room;
     if (!falkor__mutex_init(&made->mutex))
         goto no_room;
@@ -123,6 +125,7 @@ no_work:
 no_changed:
     falkor__mutex_destroy(&made->mutex);
 no_room:
+    free(made->recorder);
     free(made->slots);
     free(made);
 no_pool:
@@ -181,8 +184,8 @@ static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
     if (duty == FALKOR__DUTY_CHECK) {
         pool->connecting++;
         falkor__unlock(pool);
-        bool fit = !pool->driver->check(pool->driver_ctx, slot->handle,
-            FALKOR_CHECK_DEEP, falkor__worker_deadline(pool));
+        bool fit = falkor__ask_slot(pool, slot, FALKOR_CHECK_DEEP,
+                                    falkor__worker_deadline(pool));
         slot->checked_ns = falkor__coarse_ns();
         falkor__lock(pool);
         pool->connecting--;
@@ -352,6 +355,7 @@ static void *falkor__worker(void *argument) {
         pool->away = true;
         pool->rests = pool->idle == falkor__total(pool);
         int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
+        falkor__mark_locked(pool, now, pool->rests);
         falkor__duty duty;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
         falkor__slot *leak = falkor__leak_locked(pool, now, &due_ns);
@@ -582,6 +586,7 @@ void falkor__pool_free_memory(falkor_pool *pool) {
     falkor__cond_destroy(&pool->changed);
     falkor__mutex_destroy(&pool->mutex);
     falkor__config_free(&pool->config);
+    free(pool->recorder);
     free(pool->slots);
     free(pool);
     if (atomic_fetch_sub(&falkor__pools, 1) == 1)

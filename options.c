@@ -90,6 +90,17 @@ static const falkor__setting falkor__settings[] = {
      .variable = "DB_BREAKER_FAILURES"},
     {FALKOR__SETTING_MS(breaker_max_delay_ms, 1000, REFUSED),
      .variable = "DB_BREAKER_MAX_DELAY"},
+    {FALKOR__SETTING_MS(health.window_ms, 60000, REFUSED)},
+    {FALKOR__SETTING(health.utilization_warning), .initial = 80, .least = 1,
+     .most = 100, .none = FALKOR__NONE_OFF},
+    {FALKOR__SETTING(health.utilization_critical), .initial = 95, .least = 1,
+     .most = 100, .none = FALKOR__NONE_OFF},
+    {FALKOR__SETTING_MS(health.wait_warning_ms, 100, OFF)},
+    {FALKOR__SETTING_MS(health.wait_critical_ms, 500, OFF)},
+    {FALKOR__SETTING(health.errors_warning), .initial = 0, .least = 1,
+     .most = INT_MAX, .none = FALKOR__NONE_OFF},
+    {FALKOR__SETTING(health.errors_critical), .initial = 10, .least = 1,
+     .most = INT_MAX, .none = FALKOR__NONE_OFF},
 };
 #define FALKOR__NAME_BYTES 255          /* of a host, in the DNS and in TLS */
 #define FALKOR__SETTINGS_END \
@@ -279,11 +290,12 @@ typedef struct falkor__text_setting {
 static const falkor__text_setting falkor__options_texts[] = {
     FALKOR__TEXT(host), FALKOR__TEXT(unix_path), FALKOR__TEXT(username),
     FALKOR__TEXT(password), FALKOR__TEXT(client_name), FALKOR__TEXT(graph),
+    FALKOR__TEXT(name),
     FALKOR__TLS_TEXT(ca_file, "DB_TLS_CA_FILE"),
     FALKOR__TLS_TEXT(cert_file, "DB_TLS_CERT_FILE"),
     FALKOR__TLS_TEXT(key_file, "DB_TLS_KEY_FILE"),
     FALKOR__TLS_TEXT(server_name, "DB_TLS_SERVER_NAME")};
-#define FALKOR__TLS_TEXTS (falkor__options_texts + 6)
+#define FALKOR__TLS_TEXTS (falkor__options_texts + 7)
 #define FALKOR__TEXTS_END (falkor__options_texts + \
     sizeof falkor__options_texts / sizeof *falkor__options_texts)
 
@@ -587,6 +599,9 @@ static falkor_status falkor__config_fill(falkor_options *merged,
     config->driver_ctx = merged->driver_ctx;
     config->on_event = merged->on_event;
     config->event_ctx = merged->event_ctx;
+    if (merged->tracer)
+        config->tracer = *merged->tracer;
+    config->tracer_ctx = merged->tracer_ctx;
     return status;
 }
 
@@ -637,7 +652,10 @@ void falkor__place(const falkor__config *config, char *room, size_t size) {
 bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
     bool same = !a->schema && !b->schema && !a->driver.open &&
                 !b->driver.open && a->on_event == b->on_event &&
-                a->event_ctx == b->event_ctx && a->tls.on == b->tls.on &&
+                a->event_ctx == b->event_ctx &&
+                a->tracer.begin == b->tracer.begin &&
+                a->tracer.end == b->tracer.end &&
+                a->tracer_ctx == b->tracer_ctx && a->tls.on == b->tls.on &&
                 a->tls.skip_verify == b->tls.skip_verify;
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END && same; s++)

@@ -477,7 +477,6 @@ static falkor_status falkor__attempt_pipeline(falkor__call *call,
 static falkor_status falkor__share_out(falkor__pipeline *p,
                                        falkor_status status,
                                        falkor_error *error) {
-    falkor__counters *counters = falkor__pool_counters(p->call.pool);
     falkor_error whole = *error;
     bool maybe = false, failed = false;
     for (size_t i = 0; i < p->count; i++) {
@@ -486,14 +485,14 @@ static falkor_status falkor__share_out(falkor__pipeline *p,
         if (unanswered)
             falkor__pipeline_settle(p, i, &whole);
         maybe = maybe || own->maybe_executed;
-        falkor__count(&counters->queries);
-        falkor__count(&counters->errors[own->status]);
+        falkor__call_count(&p->call, own->status);
         if (own->status && !failed && !unanswered)
             status = falkor__fail(error, own->status, own->sys_errno,
                 "requests[%zu] of %zu: %s", i, p->count, own->message);
         failed = failed || own->status;
     }
     error->maybe_executed = maybe;
+    falkor__trace_end(&p->call, status, 0);
     return status;
 }
 
@@ -539,6 +538,7 @@ falkor_status falkor_pipeline(falkor_pool *pool,
     falkor__call_begin(&p.call, pool, options);
     p.call.attempt = falkor__attempt_pipeline;
     p.call.options.read_only = false;   /* each request says it for itself */
+    falkor__trace_begin(&p.call, "PIPELINE", 8);
     status = falkor__call_check(&p.call, error);
     if (!status)
         status = falkor__prepare(&p, error);

@@ -179,6 +179,8 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
                                      falkor__patience *patience,
                                      falkor_error *error) {
     falkor__slot *slot = conn->slot;
+    if (!patience->since_ns)
+        patience->since_ns = falkor_now_ns();
     falkor_status status = falkor__dial_granted(pool, slot,
         falkor__until(patience), error);
     bool crossed = false, dialled = status != FALKOR_ERR_CIRCUIT_OPEN;
@@ -316,9 +318,11 @@ static falkor_status falkor__admit(falkor_pool *pool,
     falkor__unlock(pool);
     if (starts)                         /* it sees what is dialled here */
         falkor__start_worker(pool);
-    if (waits)
+    if (waits) {
+        patience->since_ns = since_ns;
         status = falkor__stand_in_line(pool, &self, since_ns,
                                        falkor__until(patience), error);
+    }
     if (self.slot)
         *lease = falkor__lease_granted(pool, self.slot, patience);
     else if (waits && !status)
@@ -326,6 +330,18 @@ static falkor_status falkor__admit(falkor_pool *pool,
     if (!status && self.crossed)
         falkor__tell_high(pool);
     return status;
+}
+
+/* The end of an acquire that took its time. */
+static void falkor__time_wait(falkor_pool *pool, falkor_conn *conn,
+                              const falkor__patience *patience) {
+    int64_t now = falkor_now_ns();
+    falkor__record(pool->recorder, FALKOR_LATENCY_WAIT,
+                   now - patience->since_ns, 1);
+    if (conn)
+        falkor__conn_begin(conn, now);
+    else
+        falkor__count(&falkor__my_part(pool->recorder)->failed_waits);
 }
 
 /* Acquires by the books. *conn: NULL, or a lease that is only to be settled. */
@@ -345,6 +361,8 @@ static falkor_status falkor__acquire_booked(falkor_pool *pool,
         status = falkor__hold(pool, lease, error);
     if (!status)
         *conn = lease;
+    if (patience->since_ns)
+        falkor__time_wait(pool, *conn, patience);
     return status;
 }
 
@@ -355,6 +373,27 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
         : falkor__acquire_booked(pool, patience, conn, error);
 }
 
+void falkor__conn_begin(falkor_conn *conn, int64_t now) {
+    conn->slot->timed_ns = now;
+    conn->slot->weight = 1;
+}
+
+/* Reading the clock costs as much as an acquire: of the holds of a connection
+   only the first ones are timed, then one in so many. Which one is that does
+   not follow any rhythm of the program's. */
+#define FALKOR__TIMED_ONE_IN 64
+static inline void falkor__sample_hold(falkor_conn *conn) {
+    falkor__slot *slot = conn->slot;
+    uint64_t acquires = atomic_load_explicit(&slot->acquires,
+                                             memory_order_relaxed);
+    bool first = acquires <= FALKOR__TIMED_ONE_IN;
+    if (FALKOR__LIKELY(!first && (uint32_t)(acquires * UINT32_C(2654435761)) >
+                           UINT32_MAX / FALKOR__TIMED_ONE_IN))
+        return;
+    slot->timed_ns = falkor_now_ns();
+    slot->weight = first ? 1 : FALKOR__TIMED_ONE_IN;
+}
+
 /* Who does not wait still gets the time of a dial. */
 static falkor_status falkor__acquire_slowly(falkor_pool *pool, int timeout_ms,
                                             falkor_conn **conn,
@@ -363,11 +402,16 @@ static falkor_status falkor__acquire_slowly(falkor_pool *pool, int timeout_ms,
     falkor_error own;
     if (timeout_ms == FALKOR_POOL_TIMEOUT)
         timeout_ms = pool->config.pool_timeout_ms;
-    return falkor__acquire_booked(pool, &(falkor__patience){
+    falkor__patience patience = {
         .may_wait = timeout_ms != 0, .latest_ns = FALKOR__NEVER,
         .timeout_ms = timeout_ms ? timeout_ms
                                  : pool->config.connect_timeout_ms,
-        .file = file, .line = line}, conn, error ? error : &own);
+        .file = file, .line = line};
+    falkor_status status = falkor__acquire_booked(pool, &patience, conn,
+                                                  error ? error : &own);
+    if (!status && !patience.since_ns)
+        falkor__sample_hold(*conn);
+    return status;
 }
 
 falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
@@ -380,8 +424,11 @@ falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
             "falkor_acquire: %s is NULL", pool ? "conn" : "pool");
     }
-    return FALKOR__LIKELY(falkor__acquire_pocketed(pool, conn)) ? FALKOR_OK
-        : falkor__acquire_slowly(pool, timeout_ms, conn, error, file, line);
+    if (FALKOR__LIKELY(falkor__acquire_pocketed(pool, conn))) {
+        falkor__sample_hold(*conn);
+        return FALKOR_OK;
+    }
+    return falkor__acquire_slowly(pool, timeout_ms, conn, error, file, line);
 }
 
 falkor_status (falkor_acquire_within)(falkor_pool *pool, int timeout_ms,
@@ -501,6 +548,7 @@ static void falkor__release_booked(falkor_pool *pool, falkor__slot *slot,
     if (pool->driver != &falkor__link_driver)
         falkor__tell_of_use(pool, slot, clean);
     falkor__lock(pool);
+    falkor__mark_locked(pool, now, false);
     falkor__take_back_locked(pool, slot, clean, now);
     bool last = pool->orphan && pool->in_use + pool->closing == 0;
     falkor__unlock(pool);
@@ -508,22 +556,40 @@ static void falkor__release_booked(falkor_pool *pool, falkor__slot *slot,
         falkor__pool_free_memory(pool);
 }
 
-/* The lease is claimed before the reset, which is not for the lock. */
-falkor_status falkor_release(falkor_conn *conn) {
-    if (!conn)
-        return FALKOR_ERR_ARGUMENT;
+static void falkor__time_hold(falkor_pool *pool, falkor__slot *slot,
+                              int64_t now) {
+    falkor__record(pool->recorder, FALKOR_LATENCY_HOLD, now - slot->timed_ns,
+                   slot->weight);
+    slot->timed_ns = 0;
+}
+
+/* The lease is claimed before the reset, which is not for the lock. ended_ns:
+   0, or the time, where the caller has read it. */
+static inline falkor_status falkor__release(falkor_conn *conn,
+                                            int64_t ended_ns) {
     falkor__slot *slot = conn->slot;
     falkor_pool *pool = slot->pool;
     const falkor_driver driver = {.reset = pool->driver->reset};
     void *driver_ctx = pool->driver_ctx;
-    int64_t now = falkor__coarse_ns(), reset_ns = falkor__reset_ns(pool, now);
+    int64_t now = ended_ns ? ended_ns : falkor__coarse_ns();
+    int64_t reset_ns = falkor__reset_ns(pool, now);
     if (!falkor__claim(conn))
         return FALKOR_ERR_ARGUMENT;
+    if (slot->timed_ns)
+        falkor__time_hold(pool, slot, ended_ns ? ended_ns : falkor_now_ns());
     bool clean = slot->broken || !driver.reset ||
         !driver.reset(driver_ctx, slot->handle, reset_ns);
     if (!clean || slot->broken || !falkor__into_pocket(pool, slot, now))
         falkor__release_booked(pool, slot, clean, now);
     return FALKOR_OK;
+}
+
+falkor_status falkor_release(falkor_conn *conn) {
+    return conn ? falkor__release(conn, 0) : FALKOR_ERR_ARGUMENT;
+}
+
+falkor_status falkor__conn_end(falkor_conn *conn, int64_t now) {
+    return falkor__release(conn, now);
 }
 
 /* A lease that its holder has, at this moment. */
@@ -564,8 +630,8 @@ const falkor__config *falkor__pool_config(const falkor_pool *pool) {
     return &pool->config;
 }
 
-falkor__counters *falkor__pool_counters(falkor_pool *pool) {
-    return &pool->counters;
+falkor__recorder *falkor__pool_recorder(const falkor_pool *pool) {
+    return pool->recorder;
 }
 
 void **falkor__pool_client(falkor_pool *pool) {
@@ -587,16 +653,6 @@ bool falkor__pool_is_closed(falkor_pool *pool) {
 }
 
 /* ---- statistics ------------------------------------------------------- */
-
-/* A slot was released as often as it was acquired, but for the lease that is
-   out. */
-static void falkor__count_uses(falkor__slot *slot, falkor_stats *stats) {
-    uint64_t acquires = atomic_load(&slot->acquires);
-    bool out = atomic_load(&slot->leases[acquires % FALKOR__LEASES].state) !=
-        FALKOR__LEASE_FREE;
-    stats->acquires += acquires;
-    stats->releases += acquires - out;
-}
 
 void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
     if (!stats)
@@ -628,5 +684,5 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
     stats->circuit_openings = pool->circuit_openings;
     falkor__unlock(pool);
     stats->utilization_percent = 100.0 * stats->active / stats->max_size;
-    falkor__counters_read(&pool->counters, stats);
+    falkor__recorder_read(pool->recorder, stats);
 }

@@ -208,7 +208,50 @@ typedef struct falkor_event {
    threads do not mix. ctx is not used. */
 void falkor_log_event(void *ctx, const falkor_event *event);
 
+/* ---- tracing ----------------------------------------------------------- */
+
+/* falkor_trace is what is known of a call (a query, a command, a pipeline) at
+   its begin, and at its end; it is valid during the callback and may grow. Times
+   are sums over all attempts; the rest of total_ns are back-off and our own
+   work. connection is a number that this process gives each connection it
+   dials; 0: none was used. */
+typedef struct falkor_trace {
+    const char *pool;           /* options.name, or client_name; NULL */
+    const char *graph;          /* NULL: a command or a pipeline */
+    const char *text;           /* the query, without its parameters, the
+                                   command's name, or "PIPELINE"; NULL at the
+                                   end of a cursor */
+    size_t length;              /* of text */
+    bool read_only;
+    int64_t began_ns;           /* by falkor_now_ns */
+
+    /* At the end. */
+    falkor_status status;
+    int attempts;
+    uint64_t connection;        /* of the last attempt */
+    size_t rows;
+    int64_t total_ns, wait_ns, send_ns, receive_ns, decode_ns;
+} falkor_trace;
+
+/* falkor_tracer is told of each call, from the thread that makes it, with no
+   lock held: begin returns what end is given as span. Either may be NULL; they
+   must not call the pool. Without a tracer nothing is measured for it. */
+typedef struct falkor_tracer {
+    void *(*begin)(void *ctx, const falkor_trace *trace);
+    void (*end)(void *ctx, void *span, const falkor_trace *trace);
+} falkor_tracer;
+
 /* ---- options ---------------------------------------------------------- */
+
+/* falkor_thresholds: from where on a pool's health is a WARNING, or CRITICAL,
+   by what has happened in the last window_ms. In each field 0 means its default
+   and -1 never (errors: 0 means one is enough for a warning). */
+typedef struct falkor_thresholds {
+    int window_ms;                  /* 60 000 */
+    int utilization_warning, utilization_critical;  /* above, in %: 80, 95 */
+    int wait_warning_ms, wait_critical_ms;  /* average above: 100, 500 */
+    int errors_warning, errors_critical;    /* more than: 0, 10 */
+} falkor_thresholds;
 
 /* falkor_options: {0} (in C++ {}) means all defaults. In a number 0 means its
    default and -1 none, off, or for ever. Fields that are set win over the url;
@@ -262,7 +305,10 @@ typedef struct falkor_options {
     const falkor_driver *driver;
     void *driver_ctx;
     /* on_event is called from any thread, several at once, with no lock held.
-       It may call falkor_pool_stats, and no other function of this pool. */
+       It may use the pool, but for falkor_pool_close and falkor_pool_free. A
+       query there needs a connection beside the one that its thread holds, or
+       replaces, at the moment, and waits pool_timeout_ms at most; of what
+       happens meanwhile that thread tells no event. */
     void (*on_event)(void *ctx, const falkor_event *event);
     void *event_ctx;
     bool tls;                   /* TLS 1.2 or newer. A build without TLS
@@ -283,6 +329,11 @@ typedef struct falkor_options {
                                    never */
     int breaker_max_delay_ms;   /* the longest pause between its probes, which
                                    begin with 100 ms and double: 1 000 */
+    const char *name;           /* the pool's, in statistics and traces; NULL:
+                                   client_name, or else where the server is */
+    falkor_thresholds health;
+    const falkor_tracer *tracer; /* NULL: none */
+    void *tracer_ctx;           /* lives as long as the pool */
 } falkor_options;               /* grows at its end only, with the SONAME */
 
 /* falkor_options_from_env fills the fields that are 0 from the environment
@@ -928,9 +979,104 @@ typedef struct falkor_stats {
     uint64_t circuit_openings;  /* failed probes included */
 } falkor_stats;                 /* grows at its end only, with the SONAME */
 
+/* What is timed: how long who acquires waits for his connection, its dial or
+   check included (most wait 0; who is sent away counts too); how long a
+   connection is held; a call from its begin to its end, retries and all; a
+   dial; a check that asks the server. */
+typedef enum falkor_latency_kind {
+    FALKOR_LATENCY_WAIT, FALKOR_LATENCY_HOLD, FALKOR_LATENCY_QUERY,
+    FALKOR_LATENCY_DIAL, FALKOR_LATENCY_CHECK,
+    FALKOR_LATENCIES            /* how many there are; grows */
+} falkor_latency_kind;
+
 /* falkor_pool_stats fills stats. It takes the pool's lock for the length of a
    copy. NULL pool: all zero. */
 void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats);
+
+/* falkor_snapshot is one moment of a pool, or of several added up: its
+   statistics, histograms of what is timed, each connection, the pool's health
+   over the last health.window_ms. It needs no pool any more, and is one thread's
+   at a time. It has 90 KB.
+
+   falkor_snapshot_take makes one, which is the caller's. It takes the pool's
+   lock as falkor_pool_stats does. ask_server adds what INFO says about the
+   server, by one command of the pool's. add adds another pool's to sum, whose
+   name it keeps. subtract leaves of the counters and times what came after
+   before was taken: that is how to begin anew without others losing theirs. A
+   failure leaves the snapshot as it was. */
+typedef struct falkor_snapshot falkor_snapshot;
+falkor_status falkor_snapshot_take(falkor_pool *pool,
+                                   falkor_snapshot **snapshot,
+                                   falkor_error *error);
+falkor_status falkor_snapshot_ask_server(falkor_snapshot *snapshot,
+                                         falkor_pool *pool,
+                                         falkor_error *error);
+falkor_status falkor_snapshot_add(falkor_snapshot *sum,
+                                  const falkor_snapshot *other,
+                                  falkor_error *error);
+void falkor_snapshot_subtract(falkor_snapshot *now,
+                              const falkor_snapshot *before);
+void falkor_snapshot_free(falkor_snapshot *snapshot);
+
+/* What a snapshot has; NULL, or all zero, for NULL. Percentiles are at most
+   1 % off, count, average and max exact; of a hold by falkor_acquire one in 64
+   is timed and counts for all of them. A max is since the pool was made;
+   behind a subtract it is of the time between, 2 % above at most. */
+typedef struct falkor_latency {
+    uint64_t count;
+    double average_ms, p50_ms, p95_ms, p99_ms, max_ms;
+} falkor_latency;
+const falkor_stats *falkor_snapshot_stats(const falkor_snapshot *snapshot);
+falkor_latency falkor_snapshot_latency(const falkor_snapshot *snapshot,
+                                       falkor_latency_kind kind);
+double falkor_snapshot_percentile(const falkor_snapshot *snapshot,
+                                  falkor_latency_kind kind, double percent);
+
+/* falkor_snapshot_health judges by options.health: how much of max_size is in
+   use, now or on average of the period, whichever is more; how long who
+   acquires waits, on average; how many calls failed, and acquires that timed
+   out. A pool that is not open, or whose circuit is open, is CRITICAL, one that
+   is paused a WARNING, and a server with too many clients, blocked clients or
+   refused connections either. Each reason says whose fault it is. */
+typedef enum falkor_verdict {
+    FALKOR_HEALTH_OK, FALKOR_HEALTH_WARNING, FALKOR_HEALTH_CRITICAL
+} falkor_verdict;
+typedef struct falkor_reason {
+    falkor_verdict verdict;
+    const char *fault;          /* "pool", "server" or "program" */
+    char text[160];
+} falkor_reason;
+#define FALKOR_REASONS 12
+typedef struct falkor_health {
+    falkor_verdict verdict;     /* the worst of the reasons */
+    int reason_count;
+    falkor_reason reasons[FALKOR_REASONS];
+    int64_t window_ms;          /* shorter while the pool is young */
+    double utilization_percent, average_wait_ms;
+    uint64_t errors;
+    int64_t seen_well_ms;       /* since a dial or a check found the server
+                                   well; -1: never */
+} falkor_health;
+void falkor_snapshot_health(const falkor_snapshot *snapshot,
+                            falkor_health *health);
+
+/* falkor_verdict_name returns "OK", "WARNING" or "CRITICAL". */
+const char *falkor_verdict_name(falkor_verdict verdict);
+
+/* falkor_snapshot_write writes count snapshots as text, which ends with a line's
+   end: JSON, one object with "pool", "queries", "latency", "health",
+   "connections", "memory" and, where it was asked, "server" (an array of them
+   when count is not 1); PROMETHEUS, its text format 0.0.4, with the labels pool
+   and graph, in which no two snapshots may be alike; or tables for people,
+   which are like PgBouncer's SHOW POOLS, STATS, SERVERS (a line for each
+   connection) and MEM. Returns as falkor_result_write_json. */
+typedef enum falkor_format {
+    FALKOR_FORMAT_JSON, FALKOR_FORMAT_PROMETHEUS, FALKOR_FORMAT_POOLS,
+    FALKOR_FORMAT_STATS, FALKOR_FORMAT_SERVERS, FALKOR_FORMAT_MEM
+} falkor_format;
+falkor_status falkor_snapshot_write(const falkor_snapshot *const *snapshots,
+                                    size_t count, falkor_format format,
+                                    falkor_write_fn write, void *ctx);
 
 /* ---- literal parameters ----------------------------------------------- */
 

@@ -1,25 +1,125 @@
-/* Statistics: the counters that calls touch without a lock, the events that
-   tell the program what happens to a pool, and a ready logger for them. Called
-   by every room, calls none of them. */
+/* Statistics: the counters and histograms that calls touch without a lock, the
+   events that tell the program what happens to a pool, and a ready logger for
+   them. Called by every room, calls none of them. snapshot.c reads a pool's
+   statistics, report.c puts them into words. */
 #include "internal.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-static uint64_t falkor__counter_read(atomic_uint_least64_t *counter) {
+/* ---- histograms -------------------------------------------------------- */
+
+#define FALKOR__STEP_BITS 6             /* 64 steps to a power of two */
+#define FALKOR__FIRST_BITS 10           /* below 2^10 ns all are alike */
+
+static unsigned falkor__bit_length(uint64_t number) {
+#ifdef __GNUC__
+    return number ? 64 - (unsigned)__builtin_clzll(number) : 0;
+#else
+    unsigned bits = 0;
+    while (bits < 64 && number >> bits)
+        bits++;
+    return bits;
+#endif
+}
+
+/* Of a longer time the power of two counts, and the next six bits. */
+size_t falkor__step_of(uint64_t ns) {
+    unsigned bits = falkor__bit_length(ns);
+    if (bits <= FALKOR__FIRST_BITS)
+        return (size_t)(ns >> (FALKOR__FIRST_BITS - FALKOR__STEP_BITS));
+    size_t power = bits - FALKOR__FIRST_BITS;
+    size_t step = ((power - 1) << FALKOR__STEP_BITS) +
+                  (size_t)(ns >> (bits - 1 - FALKOR__STEP_BITS));
+    return step < FALKOR__STEPS ? step : FALKOR__STEPS - 1;
+}
+
+uint64_t falkor__step_begin_ns(size_t step) {
+    size_t power = step >> FALKOR__STEP_BITS;
+    uint64_t bits = step & ((1U << FALKOR__STEP_BITS) - 1);
+    return power ? (bits + (1U << FALKOR__STEP_BITS)) <<
+            (power + FALKOR__FIRST_BITS - FALKOR__STEP_BITS - 1)
+        : bits << (FALKOR__FIRST_BITS - FALKOR__STEP_BITS);
+}
+
+static void falkor__add(atomic_uint_least64_t *sum, uint64_t more) {
+    atomic_fetch_add_explicit(sum, more, memory_order_relaxed);
+}
+
+static uint64_t falkor__read(const atomic_uint_least64_t *counter) {
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-void falkor__counters_read(falkor__counters *counters, falkor_stats *stats) {
-    stats->queries = falkor__counter_read(&counters->queries);
-    stats->retries = falkor__counter_read(&counters->retries);
-    for (int i = 0; i < FALKOR_STATUS_SLOTS; i++)
-        stats->errors[i] = falkor__counter_read(&counters->errors[i]);
+void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
+                    int64_t ns, unsigned weight) {
+    uint64_t time = ns > 0 ? (uint64_t)ns : 0;
+    falkor__histogram *histogram = kind < FALKOR__OFTEN
+        ? &falkor__my_part(recorder)->times[kind]
+        : &recorder->seldom[kind - FALKOR__OFTEN];
+    falkor__add(&histogram->counts[falkor__step_of(time)], weight);
+    falkor__add(&histogram->sum_ns, time * weight);
+    uint64_t longest = falkor__read(&histogram->max_ns);
+    while (longest < time && !atomic_compare_exchange_weak_explicit(
+            &histogram->max_ns, &longest, time, memory_order_relaxed,
+            memory_order_relaxed))
+        continue;
 }
+
+static void falkor__timing_add(falkor__timing *timing,
+                               const falkor__histogram *from) {
+    uint64_t longest = falkor__read(&from->max_ns);
+    for (size_t i = 0; i < FALKOR__STEPS; i++)
+        timing->counts[i] += falkor__read(&from->counts[i]);
+    timing->sum_ns += falkor__read(&from->sum_ns);
+    if (longest > timing->max_ns)
+        timing->max_ns = longest;
+}
+
+void falkor__timing_read(const falkor__recorder *recorder,
+                         falkor_latency_kind kind, falkor__timing *timing) {
+    memset(timing, 0, sizeof *timing);
+    for (int i = 0; kind < FALKOR__OFTEN && i < FALKOR__PARTS; i++)
+        falkor__timing_add(timing, &recorder->parts[i].times[kind]);
+    if (kind >= FALKOR__OFTEN)
+        falkor__timing_add(timing, &recorder->seldom[kind - FALKOR__OFTEN]);
+}
+
+/* ---- counters ---------------------------------------------------------- */
+
+/* queries is the sum of how they ended, so that the two agree. */
+void falkor__recorder_read(const falkor__recorder *recorder,
+                           falkor_stats *stats) {
+    for (int part = 0; part < FALKOR__PARTS; part++) {
+        const falkor__part *from = &recorder->parts[part];
+        stats->retries += falkor__read(&from->retries);
+        for (int i = 0; i < FALKOR_STATUS_SLOTS; i++)
+            stats->errors[i] += falkor__read(&from->ends[i]);
+    }
+    for (int i = 0; i < FALKOR_STATUS_SLOTS; i++)
+        stats->queries += stats->errors[i];
+}
+
+uint64_t falkor__waited_ns(const falkor__recorder *recorder) {
+    uint64_t sum = 0;
+    for (int i = 0; i < FALKOR__PARTS; i++)
+        sum += falkor__read(
+            &recorder->parts[i].times[FALKOR_LATENCY_WAIT].sum_ns);
+    return sum;
+}
+
+uint64_t falkor__failed_waits(const falkor__recorder *recorder) {
+    uint64_t sum = 0;
+    for (int i = 0; i < FALKOR__PARTS; i++)
+        sum += falkor__read(&recorder->parts[i].failed_waits);
+    return sum;
+}
+
+/* ---- events ------------------------------------------------------------ */
 
 void falkor__event(const falkor__config *config, falkor__event_head head,
                    const char *format, ...) {
-    if (!config->on_event)
+    static _Thread_local bool telling;  /* what a callback does is not told */
+    if (!config->on_event || telling)
         return;
     char message[640];
     va_list arguments;
@@ -29,7 +129,9 @@ void falkor__event(const falkor__config *config, falkor__event_head head,
     falkor_event event = {.level = head.level, .name = head.name,
         .message = message, .status = head.status, .attempt = head.attempt,
         .delay_ms = head.delay_ms};
+    telling = true;
     config->on_event(config->event_ctx, &event);
+    telling = false;
 }
 
 const char *falkor__quote(char *room, size_t size, const char *text) {

@@ -1,0 +1,368 @@
+/* Takes a snapshot of a pool: everything that is counted, timed and open, at
+   one moment, and what has happened lately, from the pool's marks. Snapshots
+   are added up, for several pools, and subtracted, for what happened between
+   two of them. */
+#include "books.h"
+#include "snapshot.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- the parts that the lock guards ------------------------------------ */
+
+static int64_t falkor__ms_since(int64_t begin_ns, int64_t now) {
+    return now > begin_ns ? (now - begin_ns) / FALKOR__NS_PER_MS : 0;
+}
+
+/* The newest mark from before the period; else the oldest there is, of a pool
+   that is younger; NULL: none. */
+static const falkor__mark *falkor__first_mark(const falkor_pool *pool,
+                                              int64_t begin_ns) {
+    const falkor__mark *found = NULL;
+    uint64_t kept = pool->mark_count < FALKOR__MARKS ? pool->mark_count
+                                                     : FALKOR__MARKS;
+    for (uint64_t i = 1; i <= kept; i++) {
+        found = &pool->marks[(pool->mark_count - i) % FALKOR__MARKS];
+        if (found->at_ns <= begin_ns)
+            break;
+    }
+    return found;
+}
+
+/* Use is what it was at each mark, until the next. */
+static double falkor__used_lately(const falkor_pool *pool, int64_t begin_ns,
+                                  const falkor__mark *now) {
+    double sum = 0, span = 0;
+    int64_t end_ns = now->at_ns;
+    for (uint64_t i = 1; i <= pool->mark_count && i <= FALKOR__MARKS; i++) {
+        const falkor__mark *mark = &pool->marks[(pool->mark_count - i) %
+                                                FALKOR__MARKS];
+        int64_t from = mark->at_ns > begin_ns ? mark->at_ns : begin_ns;
+        if (end_ns > from) {
+            sum += (double)mark->in_use * (double)(end_ns - from);
+            span += (double)(end_ns - from);
+            end_ns = from;
+        }
+        if (mark->at_ns <= begin_ns)
+            break;
+    }
+    return span > 0 ? sum / span : now->in_use;
+}
+
+static void falkor__look_back_locked(falkor_pool *pool, int64_t now,
+                                     falkor__lately *lately) {
+    int64_t begin_ns = now - pool->config.health.window_ms * FALKOR__NS_PER_MS;
+    falkor__mark last;
+    falkor__mark_now_locked(pool, now, &last);
+    const falkor__mark *first = falkor__first_mark(pool, begin_ns);
+    if (!first)
+        first = &(falkor__mark){.at_ns = now};
+    *lately = (falkor__lately){.ms = falkor__ms_since(first->at_ns > begin_ns
+            ? first->at_ns : begin_ns, now),
+        .acquires = last.acquires - first->acquires,
+        .waited_ns = last.waited_ns - first->waited_ns,
+        .errors = last.errors - first->errors,
+        .timeouts = last.timeouts - first->timeouts,
+        .used = falkor__used_lately(pool, begin_ns, &last)};
+}
+
+/* A holder's own fields are not looked at, but for what the lock guards. */
+static void falkor__view_slot_locked(const falkor_pool *pool,
+                                     falkor__slot *slot, bool idle,
+                                     int64_t now, falkor__conn_view *view) {
+    int state = atomic_load(&falkor__last_lease(slot)->state);
+    bool held = !idle && (state == FALKOR__LEASE_HELD ||
+                          state == FALKOR__LEASE_CUT);
+    *view = (falkor__conn_view){.age_ms = -1, .idle_ms = -1, .held_ms = -1,
+        .state = idle ? FALKOR__CONN_IDLE : held ? FALKOR__CONN_ACTIVE
+                                                 : FALKOR__CONN_CHANGING,
+        .uses = atomic_load(&slot->acquires)};
+    if (idle || held)
+        view->age_ms = falkor__ms_since(slot->dialled_ns, now);
+    if (idle)
+        view->idle_ms = falkor__ms_since(slot->used_ns, now);
+    if (held && pool->config.leak_after_ms >= 0) {
+        view->thread = slot->thread;
+        view->file = slot->file;
+        view->line = slot->line;
+        if (slot->since_ns != FALKOR__NEVER)
+            view->held_ms = falkor__ms_since(slot->since_ns, now);
+    }
+}
+
+/* What is neither idle nor free is in use or on its way. */
+static void falkor__view_conns_locked(falkor_pool *pool, int64_t now,
+                                      bool *is_free,
+                                      falkor_snapshot *snapshot) {
+    falkor__conn_view *view = snapshot->conns;
+    for (falkor__slot *s = pool->first_free; s; s = s->colder)
+        is_free[s - pool->slots] = true;
+    for (falkor__slot *s = pool->hottest; s; s = s->colder) {
+        falkor__view_slot_locked(pool, s, true, now, view++);
+        is_free[s - pool->slots] = true;
+    }
+    for (size_t i = 0; i < pool->slot_count; i++)
+        if (!is_free[i])
+            falkor__view_slot_locked(pool, &pool->slots[i], false, now,
+                                     view++);
+    snapshot->conn_count = (size_t)(view - snapshot->conns);
+}
+
+/* ---- taking ------------------------------------------------------------ */
+
+static void falkor__label(char *room, const char *text) {
+    size_t length = text ? strlen(text) : 0;
+    if (length >= FALKOR__LABEL_SIZE)
+        length = FALKOR__LABEL_SIZE - 1;
+    memcpy(room, text ? text : "", length);
+    room[text && text[length] ? falkor__trim_utf8(room, length) : length] =
+        '\0';
+}
+
+static void falkor__label_all(const falkor__config *config,
+                              falkor_snapshot *snapshot) {
+    falkor__place(config, snapshot->place, sizeof snapshot->place);
+    falkor__label(snapshot->pool, config->name ? config->name
+        : config->client_name ? config->client_name
+        : *snapshot->place ? snapshot->place : "pool");
+    falkor__label(snapshot->graph, config->graph);
+}
+
+/* Most acquires do not wait, and are not timed: they took no time. */
+static void falkor__add_waitless(const falkor_pool *pool,
+                                 falkor_snapshot *snapshot) {
+    falkor__timing *waits = &snapshot->times[FALKOR_LATENCY_WAIT];
+    uint64_t timed = 0, failed = falkor__failed_waits(pool->recorder);
+    for (size_t i = 0; i < FALKOR__STEPS; i++)
+        timed += waits->counts[i];
+    if (snapshot->stats.acquires + failed > timed)
+        waits->counts[0] += snapshot->stats.acquires + failed - timed;
+}
+
+static void falkor__take(falkor_pool *pool, bool *is_free,
+                         falkor_snapshot *snapshot) {
+    struct timespec wall;
+    const falkor__config *config = &pool->config;
+    timespec_get(&wall, TIME_UTC);
+    snapshot->pools = 1;
+    snapshot->unix_ms = (int64_t)wall.tv_sec * 1000 +
+                        wall.tv_nsec / FALKOR__NS_PER_MS;
+    falkor__label_all(config, snapshot);
+    for (int i = 0; i < FALKOR_LATENCIES; i++)
+        falkor__timing_read(pool->recorder, (falkor_latency_kind)i,
+                            &snapshot->times[i]);
+    falkor_pool_stats(pool, &snapshot->stats);
+    falkor__add_waitless(pool, snapshot);
+    snapshot->limits = config->health;
+    snapshot->pool_bytes = sizeof *pool;
+    snapshot->slot_bytes = pool->slot_count * sizeof *pool->slots;
+    snapshot->statistics_bytes = sizeof *pool->recorder;
+    snapshot->connection_bytes = pool->driver != &falkor__link_driver ? 0
+        : (size_t)snapshot->stats.total * falkor__link_size;
+    falkor__lock(pool);
+    int64_t now = falkor_now_ns();
+    int64_t well_ns = atomic_load_explicit(&pool->well_ns,
+                                           memory_order_relaxed);
+    falkor__look_back_locked(pool, now, &snapshot->lately);
+    falkor__mark_locked(pool, now, false);
+    falkor__view_conns_locked(pool, now, is_free, snapshot);
+    falkor__unlock(pool);
+    snapshot->well_ms = well_ns ? falkor__ms_since(well_ns, now) : -1;
+}
+
+falkor_status falkor_snapshot_take(falkor_pool *pool,
+                                   falkor_snapshot **snapshot,
+                                   falkor_error *error) {
+    falkor__error_clear(error);
+    if (snapshot)
+        *snapshot = NULL;
+    if (!pool || !snapshot)
+        return falkor__refuse(error, "falkor_snapshot_take: %s is NULL",
+                              pool ? "snapshot" : "pool");
+    falkor_snapshot *made = calloc(1, sizeof *made);
+    bool *is_free = calloc(pool->slot_count, sizeof *is_free);
+    if (made)
+        made->conns = calloc(pool->slot_count, sizeof *made->conns);
+    if (!made || !is_free || !made->conns) {
+        falkor_snapshot_free(made);
+        free(is_free);
+        return falkor__no_memory(error, "out of memory for a snapshot");
+    }
+    falkor__take(pool, is_free, made);
+    free(is_free);
+    *snapshot = made;
+    return FALKOR_OK;
+}
+
+void falkor_snapshot_free(falkor_snapshot *snapshot) {
+    if (!snapshot)
+        return;
+    free(snapshot->conns);
+    free(snapshot);
+}
+
+/* ---- several ------------------------------------------------------------ */
+
+/* The counters of falkor_stats, which all add up. */
+#define FALKOR__EACH_COUNTER(X)                                                \
+    X(acquires) X(releases) X(acquire_timeouts) X(queries) X(retries)          \
+    X(connections_created) X(connections_recycled) X(connect_failures)         \
+    X(health_failures) X(circuit_openings)
+
+static void falkor__add_stats(falkor_stats *sum, const falkor_stats *other) {
+#define FALKOR__ADD(field) sum->field += other->field;
+    FALKOR__EACH_COUNTER(FALKOR__ADD)
+    FALKOR__ADD(max_size) FALKOR__ADD(min_size) FALKOR__ADD(reserve_size)
+    FALKOR__ADD(total) FALKOR__ADD(active) FALKOR__ADD(idle)
+    FALKOR__ADD(connecting) FALKOR__ADD(closing) FALKOR__ADD(waiting)
+#undef FALKOR__ADD
+    for (int i = 0; i < FALKOR_STATUS_SLOTS; i++)
+        sum->errors[i] += other->errors[i];
+    sum->utilization_percent = 100.0 * sum->active / sum->max_size;
+    sum->initialized = sum->initialized && other->initialized;
+    sum->closed = sum->closed || other->closed;
+    sum->paused = sum->paused || other->paused;
+    if (sum->circuit == FALKOR_CIRCUIT_CLOSED)
+        sum->circuit = other->circuit;
+}
+
+static void falkor__add_lately(falkor__lately *sum,
+                               const falkor__lately *other) {
+    if (other->ms > sum->ms)
+        sum->ms = other->ms;
+    sum->acquires += other->acquires;
+    sum->waited_ns += other->waited_ns;
+    sum->errors += other->errors;
+    sum->timeouts += other->timeouts;
+    sum->used += other->used;
+}
+
+falkor_status falkor_snapshot_add(falkor_snapshot *sum,
+                                  const falkor_snapshot *other,
+                                  falkor_error *error) {
+    falkor__error_clear(error);
+    if (!sum || !other)
+        return falkor__refuse(error, "falkor_snapshot_add: a snapshot is NULL");
+    size_t conns = sum->conn_count + other->conn_count;
+    falkor__conn_view *all = realloc(sum->conns, (conns + 1) * sizeof *all);
+    if (!all)
+        return falkor__no_memory(error, "out of memory for a snapshot");
+    sum->conns = all;
+    if (other->conn_count)
+        memcpy(all + sum->conn_count, other->conns,
+               other->conn_count * sizeof *all);
+    sum->conn_count = conns;
+    sum->pools += other->pools;
+    falkor__add_stats(&sum->stats, &other->stats);
+    falkor__add_lately(&sum->lately, &other->lately);
+    for (int kind = 0; kind < FALKOR_LATENCIES; kind++) {
+        falkor__timing *to = &sum->times[kind];
+        const falkor__timing *from = &other->times[kind];
+        for (size_t i = 0; i < FALKOR__STEPS; i++)
+            to->counts[i] += from->counts[i];
+        to->sum_ns += from->sum_ns;
+        if (from->max_ns > to->max_ns)
+            to->max_ns = from->max_ns;
+    }
+    if (other->well_ms < 0 || (sum->well_ms >= 0 &&
+                               sum->well_ms < other->well_ms))
+        sum->well_ms = other->well_ms;
+    if (strcmp(sum->graph, other->graph) != 0)
+        *sum->graph = '\0';
+    sum->pool_bytes += other->pool_bytes;
+    sum->slot_bytes += other->slot_bytes;
+    sum->statistics_bytes += other->statistics_bytes;
+    sum->connection_bytes += other->connection_bytes;
+    return FALKOR_OK;
+}
+
+static uint64_t falkor__less(uint64_t now, uint64_t before) {
+    return now > before ? now - before : 0;
+}
+
+/* The longest of the time between is not known better than by its step. */
+static void falkor__subtract_timing(falkor__timing *now,
+                                    const falkor__timing *before) {
+    uint64_t longest = 0;
+    for (size_t i = 0; i < FALKOR__STEPS; i++) {
+        now->counts[i] = falkor__less(now->counts[i], before->counts[i]);
+        if (now->counts[i])
+            longest = i + 1 < FALKOR__STEPS ? falkor__step_begin_ns(i + 1) - 1
+                                            : now->max_ns;
+    }
+    now->sum_ns = falkor__less(now->sum_ns, before->sum_ns);
+    if (longest < now->max_ns)
+        now->max_ns = longest;
+}
+
+void falkor_snapshot_subtract(falkor_snapshot *now,
+                              const falkor_snapshot *before) {
+    if (!now || !before)
+        return;
+#define FALKOR__SUBTRACT(field) \
+    now->stats.field = falkor__less(now->stats.field, before->stats.field);
+    FALKOR__EACH_COUNTER(FALKOR__SUBTRACT)
+#undef FALKOR__SUBTRACT
+    for (int i = 0; i < FALKOR_STATUS_SLOTS; i++)
+        now->stats.errors[i] = falkor__less(now->stats.errors[i],
+                                            before->stats.errors[i]);
+    for (int kind = 0; kind < FALKOR_LATENCIES; kind++)
+        falkor__subtract_timing(&now->times[kind], &before->times[kind]);
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+const falkor_stats *falkor_snapshot_stats(const falkor_snapshot *snapshot) {
+    return snapshot ? &snapshot->stats : NULL;
+}
+
+static uint64_t falkor__timing_count(const falkor__timing *timing) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < FALKOR__STEPS; i++)
+        count += timing->counts[i];
+    return count;
+}
+
+/* The middle of the step that holds the value; no longer than the longest. A
+   wait of the first step is none. */
+static double falkor__percentile_ms(const falkor__timing *timing,
+                                    uint64_t count, double percent) {
+    double rank = percent / 100 * (double)count;
+    uint64_t below = 0;
+    for (size_t i = 0; i < FALKOR__STEPS; i++) {
+        below += timing->counts[i];
+        if (!timing->counts[i] || (double)below < rank)
+            continue;
+        uint64_t begin = falkor__step_begin_ns(i);
+        uint64_t end = i + 1 < FALKOR__STEPS ? falkor__step_begin_ns(i + 1)
+                                             : timing->max_ns;
+        double middle = i == 0 ? 0 : (double)begin +
+            (double)(end > begin ? end - begin : 0) / 2;
+        return (middle < (double)timing->max_ns ? middle
+                                                : (double)timing->max_ns) / 1e6;
+    }
+    return 0;
+}
+
+double falkor_snapshot_percentile(const falkor_snapshot *snapshot,
+                                  falkor_latency_kind kind, double percent) {
+    if (!snapshot || (unsigned)kind >= FALKOR_LATENCIES)
+        return 0;
+    const falkor__timing *timing = &snapshot->times[kind];
+    return falkor__percentile_ms(timing, falkor__timing_count(timing),
+                                 percent);
+}
+
+falkor_latency falkor_snapshot_latency(const falkor_snapshot *snapshot,
+                                       falkor_latency_kind kind) {
+    if (!snapshot || (unsigned)kind >= FALKOR_LATENCIES)
+        return (falkor_latency){0};
+    const falkor__timing *timing = &snapshot->times[kind];
+    uint64_t count = falkor__timing_count(timing);
+    return (falkor_latency){.count = count,
+        .average_ms = count ? (double)timing->sum_ns / 1e6 / (double)count : 0,
+        .p50_ms = falkor__percentile_ms(timing, count, 50),
+        .p95_ms = falkor__percentile_ms(timing, count, 95),
+        .p99_ms = falkor__percentile_ms(timing, count, 99),
+        .max_ms = (double)timing->max_ns / 1e6};
+}

@@ -1,0 +1,762 @@
+/* What is counted and timed, on a clock that stands still but for what the test
+   adds: each wait, hold, dial, check and query takes exactly the time that the
+   script says, so that every figure is known. Then the forms it is put into,
+   the verdict on it, and tracing. */
+#include "fake.h"
+#include "serving.h"
+#include "../internal.h"
+#include <cjson/cJSON.h>
+#include <dlfcn.h>
+#include <locale.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- the clock ---------------------------------------------------------- */
+
+#define MS INT64_C(1000000)             /* in nanoseconds */
+
+static _Atomic int64_t script_ns;       /* 0: the clock is the system's */
+
+/* In the place of the C library's, for the library too. */
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    int64_t is = atomic_load(&script_ns);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "clock_gettime");
+    if (!is || (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE))
+        return real(clock, now);
+    *now = (struct timespec){is / 1000000000, is % 1000000000};
+    return 0;
+}
+
+/* From now on it stands; so does every wait of the test's own for a condition,
+   which the alarm ends. */
+static void stand_still(void) {
+    alarm(TEST_PATIENCE_MS / 1000 * 2);
+    atomic_store(&script_ns, falkor_now_ns());
+}
+
+static void pass(int64_t ns) {
+    atomic_fetch_add(&script_ns, ns);
+}
+
+static void go_on(void) {
+    atomic_store(&script_ns, 0);
+    alarm(0);
+}
+
+/* ---- helpers ------------------------------------------------------------ */
+
+static fake f;
+static falkor_driver real;              /* the fake's own functions */
+static falkor_pool *pool;
+static falkor_conn *filled;             /* see fill */
+static int64_t dial_ns, check_ns;       /* how long these take */
+
+static falkor_status slow_open(void *ctx, int64_t deadline_ns, void **handle,
+                               falkor_error *error) {
+    pass(dial_ns);
+    return real.open(ctx, deadline_ns, handle, error);
+}
+
+static falkor_status slow_check(void *ctx, void *handle,
+                                falkor_check_level level,
+                                int64_t deadline_ns) {
+    if (level != FALKOR_CHECK_FAST)
+        pass(check_ns);
+    return real.check(ctx, handle, level, deadline_ns);
+}
+
+static falkor_options begin(int min_size, int max_size) {
+    fake_begin(&f);
+    real = f.driver;
+    f.driver.open = slow_open;
+    f.driver.check = slow_check;
+    dial_ns = check_ns = 0;
+    falkor_options options = fake_options(&f);
+    options.min_size = min_size;
+    options.max_size = max_size;
+    options.pool_timeout_ms = -1;
+    options.name = "scripted";
+    stand_still();
+    return options;
+}
+
+static void open_pool(falkor_options options) {
+    falkor_error error;
+    if (falkor_pool_create(&options, &pool, &error))
+        fail_msg("create: %s", error.message);
+    f.pool = pool;
+    if (falkor_pool_open(pool, &error))
+        fail_msg("open: %s", error.message);
+}
+
+static void end(void) {
+    go_on();
+    if (filled)
+        falkor_release(filled);
+    filled = NULL;
+    falkor_pool_free(pool);
+    pool = NULL;
+    fake_end(&f);
+    test_no_complaints();
+}
+
+static falkor_snapshot *take(void) {
+    falkor_snapshot *snapshot;
+    falkor_error error;
+    if (falkor_snapshot_take(pool, &snapshot, &error))
+        fail_msg("snapshot: %s", error.message);
+    return snapshot;
+}
+
+static falkor_latency latency(falkor_latency_kind kind) {
+    falkor_snapshot *snapshot = take();
+    falkor_latency found = falkor_snapshot_latency(snapshot, kind);
+    falkor_snapshot_free(snapshot);
+    return found;
+}
+
+static falkor_health health(void) {
+    falkor_snapshot *snapshot = take();
+    falkor_health found;
+    falkor_snapshot_health(snapshot, &found);
+    falkor_snapshot_free(snapshot);
+    return found;
+}
+
+#define assert_near(found, expected, percent)                                  \
+    assert_true((found) >= (expected) * (1 - (percent) / 100.0) &&             \
+                (found) <= (expected) * (1 + (percent) / 100.0))
+
+/* The figures of a set of times that are known, in milliseconds. */
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void assert_latency(falkor_latency found, double *times, int count) {
+    const double percents[] = {50, 95, 99};
+    const double figures[] = {found.p50_ms, found.p95_ms, found.p99_ms};
+    double sum = 0;
+    qsort(times, (size_t)count, sizeof *times, by_size);
+    for (int i = 0; i < count; i++)
+        sum += times[i];
+    assert_int_equal(found.count, count);
+    assert_near(found.average_ms, sum / count, 0.001);
+    assert_near(found.max_ms, times[count - 1], 0.001);
+    for (int i = 0; i < 3; i++) {
+        int rank = (int)(percents[i] * count / 100 + 0.9999);
+        assert_near(figures[i], times[rank - 1], 0.8);
+    }
+}
+
+static void hold_for(int64_t ns) {
+    falkor_conn *conn;
+    assert_int_equal(falkor_acquire(pool, &conn, NULL), FALKOR_OK);
+    pass(ns);
+    assert_int_equal(falkor_release(conn), FALKOR_OK);
+}
+
+/* ---- times -------------------------------------------------------------- */
+
+/* D2: no time is more than 0.8 % from the middle of its step. */
+static void test_stats_steps_are_fine(void **state) {
+    (void)state;
+    uint64_t random = test_seed();
+    for (int i = 0; i < 1000000; i++) {
+        uint64_t ns = test_random(&random) >> (23 + test_below(&random, 41));
+        size_t step = falkor__step_of(ns);
+        uint64_t first = falkor__step_begin_ns(step);
+        uint64_t next = falkor__step_begin_ns(step + 1);
+        assert_true(step < FALKOR__STEPS);
+        assert_true(first <= ns && ns < next);
+        if (ns >= 1024)
+            assert_true((double)(next - first) / 2 <= 0.008 * (double)first);
+    }
+    assert_int_equal(falkor__step_of(0), 0);
+    assert_int_equal(falkor__step_of(UINT64_MAX), FALKOR__STEPS - 1);
+}
+
+/* D2 */
+static void test_stats_holds(void **state) {
+    (void)state;
+    double times[64];
+    open_pool(begin(1, 2));
+    for (int i = 0; i < 60; i++) {
+        times[i] = (i * 37 % 60 + 1) * 1.5;
+        hold_for((int64_t)(times[i] * 1e6));
+    }
+    assert_latency(latency(FALKOR_LATENCY_HOLD), times, 60);
+    end();
+}
+
+/* D2: of many short ones one in 64 is timed, whatever rhythm they have. */
+static void test_stats_holds_are_sampled(void **state) {
+    (void)state;
+    enum { TIMES = 64000 };
+    open_pool(begin(1, 2));
+    for (int i = 0; i < TIMES; i++)
+        hold_for((i % 64 < 16 ? 9 : 1) * MS);
+    falkor_latency found = latency(FALKOR_LATENCY_HOLD);
+    assert_near((double)found.count, TIMES, 5);
+    assert_near(found.average_ms, 3, 10);
+    assert_near(found.p50_ms, 1, 0.8);
+    assert_near(found.p95_ms, 9, 0.8);
+    end();
+}
+
+/* D2: dials, and the acquires that wait for them; the failed ones too. */
+static void test_stats_dials_and_their_waits(void **state) {
+    (void)state;
+    falkor_options options = begin(-1, 4);
+    falkor_conn *held[4];
+    double dials[] = {2, 5, 11, 23, 47}, waits[4] = {5, 11, 23, 47};
+    dial_ns = 2 * MS;
+    open_pool(options);
+    assert_int_equal(falkor_acquire(pool, &held[0], NULL), FALKOR_OK);
+    for (int i = 1; i < 4; i++) {
+        dial_ns = (int64_t)(dials[i] * 1e6);
+        assert_int_equal(falkor_acquire(pool, &held[i], NULL), FALKOR_OK);
+    }
+    falkor_release(held[3]);
+    falkor_pool_drop_idle(pool);
+    fake_fail(&f, FAKE_OPEN, 1);
+    dial_ns = 47 * MS;
+    assert_int_equal(falkor_acquire(pool, &held[3], NULL), FALKOR_ERR_CONNECT);
+    assert_latency(latency(FALKOR_LATENCY_DIAL), dials, 5);
+    falkor_latency found = latency(FALKOR_LATENCY_WAIT);
+    assert_int_equal(found.count, 4 + 1);
+    assert_near(found.average_ms, (5 + 11 + 23 + 47) / 5.0, 0.001);
+    assert_near(found.p50_ms, waits[1], 0.8);
+    assert_near(found.max_ms, 47, 0.001);
+    for (int i = 0; i < 3; i++)
+        falkor_release(held[i]);
+    end();
+}
+
+/* D2 */
+static void test_stats_checks(void **state) {
+    (void)state;
+    falkor_options options = begin(1, 2);
+    double checks[] = {4, 8, 16};
+    options.validate_after_ms = 1000;
+    open_pool(options);
+    for (int i = 0; i < 3; i++) {
+        pass(2000 * MS);
+        check_ns = (int64_t)(checks[i] * 1e6);
+        hold_for(MS);
+    }
+    assert_latency(latency(FALKOR_LATENCY_CHECK), checks, 3);
+    assert_int_equal(health().seen_well_ms, 1);
+    end();
+}
+
+static void *acquire_once(void *argument) {
+    falkor_conn *conn;
+    if (TEST_CHECK(!falkor_acquire(argument, &conn, NULL)))
+        TEST_CHECK(!falkor_release(conn));
+    return NULL;
+}
+
+static bool waits(int count) {
+    falkor_stats stats;
+    falkor_pool_stats(pool, &stats);
+    return stats.waiting == count;
+}
+
+/* D1, D2: who waits, and who does not. */
+static void test_stats_waits(void **state) {
+    (void)state;
+    enum { WAITS = 20 };
+    double times[WAITS * 2] = {0};
+    open_pool(begin(1, 1));
+    for (int i = 0; i < WAITS; i++) {
+        falkor_conn *conn;
+        assert_int_equal(falkor_acquire(pool, &conn, NULL), FALKOR_OK);
+        pthread_t waiter;
+        assert_int_equal(pthread_create(&waiter, NULL, acquire_once, pool), 0);
+        while (!waits(1))
+            test_pause_ms(1);
+        times[i] = (i * 7 % WAITS + 1) * 3;
+        pass((int64_t)(times[i] * 1e6));
+        falkor_release(conn);
+        pthread_join(waiter, NULL);
+    }
+    assert_latency(latency(FALKOR_LATENCY_WAIT), times, WAITS * 2);
+    test_no_complaints();
+    end();
+}
+
+/* ---- the verdict -------------------------------------------------------- */
+
+static void assert_reason(const falkor_health *found, int number,
+                          falkor_verdict verdict, const char *fault,
+                          const char *text) {
+    assert_true(number < found->reason_count);
+    assert_int_equal(found->reasons[number].verdict, verdict);
+    assert_string_equal(found->reasons[number].fault, fault);
+    assert_string_equal(found->reasons[number].text, text);
+}
+
+/* D4 */
+static void test_stats_verdict_of_use(void **state) {
+    (void)state;
+    falkor_conn *held[20];
+    falkor_health found;
+    open_pool(begin(1, 20));
+    for (int i = 0; i < 16; i++)
+        assert_int_equal(falkor_acquire(pool, &held[i], NULL), FALKOR_OK);
+    assert_int_equal(health().verdict, FALKOR_HEALTH_OK);   /* 80 % is not over */
+    assert_int_equal(falkor_acquire(pool, &held[16], NULL), FALKOR_OK);
+    found = health();
+    assert_int_equal(found.verdict, FALKOR_HEALTH_WARNING);
+    assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "pool",
+                  "connections in use: 85 %, over 80 %");
+    for (int i = 17; i < 20; i++)
+        assert_int_equal(falkor_acquire(pool, &held[i], NULL), FALKOR_OK);
+    found = health();
+    assert_int_equal(found.verdict, FALKOR_HEALTH_CRITICAL);
+    assert_reason(&found, 0, FALKOR_HEALTH_CRITICAL, "pool",
+                  "connections in use: 100 %, over 95 %");
+    for (int i = 0; i < 20; i++)
+        falkor_release(held[i]);
+    assert_int_equal(health().verdict, FALKOR_HEALTH_OK);
+    end();
+}
+
+/* D4: the average wait of all who acquired, of the last minute. */
+static void test_stats_verdict_of_waits(void **state) {
+    (void)state;
+    falkor_options options = begin(-1, 4);
+    falkor_health found;
+    dial_ns = 360 * MS;
+    open_pool(options);
+    falkor_pool_drop_idle(pool);
+    hold_for(MS);
+    found = health();                   /* 360 ms for one */
+    assert_int_equal(found.verdict, FALKOR_HEALTH_WARNING);
+    assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "pool",
+                  "average wait for a connection: 180 ms, over 100 ms");
+    for (int i = 0; i < 4; i++)
+        hold_for(MS);
+    assert_int_equal(health().verdict, FALKOR_HEALTH_OK);   /* for six */
+    dial_ns = 7000 * MS;
+    falkor_pool_drop_idle(pool);
+    hold_for(MS);
+    found = health();
+    assert_int_equal(found.verdict, FALKOR_HEALTH_CRITICAL);
+    pass(30000 * MS);
+    hold_for(MS);
+    assert_int_equal(health().verdict, FALKOR_HEALTH_CRITICAL);
+    pass(32000 * MS);
+    hold_for(MS);
+    assert_int_equal(health().verdict, FALKOR_HEALTH_OK);
+    end();
+}
+
+/* D4: each limit can be set, and switched off. */
+static void test_stats_verdict_limits_are_options(void **state) {
+    (void)state;
+    falkor_options options = begin(1, 4);
+    falkor_conn *held[4];
+    options.health = (falkor_thresholds){.utilization_warning = 20,
+                                         .utilization_critical = -1};
+    open_pool(options);
+    assert_int_equal(falkor_acquire(pool, &held[0], NULL), FALKOR_OK);
+    falkor_health found = health();
+    assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "pool",
+                  "connections in use: 25 %, over 20 %");
+    for (int i = 1; i < 4; i++)
+        assert_int_equal(falkor_acquire(pool, &held[i], NULL), FALKOR_OK);
+    assert_int_equal(health().verdict, FALKOR_HEALTH_WARNING);
+    for (int i = 0; i < 4; i++)
+        falkor_release(held[i]);
+    falkor_pool_pause(pool);
+    found = health();
+    assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "program",
+                  "the pool is paused");
+    falkor_pool_close(pool, -1);
+    found = health();
+    assert_reason(&found, 0, FALKOR_HEALTH_CRITICAL, "program",
+                  "the pool was closed");
+    end();
+}
+
+/* ---- several snapshots --------------------------------------------------- */
+
+/* D2 */
+static void test_stats_add_and_subtract(void **state) {
+    (void)state;
+    double first[10], both[20];
+    falkor_error error;
+    open_pool(begin(1, 4));
+    for (int i = 0; i < 10; i++) {
+        first[i] = both[i] = i + 1;
+        hold_for((i + 1) * MS);
+    }
+    falkor_snapshot *before = take();
+    for (int i = 10; i < 20; i++) {
+        both[i] = i * 20;
+        hold_for(i * 20 * MS);
+    }
+    falkor_snapshot *now = take();
+    falkor_snapshot_subtract(now, before);
+    falkor_latency found = falkor_snapshot_latency(now, FALKOR_LATENCY_HOLD);
+    assert_int_equal(found.count, 10);
+    assert_near(found.p50_ms, 280, 0.8);
+    assert_near(found.max_ms, 380, 0.001);
+    assert_int_equal(falkor_snapshot_stats(now)->acquires, 10);
+    assert_int_equal(falkor_snapshot_stats(now)->max_size, 4);
+    assert_int_equal(falkor_snapshot_add(now, before, &error), FALKOR_OK);
+    assert_latency(falkor_snapshot_latency(now, FALKOR_LATENCY_HOLD), both,
+                   20);
+    assert_int_equal(falkor_snapshot_stats(now)->acquires, 20);
+    assert_int_equal(falkor_snapshot_stats(now)->max_size, 8);
+    assert_latency(falkor_snapshot_latency(before, FALKOR_LATENCY_HOLD), first,
+                   10);
+    assert_int_equal(falkor_snapshot_add(now, NULL, &error),
+                     FALKOR_ERR_ARGUMENT);
+    falkor_snapshot_free(before);
+    falkor_snapshot_free(now);
+    end();
+}
+
+/* ---- forms --------------------------------------------------------------- */
+
+typedef struct heap_text { char *bytes; size_t length; } heap_text;
+
+static bool append(void *ctx, const char *bytes, size_t length) {
+    heap_text *to = ctx;
+    to->bytes = realloc(to->bytes, to->length + length + 1);
+    memcpy(to->bytes + to->length, bytes, length);
+    to->length += length;
+    to->bytes[to->length] = '\0';
+    return true;
+}
+
+static char *written(falkor_snapshot *const *snapshots, size_t count,
+                     falkor_format format) {
+    heap_text to = {NULL, 0};
+    assert_int_equal(falkor_snapshot_write(
+        (const falkor_snapshot *const *)snapshots, count, format, append, &to),
+        FALKOR_OK);
+    return to.bytes;
+}
+
+static double number(const cJSON *in, const char *name) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(in, name);
+    if (!item)
+        fail_msg("the document has no %s", name);
+    return cJSON_IsBool(item) ? cJSON_IsTrue(item) : item->valuedouble;
+}
+
+/* Ten holds that have ended, and one that goes on. */
+static void fill(void) {
+    for (int i = 0; i < 10; i++)
+        hold_for((i + 1) * MS);
+    assert_int_equal(falkor_acquire(pool, &filled, NULL), FALKOR_OK);
+    pass(500 * MS);
+}
+
+/* D3: every name that monitoring expects, and each with its figure. */
+static void test_stats_json(void **state) {
+    (void)state;
+    static const char *const names[] = {"max_connections", "pool_size",
+        "active_connections", "idle_connections", "utilization_percent",
+        "total_queries", "total_retries", "total_acquires", "total_releases",
+        "total_timeouts", "total_health_failures", "connections_created",
+        "connections_recycled", "connections_failed", "avg_wait_time_ms",
+        "p95_acquire_time_ms", "max_acquire_time_ms", "initialized", "closed"};
+    falkor_options options = begin(2, 4);
+    options.name = "a \"pool\"\n\xff";
+    open_pool(options);
+    fill();
+    falkor_snapshot *snapshot = take();
+    char *json = written(&snapshot, 1, FALKOR_FORMAT_JSON);
+    cJSON *document = cJSON_Parse(json);
+    assert_non_null(document);
+    const cJSON *in = cJSON_GetObjectItemCaseSensitive(document, "pool");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        number(in, names[i]);
+    assert_string_equal(cJSON_GetObjectItem(in, "name")->valuestring,
+                        "a \"pool\"\n\xEF\xBF\xBD");
+    assert_true(number(in, "max_connections") == 4);
+    assert_true(number(in, "pool_size") == 2);
+    assert_true(number(in, "active_connections") == 1);
+    assert_true(number(in, "idle_connections") == 1);
+    assert_true(number(in, "utilization_percent") == 25);
+    assert_true(number(in, "total_acquires") == 11);
+    assert_true(number(in, "total_releases") == 10);
+    assert_true(number(in, "initialized") == 1);
+    in = cJSON_GetObjectItem(cJSON_GetObjectItem(document, "latency"), "hold");
+    assert_true(number(in, "count") == 10);
+    assert_near(number(in, "avg_ms"), 5.5, 0.001);
+    assert_near(number(in, "p95_ms"), 10, 0.8);
+    in = cJSON_GetObjectItem(document, "health");
+    assert_string_equal(cJSON_GetObjectItem(in, "verdict")->valuestring, "OK");
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(document,
+                     "connections")), 2);
+    cJSON_Delete(document);
+    free(json);
+    falkor_snapshot *two[] = {snapshot, snapshot};
+    json = written(two, 2, FALKOR_FORMAT_JSON);
+    document = cJSON_Parse(json);
+    assert_int_equal(cJSON_GetArraySize(document), 2);
+    cJSON_Delete(document);
+    free(json);
+    falkor_snapshot_free(snapshot);
+    end();
+}
+
+/* D3: the same bytes where a comma is the decimal mark. */
+static void test_stats_forms_know_no_locale(void **state) {
+    (void)state;
+    static const char *const locales[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR",
+                                          "nl_NL.UTF-8"};
+    open_pool(begin(2, 4));
+    fill();
+    falkor_snapshot *snapshot = take();
+    for (int format = FALKOR_FORMAT_JSON; format <= FALKOR_FORMAT_MEM;
+         format++) {
+        char *plain = written(&snapshot, 1, (falkor_format)format);
+        for (int i = 0; i < 4 && !setlocale(LC_NUMERIC, locales[i]); i++)
+            continue;
+        char *other = written(&snapshot, 1, (falkor_format)format);
+        setlocale(LC_NUMERIC, "C");
+        assert_string_equal(plain, other);
+        free(plain);
+        free(other);
+    }
+    falkor_snapshot_free(snapshot);
+    end();
+}
+
+/* The value of the one sample that begins so. */
+static double sample(const char *text, const char *begin) {
+    const char *at = strstr(text, begin);
+    if (!at)
+        fail_msg("no sample %s", begin);
+    assert_true(at[-1] == '\n');
+    at = strstr(at, "} ");
+    return strtod(at + 2, NULL);
+}
+
+/* D3: what promtool would say, and that the figures are there; check_metrics
+   asks promtool itself. */
+static void test_stats_prometheus(void **state) {
+    (void)state;
+    open_pool(begin(2, 4));
+    fill();
+    falkor_snapshot *snapshot = take();
+    char *text = written(&snapshot, 1, FALKOR_FORMAT_PROMETHEUS);
+    const char *labels = "{pool=\"scripted\",graph=\"\"";
+    char name[200];
+#define SAMPLE(family, more) (snprintf(name, sizeof name, \
+    "falkorpool_" family "%s" more, labels), sample(text, name))
+    assert_true(SAMPLE("max_connections", "}") == 4);
+    assert_true(SAMPLE("connections", ",state=\"active\"}") == 1);
+    assert_true(SAMPLE("utilization_ratio", "}") == 0.25);
+    assert_true(SAMPLE("acquires_total", "}") == 11);
+    assert_true(SAMPLE("hold_seconds_count", "}") == 10);
+    assert_near(SAMPLE("hold_seconds_sum", "}"), 0.055, 0.001);
+    assert_true(SAMPLE("hold_seconds_bucket", ",le=\"+Inf\"}") == 10);
+    assert_true(SAMPLE("hold_seconds_bucket", ",le=\"0.004194304\"}") == 4);
+    assert_true(SAMPLE("health_verdict", "}") == 0);
+    free(text);
+    falkor_snapshot_free(snapshot);
+    end();
+}
+
+/* D3 */
+static void test_stats_tables(void **state) {
+    (void)state;
+    falkor_options options = begin(2, 4);
+    options.leak_after_ms = 1000000;
+    open_pool(options);
+    fill();
+    falkor_snapshot *snapshot = take();
+    char *table = written(&snapshot, 1, FALKOR_FORMAT_POOLS);
+    assert_string_equal(table,
+        "pool      active  waiting  idle  connecting  closing  total  max  "
+        "use_%  max_wait_ms  circuit  health\n"
+        "scripted       1        0     1           0        0      2    4  "
+        "   25            0  closed   OK\n");
+    free(table);
+    table = written(&snapshot, 1, FALKOR_FORMAT_SERVERS);
+    assert_non_null(strstr(table, "scripted  active"));
+    assert_non_null(strstr(table, "test_stats.c:"));
+    free(table);
+    table = written(&snapshot, 1, FALKOR_FORMAT_STATS);
+    assert_non_null(strstr(table, "\nscripted        0       0        0"));
+    free(table);
+    table = written(&snapshot, 1, FALKOR_FORMAT_MEM);
+    assert_non_null(strstr(table, "statistics_bytes"));
+    free(table);
+    assert_int_equal(falkor_snapshot_write(NULL, 1, FALKOR_FORMAT_MEM, append,
+                                           NULL), FALKOR_ERR_ARGUMENT);
+    falkor_snapshot_free(snapshot);
+    end();
+}
+
+/* ---- the server ---------------------------------------------------------- */
+
+static int64_t begin_takes_ns;
+static falkor_trace last_trace;
+static int traces_begun, traces_ended;
+
+static void *trace_begin(void *ctx, const falkor_trace *trace) {
+    (void)ctx, (void)trace;
+    pass(begin_takes_ns);
+    traces_begun++;
+    return &traces_begun;
+}
+
+static void trace_end(void *ctx, void *span, const falkor_trace *trace) {
+    (void)ctx;
+    TEST_CHECK(span == &traces_begun);
+    last_trace = *trace;
+    traces_ended++;
+}
+
+static const falkor_tracer tracer = {trace_begin, trace_end};
+
+static falkor_graph *begin_server(void) {
+    falkor_options options = {.url = getenv("FALKORDB_URL"), .max_size = 2,
+        .tracer = &tracer, .name = "traced", .max_retries = -1};
+    falkor_error error;
+    begin_takes_ns = 0;
+    traces_begun = traces_ended = 0;
+    if (falkor_pool_create(&options, &pool, &error) ||
+        falkor_pool_open(pool, &error))
+        fail_msg("%s", error.message);
+    return falkor_select_graph(pool, "stats");
+}
+
+static void end_server(falkor_graph *graph) {
+    falkor_graph_free(graph);
+    falkor_pool_free(pool);
+    pool = NULL;
+}
+
+/* D1, D2: as many times as there are queries, however they end. */
+static void test_stats_queries(void **state) {
+    (void)state;
+    double times[30];
+    falkor_graph *graph = begin_server();
+    falkor_ro_query(graph, "RETURN 1", NULL, NULL, NULL);   /* the names */
+    falkor_snapshot *before = take();
+    stand_still();
+    for (int i = 0; i < 30; i++) {
+        times[i] = (i * 11 % 30 + 1) * 2;
+        begin_takes_ns = (int64_t)(times[i] * 1e6);
+        falkor_ro_query(graph, i % 5 ? "RETURN 1" : "RETURN", NULL, NULL,
+                        NULL);
+    }
+    go_on();
+    falkor_snapshot *now = take();
+    falkor_snapshot_subtract(now, before);
+    const falkor_stats *stats = falkor_snapshot_stats(now);
+    assert_int_equal(stats->queries, 30);
+    assert_int_equal(stats->errors[FALKOR_ERR_QUERY], 6);
+    assert_int_equal(stats->errors[FALKOR_OK], 24);
+    assert_latency(falkor_snapshot_latency(now, FALKOR_LATENCY_QUERY), times,
+                   30);
+    falkor_health found;
+    falkor_snapshot_health(now, &found);
+    assert_int_equal(found.verdict, FALKOR_HEALTH_WARNING);
+    assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "program",
+                  "calls that failed: 6, over 0");
+    falkor_snapshot_free(before);
+    falkor_snapshot_free(now);
+    end_server(graph);
+}
+
+/* D6 */
+static void test_stats_tracing(void **state) {
+    (void)state;
+    falkor_graph *graph = begin_server();
+    falkor_result *result;
+    falkor_ro_query(graph, "UNWIND range(1, 20000) AS i RETURN i", NULL,
+                    &result, NULL);
+    falkor_result_free(result);
+    assert_int_equal(traces_begun, 1);
+    assert_int_equal(traces_ended, 1);
+    assert_string_equal(last_trace.pool, "traced");
+    assert_string_equal(last_trace.graph, "stats");
+    assert_memory_equal(last_trace.text, "UNWIND", 6);
+    assert_int_equal(last_trace.attempts, 1);
+    assert_int_equal(last_trace.rows, 20000);
+    assert_true(last_trace.connection > 0);
+    assert_true(last_trace.send_ns > 0 && last_trace.receive_ns > 0 &&
+                last_trace.decode_ns > 0 && last_trace.wait_ns > 0);
+    assert_true(last_trace.total_ns >= last_trace.send_ns +
+                last_trace.receive_ns + last_trace.decode_ns +
+                last_trace.wait_ns);
+    falkor_command(pool, NULL, 2, (const char *[]){"PING", "x"}, NULL, NULL,
+                   NULL);
+    assert_null(last_trace.graph);
+    assert_int_equal(last_trace.length, 4);
+    falkor_query(graph, "RETURN", NULL, NULL, NULL);
+    assert_int_equal(last_trace.status, FALKOR_ERR_QUERY);
+    falkor_request requests[2] = {{.graph = graph, .cypher = "RETURN 1"},
+                                  {.graph = graph, .cypher = "RETURN 2"}};
+    assert_int_equal(falkor_pipeline(pool, NULL, requests, 2, NULL),
+                     FALKOR_OK);
+    assert_string_equal(last_trace.text, "PIPELINE");
+    assert_true(last_trace.send_ns > 0);
+    for (int i = 0; i < 2; i++)
+        falkor_result_free(requests[i].result);
+    falkor_cursor *cursor;
+    falkor_cursor_open(graph, &(falkor_call_options){.read_only = true},
+        "UNWIND range(1, 9) AS i RETURN i", NULL, &cursor, NULL);
+    const falkor_result *row;
+    while (!falkor_cursor_next(cursor, &row, NULL) && row)
+        continue;
+    falkor_cursor_close(cursor);
+    assert_int_equal(last_trace.rows, 9);
+    assert_null(last_trace.text);
+    assert_int_equal(traces_begun, traces_ended);
+    test_no_complaints();
+    end_server(graph);
+}
+
+/* D3 */
+static void test_stats_server_view(void **state) {
+    (void)state;
+    falkor_graph *graph = begin_server();
+    falkor_snapshot *snapshot = take();
+    falkor_error error;
+    if (falkor_snapshot_ask_server(snapshot, pool, &error))
+        fail_msg("%s", error.message);
+    char *json = written(&snapshot, 1, FALKOR_FORMAT_JSON);
+    cJSON *document = cJSON_Parse(json);
+    const cJSON *server = cJSON_GetObjectItem(document, "server");
+    assert_non_null(server);
+    assert_true(number(server, "connected_clients") >= 1);
+    assert_true(number(server, "used_memory_bytes") > 100000);
+    assert_true(*cJSON_GetObjectItem(server, "version")->valuestring != '\0');
+    cJSON_Delete(document);
+    free(json);
+    falkor_snapshot_free(snapshot);
+    end_server(graph);
+}
+
+TEST_MAIN(
+    cmocka_unit_test(test_stats_steps_are_fine),
+    cmocka_unit_test(test_stats_holds),
+    cmocka_unit_test(test_stats_holds_are_sampled),
+    cmocka_unit_test(test_stats_dials_and_their_waits),
+    cmocka_unit_test(test_stats_checks),
+    cmocka_unit_test(test_stats_waits),
+    cmocka_unit_test(test_stats_verdict_of_use),
+    cmocka_unit_test(test_stats_verdict_of_waits),
+    cmocka_unit_test(test_stats_verdict_limits_are_options),
+    cmocka_unit_test(test_stats_add_and_subtract),
+    cmocka_unit_test(test_stats_json),
+    cmocka_unit_test(test_stats_forms_know_no_locale),
+    cmocka_unit_test(test_stats_prometheus),
+    cmocka_unit_test(test_stats_tables),
+    cmocka_unit_test(test_stats_queries),
+    cmocka_unit_test(test_stats_tracing),
+    cmocka_unit_test(test_stats_server_view))
