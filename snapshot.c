@@ -52,11 +52,12 @@ static double falkor__used_lately(const falkor_pool *pool, int64_t begin_ns,
 static void falkor__look_back_locked(falkor_pool *pool, int64_t now,
                                      falkor__lately *lately) {
     int64_t begin_ns = now - pool->config.health.window_ms * FALKOR__NS_PER_MS;
+    const falkor__mark none = {.at_ns = now};
     falkor__mark last;
     falkor__mark_now_locked(pool, now, &last);
     const falkor__mark *first = falkor__first_mark(pool, begin_ns);
     if (!first)
-        first = &(falkor__mark){.at_ns = now};
+        first = &none;
     *lately = (falkor__lately){.ms = falkor__ms_since(first->at_ns > begin_ns
             ? first->at_ns : begin_ns, now),
         .acquires = last.acquires - first->acquires,
