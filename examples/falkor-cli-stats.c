@@ -106,8 +106,8 @@ void cli_stats_check(cli_stats *self, const char *url, bool database) {
     if (!url)
         return;
     if (!cli_http_place(url, &self->place, &why)) {
-        cli_say("%s: %s (stats --help shows the usage)", *url ? url
-                : "an empty URL", why);
+        cli_say("%s: %s (stats --help shows the usage)", !*url ? "an empty URL"
+                : strchr(url, '@') ? "the URL" : url, why);     /* a password */
         exit(CLI_USAGE);
     }
     if (database || self->query)
