@@ -438,6 +438,21 @@ static int run_all(const arguments *given, cli *self) {
         : cli_run_file(self, stdin);
 }
 
+/* Connects, to a server of its own where that is asked for, and runs. */
+static int connect_and_run(arguments *given, cli *self, cli_server *server) {
+    int status = CLI_OK;
+    if (given->embedded) {
+        given->options.host = "127.0.0.1";
+        status = cli_server_start(server, given->data) ? CLI_OK : CLI_FAILED;
+        given->options.port = server->port;
+    }
+    if (status == CLI_OK) {
+        complete_credentials(given);
+        status = connect_to(given, self);
+    }
+    return status == CLI_OK ? run_all(given, self) : status;
+}
+
 int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "");            /* numbers stay as in C */
     bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
@@ -449,20 +464,9 @@ int main(int argc, char **argv) {
                 .read_only = given.read_only, .utf8 = utf8,
                 .keep_going = given.keep_going};
     cli_server server = {.lifeline = -1};
-    int status = CLI_OK;
-    if (given.stats && cli_stats_remote(given.stats))
-        return cli_stats_ask(given.stats, &self);
-    if (given.embedded) {
-        given.options.host = "127.0.0.1";
-        status = cli_server_start(&server, given.data) ? CLI_OK : CLI_FAILED;
-        given.options.port = server.port;
-    }
-    if (status == CLI_OK) {
-        complete_credentials(&given);
-        status = connect_to(&given, &self);
-    }
-    if (status == CLI_OK)
-        status = run_all(&given, &self);
+    int status = given.stats && cli_stats_remote(given.stats)
+        ? cli_stats_ask(given.stats, &self)
+        : connect_and_run(&given, &self, &server);
     if (status == CLI_OK && self.keep_going && self.failed)
         status = CLI_FAILED;
     falkor_graph_free(self.graph);

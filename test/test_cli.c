@@ -1486,7 +1486,7 @@ static void test_cli_stats_takes_every_answer(void **state) {
              "content-length:  %zu \r\n\r\n%sx", strlen(DOCUMENT), DOCUMENT);
     snprintf(chunked, sizeof chunked, OK_HEAD "Transfer-Encoding: chunked\r\n"
              "\r\n7;name=value\r\n%.7s\r\n%zX\r\n%s\r\n0\r\nTrailer: x\r\n\r\n",
-             DOCUMENT, strlen(DOCUMENT) - 7, DOCUMENT + 7);
+             DOCUMENT, strlen(DOCUMENT) - 7, &DOCUMENT[7]);
     const char *const answers[] = {WHOLE(DOCUMENT), counted, chunked};
     for (size_t i = 0; i < 3; i++) {
         ask_endpoint(answers[i], "--json", NULL);
