@@ -262,6 +262,8 @@ void falkor__timing_read(const falkor__recorder *recorder,
 uint64_t falkor__waited_ns(const falkor__recorder *recorder);
 uint64_t falkor__failed_waits(const falkor__recorder *recorder);
 
+int64_t falkor__unix_ms(void);
+
 /* Calls on_event, if there is one, with a message made from format; never
    call it with a lock held. The pieces beside the text are in head. */
 typedef struct falkor__event_head {

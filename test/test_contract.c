@@ -172,6 +172,18 @@ static void test_contract_log_event(void **state) {
     falkor_log_event(NULL, &event);
 }
 
+static void test_contract_event_field(void **state) {
+    falkor_event event = {.name = "odd", .message = "a=1"};
+    char room[8] = "left";
+    (void)state;
+    assert_false(falkor_event_field(NULL, "a", room, sizeof room));
+    assert_string_equal(room, "");
+    memcpy(room, "left", 5);
+    assert_false(falkor_event_field(&event, NULL, room, sizeof room));
+    assert_string_equal(room, "");
+    assert_true(falkor_event_field(&event, "a", NULL, 0));
+}
+
 static void test_contract_type_name(void **state) {
     (void)state;
     const int none[] = {-1, 0, FALKOR_DURATION + 1, 999, 1001, 1 << 30};
@@ -1131,6 +1143,7 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_contract_status_text),
     cmocka_unit_test(test_contract_now_ns),
     cmocka_unit_test(test_contract_log_event),
+    cmocka_unit_test(test_contract_event_field),
     cmocka_unit_test(test_contract_type_name),
     cmocka_unit_test(test_contract_options_from_env),
     cmocka_unit_test(test_contract_pool_create),
