@@ -53,10 +53,11 @@ static void falkor__look_back_locked(falkor_pool *pool, int64_t now,
                                      falkor__lately *lately) {
     int64_t begin_ns = now - pool->config.health.window_ms * FALKOR__NS_PER_MS;
     falkor__mark last;
+    const falkor__mark none = {.at_ns = now};
     falkor__mark_now_locked(pool, now, &last);
     const falkor__mark *first = falkor__first_mark(pool, begin_ns);
     if (!first)
-        first = &(falkor__mark){.at_ns = now};
+        first = &none;
     *lately = (falkor__lately){.ms = falkor__ms_since(first->at_ns > begin_ns
             ? first->at_ns : begin_ns, now),
         .acquires = last.acquires - first->acquires,
