@@ -127,7 +127,12 @@ LINK = @mkdir -p $(@D); set -x; $(CC) $(filter %.o,$^) $(filter %.a,$^) $(ALL_LD
 $(OUT)/falkor-cli: $(call obj,$(CLI_SRC)) $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lcjson -ledit -lm
 $(OUT)/health_server: $(call obj,examples/health_server.c) $(LIB)
-	$(LINK) -lhiredis $(TLS_LIBS) -lm
+	$(LINK) -lmicrohttpd -lhiredis $(TLS_LIBS) -lm
+$(OUT)/obj/examples/health_server.o: $(BUILD)/health_page.h
+# The page as the numbers of its bytes, for they have no limit on length as strings have.
+$(BUILD)/health_page.h: examples/health_page.html
+	@mkdir -p $(@D)
+	od -An -v -tu1 $< | sed 's/[0-9][0-9]*/&,/g' >$@
 $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lm
 # The drivers' libraries are fetched for `make drivers` alone.
@@ -141,7 +146,13 @@ $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lcmocka -lcjson -lm
 
 $(OUT)/obj/test/bench_pool.o: ALL_CPPFLAGS += $(BENCH_CPPFLAGS)
-$(OUT)/test/bench_pool: $(OUT)/obj/test/bench_pool.o $(HELP_LIB) $(LIB)
+# The library once more, without its timing, beside itself.
+$(OUT)/obj/untimed.o: $(BUILD)/falkorpool.h $(OUT)/flags
+	@mkdir -p $(@D)
+	printf '#define FALKORPOOL_IMPLEMENTATION\n#include "$<"\n' | $(CC) $(ALL_CPPFLAGS) -DFALKOR_WITHOUT_TIMES $(ALL_CFLAGS) -MF $(@:.o=.d) -x c -c - -o $@
+	nm -g --defined-only $@ | sed -n 's/.* \(.*\)/\1 untimed_\1/p' >$(@:.o=.names)
+	objcopy --redefine-syms=$(@:.o=.names) $@
+$(OUT)/test/bench_pool: $(OUT)/obj/test/bench_pool.o $(OUT)/obj/untimed.o $(HELP_LIB) $(LIB)
 	$(LINK) $(BENCH_LDFLAGS) $(BENCH_LIBS) -lhiredis $(TLS_LIBS) -lm
 
 $(BUILD)/falkorpool.h: test/amalgamate.sh LICENSE $(LIB_SRC) $(wildcard *.h)
@@ -170,7 +181,7 @@ tests: $(TESTS)
 rows:  ## which tests show which requirement
 	@test/rows.sh
 
-check: all  ## the long ones: sanitizers, clang, hiredis 1.x, C11 threads, mutants, drivers, test/check_*.c
+check: all  ## sanitizers, clang, hiredis 1.x, C11 threads, mutants, drivers, health_server, test/check_*.c
 	@test/check.sh
 # CHECK=stress runs test/check_stress.c only.
 checks: $(CHECKS)
@@ -178,6 +189,9 @@ checks: $(CHECKS)
 
 drivers: $(DRIVERS)  ## examples/drivers against PostgreSQL, PgBouncer, MariaDB, Redis, nginx and Bolt
 	@test/services.sh check $(OUT)/examples/drivers
+.PHONY: metrics
+metrics: $(OUT)/health_server  ## health_server as promtool, Prometheus and Chromium see it; screenshots into $(BUILD)
+	@OUT=$(OUT) test/check_metrics.sh
 .PHONY: mutants
 mutants:  ## small mistakes put into the library one at a time: each must be caught by the test that its patch names
 	@test/mutants.sh

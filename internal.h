@@ -239,6 +239,14 @@ static inline void falkor__count(atomic_uint_least64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* With FALKOR_WITHOUT_TIMES nothing is timed: `make bench` shows what that
+   saves. */
+#ifdef FALKOR_WITHOUT_TIMES
+#define FALKOR__TIMES 0
+#else
+#define FALKOR__TIMES 1
+#endif
+
 /* weight: as how many this one counts, where only one of so many is timed. */
 void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
                     int64_t ns, unsigned weight);

@@ -54,12 +54,18 @@ void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
 }
 
 void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...) {
-    char text[64];
-    va_list arguments;
+    va_list arguments, again;
+    size_t room = buffer->size - buffer->length;
     va_start(arguments, format);
-    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_copy(again, arguments);
+    size_t length = (size_t)vsnprintf(buffer->text + buffer->length, room,
+                                      format, arguments);
+    if (length >= room && falkor__buffer_grow(buffer, length + 1))
+        vsnprintf(buffer->text + buffer->length, length + 1, format, again);
+    if (!buffer->failed)
+        buffer->length += length;
+    va_end(again);
     va_end(arguments);
-    falkor__buffer_add(buffer, text, (size_t)length);
 }
 
 char *falkor__digits_before(char *end, uint64_t number) {

@@ -120,6 +120,9 @@ static void falkor__judge_pool(const falkor_snapshot *s,
     if (s->stats.closed)
         falkor__blame(health, FALKOR_HEALTH_CRITICAL, "program",
                       "the pool was closed");
+    else if (!s->stats.initialized && s->stats.connect_failures)
+        falkor__blame(health, FALKOR_HEALTH_CRITICAL, "server",
+            "the pool is not open: the server could not be reached");
     else if (!s->stats.initialized)
         falkor__blame(health, FALKOR_HEALTH_CRITICAL, "program",
                       "the pool is not open");

@@ -53,6 +53,7 @@ static void falkor__look_back_locked(falkor_pool *pool, int64_t now,
     int64_t begin_ns = now - pool->config.health.window_ms * FALKOR__NS_PER_MS;
     const falkor__mark none = {.at_ns = now};
     falkor__mark last;
+    const falkor__mark none = {.at_ns = now};
     falkor__mark_now_locked(pool, now, &last);
     const falkor__mark *first = falkor__first_mark(pool, begin_ns);
     if (!first)

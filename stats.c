@@ -53,6 +53,8 @@ static uint64_t falkor__read(const atomic_uint_least64_t *counter) {
 
 void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
                     int64_t ns, unsigned weight) {
+    if (!FALKOR__TIMES)
+        return;
     uint64_t time = ns > 0 ? (uint64_t)ns : 0;
     falkor__histogram *histogram = kind < FALKOR__OFTEN
         ? &falkor__my_part(recorder)->times[kind]

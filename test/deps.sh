@@ -20,8 +20,8 @@ usage: test/deps.sh get        headers and libraries to build with; writes $BUIL
 END
 }
 
-HEADERS=(hiredis/hiredis.h cmocka.h cjson/cJSON.h histedit.h)
-DEV=(libhiredis-dev libcmocka-dev libcjson-dev libedit-dev)
+HEADERS=(hiredis/hiredis.h cmocka.h cjson/cJSON.h histedit.h microhttpd.h)
+DEV=(libhiredis-dev libcmocka-dev libcjson-dev libedit-dev libmicrohttpd-dev)
 # One of the contract's programs, where they lie beside the clone, is compiled against libpq's header.
 if [ -d "$TOP/../shared/api" ]; then HEADERS+=(postgresql/libpq-fe.h) DEV+=(libpq-dev); fi
 

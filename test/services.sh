@@ -2,6 +2,7 @@
 # The servers that the drivers of examples/drivers are tried against: Debian's own packages, with what they need and this
 # system lacks, unpacked into the build folder (never installed, no service, no root), each started privately in a
 # temporary folder and ended with whoever asked for it. Which version is the archive's affair: apt checks its signature.
+# What test/check_metrics.sh looks at health_server with is unpacked here too.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=fetch.sh
 . "$(dirname "${BASH_SOURCE[0]}")/fetch.sh"
@@ -11,6 +12,7 @@ usage() {
 usage: test/services.sh headers             the drivers' libraries; writes $BUILD/services.mk with the flags they need
        test/services.sh run NAME COMMAND... start one, run COMMAND... HOST PORT, and end it; its exit status is the command's
        test/services.sh check FOLDER        try FOLDER/postgres and the others against each; the last line counts them
+       test/services.sh unpack NAME         have prometheus or chromium; prints the folder: empty where the system has it
 
 NAME: postgres, pgbouncer (before a PostgreSQL), mariadb, redis, http (nginx), bolt (FalkorDB). A HOST that begins with a
 slash is a Unix socket, of the first two the folder that it is in.
@@ -30,6 +32,8 @@ packages() {
         pgbouncer) echo pgbouncer ;;
         mariadb) echo mariadb-server-core ;;
         http) echo nginx ;;
+        prometheus) echo prometheus ;;
+        chromium) echo chromium fontconfig-config fonts-dejavu-core ;;
     esac
 }
 
@@ -332,6 +336,11 @@ case ${1:-} in
         "$@"
         ;;
     check) [ $# = 2 ] || { usage >&2; exit 2; }; "$@" ;;
+    unpack)
+        case ${2:-} in prometheus | chromium) ;; *) usage >&2; exit 2 ;; esac
+        have "$2"
+        echo "$BUILD/services/$2"
+        ;;
     -h | --help | help) usage ;;
     *) usage >&2; exit 2 ;;
 esac
