@@ -51,7 +51,6 @@ static double falkor__used_lately(const falkor_pool *pool, int64_t begin_ns,
 static void falkor__look_back_locked(falkor_pool *pool, int64_t now,
                                      falkor__lately *lately) {
     int64_t begin_ns = now - pool->config.health.window_ms * FALKOR__NS_PER_MS;
-    const falkor__mark none = {.at_ns = now};
     falkor__mark last;
     const falkor__mark none = {.at_ns = now};
     falkor__mark_now_locked(pool, now, &last);
@@ -339,7 +338,7 @@ static double falkor__percentile_ms(const falkor__timing *timing,
         return (middle < (double)timing->max_ns ? middle
                                                 : (double)timing->max_ns) / 1e6;
     }
-    return 0;
+    return (double)timing->max_ns / 1e6;
 }
 
 double falkor_snapshot_percentile(const falkor_snapshot *snapshot,
