@@ -338,7 +338,7 @@ static double falkor__percentile_ms(const falkor__timing *timing,
         return (middle < (double)timing->max_ns ? middle
                                                 : (double)timing->max_ns) / 1e6;
     }
-    return 0;
+    return (double)timing->max_ns / 1e6;
 }
 
 double falkor_snapshot_percentile(const falkor_snapshot *snapshot,

@@ -166,7 +166,8 @@ static bool waits(int count) {
 
 /* ---- times -------------------------------------------------------------- */
 
-/* D2: no time is more than 0.8 % from the middle of its step. */
+/* No time is more than 0.8 % from the middle of its step. */
+/* D2 */
 static void test_stats_steps_are_fine(void **state) {
     (void)state;
     uint64_t random = test_seed();
@@ -197,7 +198,8 @@ static void test_stats_holds(void **state) {
     end();
 }
 
-/* D2: of many short ones one in 64 is timed, whatever rhythm they have. */
+/* Of many short ones one in 64 is timed, whatever rhythm they have. */
+/* D2 */
 static void test_stats_holds_are_sampled(void **state) {
     (void)state;
     enum { TIMES = 64000 };
@@ -212,7 +214,8 @@ static void test_stats_holds_are_sampled(void **state) {
     end();
 }
 
-/* D2: dials, and the acquires that wait for them; the failed ones too. */
+/* Dials, and the acquires that wait for them; the failed ones too. */
+/* D2 */
 static void test_stats_dials_and_their_waits(void **state) {
     (void)state;
     falkor_options options = begin(-1, 4);
@@ -263,7 +266,8 @@ static void *acquire_once(void *argument) {
     return NULL;
 }
 
-/* D1, D2: who waits, and who does not. */
+/* Who waits, and who does not. */
+/* D1, D2 */
 static void test_stats_waits(void **state) {
     (void)state;
     enum { WAITS = 20 };
@@ -323,7 +327,8 @@ static void test_stats_verdict_of_use(void **state) {
     end();
 }
 
-/* D4: the average wait of all who acquired, of the last minute. */
+/* The average wait of all who acquired, of the last minute. */
+/* D4 */
 static void test_stats_verdict_of_waits(void **state) {
     (void)state;
     falkor_options options = begin(-1, 4);
@@ -353,7 +358,8 @@ static void test_stats_verdict_of_waits(void **state) {
     end();
 }
 
-/* D4: each limit can be set, and switched off. */
+/* Each limit can be set, and switched off. */
+/* D4 */
 static void test_stats_verdict_limits_are_options(void **state) {
     (void)state;
     falkor_options options = begin(1, 4);
@@ -457,7 +463,8 @@ static void fill(void) {
     pass(500 * MS);
 }
 
-/* D3: every name that monitoring expects, and each with its figure. */
+/* Every name that monitoring expects, and each with its figure. */
+/* D3 */
 static void test_stats_json(void **state) {
     (void)state;
     static const char *const names[] = {"max_connections", "pool_size",
@@ -507,7 +514,8 @@ static void test_stats_json(void **state) {
     end();
 }
 
-/* D3: the same bytes where a comma is the decimal mark. */
+/* The same bytes where a comma is the decimal mark. */
+/* D3 */
 static void test_stats_forms_know_no_locale(void **state) {
     (void)state;
     static const char *const locales[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR",
@@ -540,8 +548,9 @@ static double sample(const char *text, const char *begin) {
     return strtod(at + 2, NULL);
 }
 
-/* D3: what promtool would say, and that the figures are there; check_metrics
+/* What promtool would say, and that the figures are there; check_metrics
    asks promtool itself. */
+/* D3 */
 static void test_stats_prometheus(void **state) {
     (void)state;
     open_pool(begin(2, 4));
@@ -622,11 +631,8 @@ static const falkor_tracer tracer = {trace_begin, trace_end};
 static falkor_graph *begin_server(void) {
     falkor_options options = {.url = getenv("FALKORDB_URL"), .max_size = 2,
         .tracer = &tracer, .name = "traced", .max_retries = -1};
-    falkor_error error;
     begin_takes_ns = 0;
-    if (falkor_pool_create(&options, &pool, &error) ||
-        falkor_pool_open(pool, &error))
-        fail_msg("%s", error.message);
+    pool = serving_pool(&options);
     falkor_graph *graph = falkor_select_graph(pool, "stats");
     serving_run(graph, "MERGE (:Known)");
     traces_begun = traces_ended = 0;
@@ -639,7 +645,8 @@ static void end_server(falkor_graph *graph) {
     pool = NULL;
 }
 
-/* D1, D2: as many times as there are queries, however they end. */
+/* As many times as there are queries, however they end. */
+/* D1, D2 */
 static void test_stats_queries(void **state) {
     (void)state;
     double times[30];
@@ -667,6 +674,9 @@ static void test_stats_queries(void **state) {
     assert_int_equal(found.verdict, FALKOR_HEALTH_WARNING);
     assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "program",
                   "calls that failed: 6, over 0");
+    assert_string_equal(falkor_verdict_name(found.verdict), "WARNING");
+    assert_near(falkor_snapshot_percentile(now, FALKOR_LATENCY_QUERY, 10), 6,
+                0.8);
     falkor_snapshot_free(before);
     falkor_snapshot_free(now);
     end_server(graph);
