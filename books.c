@@ -185,8 +185,9 @@ falkor__slot *falkor__take_free_locked(falkor_pool *pool) {
 
 falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
                                   const falkor__patience *patience) {
-    falkor_conn *conn = falkor__next_lease(slot);
-    slot->broken = false;
+    uint64_t acquires;
+    falkor_conn *conn = falkor__next_lease(slot, &acquires);
+    slot->broken = slot->noted = false;
     if (pool->config.leak_after_ms >= 0) {
         slot->file = patience->file;
         slot->line = patience->line;

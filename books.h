@@ -52,16 +52,18 @@ struct falkor__slot {
     falkor_pool *pool;          /* constant */
     void *handle;               /* the driver's; meaningful when live */
     bool live;                  /* there is a connection */
-    bool broken;                /* its holder says so; not idle or pocketed */
+    bool noted;                 /* the two below: not idle or pocketed */
+    bool broken;                /* its holder says so */
     bool cut;                   /* by close; under the lock */
     unsigned generation;        /* the pool's when it was dialled */
+    int64_t timed_ns;           /* begin of a hold that is timed; 0: none */
     falkor__slot *colder, *hotter;  /* idle neighbours; colder: next free */
     int64_t used_ns;            /* coarse clock: end of the last use */
     int64_t checked_ns;         /* of the worker's last check, or the dial */
     int64_t expires_ns;         /* end of its lifetime */
     int64_t dialled_ns;
-    int64_t timed_ns;           /* begin of a hold that is timed; 0: none */
-    unsigned weight;            /* as how many it counts */
+    unsigned weight;            /* as how many a timed hold counts */
+    uint64_t timed_next;        /* the acquire whose hold is the next timed */
     atomic_uint_least64_t acquires;
     falkor_conn leases[FALKOR__LEASES]; /* the last: of acquire `acquires` */
 
@@ -238,15 +240,17 @@ static inline falkor_conn *falkor__last_lease(falkor__slot *slot) {
         memory_order_relaxed) % FALKOR__LEASES];
 }
 
-/* The next lease of a slot that is the caller's, who alone counts. It is out
-   before it is counted, or the statistics would take it for released. */
-static inline falkor_conn *falkor__next_lease(falkor__slot *slot) {
-    uint64_t acquires = atomic_load_explicit(&slot->acquires,
-                                             memory_order_relaxed) + 1;
-    falkor_conn *conn = &slot->leases[acquires % FALKOR__LEASES];
+/* The next lease of a slot that is the caller's, who alone counts, and the
+   count. It is out before it is counted, or the statistics would take it for
+   released. */
+static inline falkor_conn *falkor__next_lease(falkor__slot *slot,
+                                              uint64_t *acquires) {
+    uint64_t count = *acquires = atomic_load_explicit(&slot->acquires,
+        memory_order_relaxed) + 1;
+    falkor_conn *conn = &slot->leases[count % FALKOR__LEASES];
     atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
                           memory_order_relaxed);
-    atomic_store_explicit(&slot->acquires, acquires, memory_order_release);
+    atomic_store_explicit(&slot->acquires, count, memory_order_release);
     return conn;
 }
 

@@ -64,6 +64,7 @@ static void falkor__begin_child_locked(falkor_pool *pool) {
             pool->driver->forget(pool->driver_ctx, slot->handle);
         slot->live = false;
         slot->timed_ns = 0;
+        slot->noted = false;
         falkor__unlease_locked(slot);
     }
     pool->idle = pool->in_use = pool->connecting = pool->closing = 0;

@@ -243,12 +243,33 @@ static falkor__slot *falkor__out_of_pocket(falkor_pool *pool) {
                                                                       : NULL;
 }
 
-/* Acquires without the lock, where the pocket allows it. false: *conn is NULL,
-   or a lease that is unfit, and still to be settled. Nothing orders the lease's
+/* Reading the clock costs as much as an acquire: of the holds of a connection
+   only the first ones are timed, then one in so many, on average. Which one is
+   that follows no rhythm of the program's. */
+#define FALKOR__TIMED_FIRST 64
+#define FALKOR__TIMED_ONE_IN 256
+static void falkor__time_this(falkor__slot *slot, uint64_t acquires) {
+    uint64_t seed = (uint64_t)(slot->timed_ns = falkor_now_ns());
+    bool first = acquires <= FALKOR__TIMED_FIRST;
+    slot->weight = first ? 1 : FALKOR__TIMED_ONE_IN;
+    slot->noted = true;
+    slot->timed_next = acquires + 1 + (acquires < FALKOR__TIMED_FIRST ? 0
+        : (uint64_t)(falkor__random(&seed) * (2 * FALKOR__TIMED_ONE_IN - 1)));
+}
+
+/* acquires: how many the connection's slot has had. */
+static inline void falkor__sample_hold(falkor__slot *slot, uint64_t acquires) {
+    if (FALKOR__TIMES && !FALKOR__LIKELY(acquires < slot->timed_next))
+        falkor__time_this(slot, acquires);
+}
+
+/* Acquires without the lock, where the pocket allows it. samples: a hold that
+   no one else times. false: *conn is NULL, or a lease that is unfit, and still to
+   be settled. Nothing orders the lease's
    state and the look at cutting: close has a second round for who is between
    them. What is constant is read first, for an atomic step lets nothing behind
    it begin. */
-static inline bool falkor__acquire_pocketed(falkor_pool *pool,
+static inline bool falkor__acquire_pocketed(falkor_pool *pool, bool samples,
                                             falkor_conn **conn) {
     const falkor_driver driver = {.check = pool->driver->check};
     void *driver_ctx = pool->driver_ctx;
@@ -257,11 +278,14 @@ static inline bool falkor__acquire_pocketed(falkor_pool *pool,
         *conn = NULL;
         return false;
     }
-    falkor_conn *lease = *conn = falkor__next_lease(slot);
+    uint64_t acquires;
+    falkor_conn *lease = *conn = falkor__next_lease(slot, &acquires);
     if (FALKOR__LIKELY(slot->generation == atomic_load_explicit(
             &pool->generation, memory_order_relaxed)) &&
         (!driver.check || !driver.check(driver_ctx, slot->handle,
                                         FALKOR_CHECK_FAST, 0))) {
+        if (samples)
+            falkor__sample_hold(slot, acquires);
         atomic_store_explicit(&lease->state, FALKOR__LEASE_HELD,
                               memory_order_release);
         if (FALKOR__LIKELY(!atomic_load(&pool->cutting)))
@@ -369,31 +393,14 @@ static falkor_status falkor__acquire_booked(falkor_pool *pool,
 falkor_status falkor__pool_acquire(falkor_pool *pool,
                                    falkor__patience *patience,
                                    falkor_conn **conn, falkor_error *error) {
-    return falkor__acquire_pocketed(pool, conn) ? FALKOR_OK
+    return falkor__acquire_pocketed(pool, false, conn) ? FALKOR_OK
         : falkor__acquire_booked(pool, patience, conn, error);
 }
 
 void falkor__conn_begin(falkor_conn *conn, int64_t now) {
     conn->slot->timed_ns = now;
     conn->slot->weight = 1;
-}
-
-/* Reading the clock costs as much as an acquire: of the holds of a connection
-   only the first ones are timed, then one in so many. Which one is that does
-   not follow any rhythm of the program's. */
-#define FALKOR__TIMED_ONE_IN 64
-static inline void falkor__sample_hold(falkor_conn *conn) {
-    falkor__slot *slot = conn->slot;
-    if (!FALKOR__TIMES)
-        return;
-    uint64_t acquires = atomic_load_explicit(&slot->acquires,
-                                             memory_order_relaxed);
-    bool first = acquires <= FALKOR__TIMED_ONE_IN;
-    if (FALKOR__LIKELY(!first && (uint32_t)(acquires * UINT32_C(2654435761)) >
-                           UINT32_MAX / FALKOR__TIMED_ONE_IN))
-        return;
-    slot->timed_ns = falkor_now_ns();
-    slot->weight = first ? 1 : FALKOR__TIMED_ONE_IN;
+    conn->slot->noted = true;
 }
 
 /* Who does not wait still gets the time of a dial. */
@@ -412,7 +419,8 @@ static falkor_status falkor__acquire_slowly(falkor_pool *pool, int timeout_ms,
     falkor_status status = falkor__acquire_booked(pool, &patience, conn,
                                                   error ? error : &own);
     if (!status && !patience.since_ns)
-        falkor__sample_hold(*conn);
+        falkor__sample_hold((*conn)->slot, atomic_load_explicit(
+            &(*conn)->slot->acquires, memory_order_relaxed));
     return status;
 }
 
@@ -426,11 +434,9 @@ falkor_status falkor_acquire_at(falkor_pool *pool, int timeout_ms,
         return falkor__fail(error, FALKOR_ERR_ARGUMENT, 0,
             "falkor_acquire: %s is NULL", pool ? "conn" : "pool");
     }
-    if (FALKOR__LIKELY(falkor__acquire_pocketed(pool, conn))) {
-        falkor__sample_hold(*conn);
-        return FALKOR_OK;
-    }
-    return falkor__acquire_slowly(pool, timeout_ms, conn, error, file, line);
+    return FALKOR__LIKELY(falkor__acquire_pocketed(pool, true, conn))
+        ? FALKOR_OK
+        : falkor__acquire_slowly(pool, timeout_ms, conn, error, file, line);
 }
 
 falkor_status (falkor_acquire_within)(falkor_pool *pool, int timeout_ms,
@@ -558,11 +564,15 @@ static void falkor__release_booked(falkor_pool *pool, falkor__slot *slot,
         falkor__pool_free_memory(pool);
 }
 
-static void falkor__time_hold(falkor_pool *pool, falkor__slot *slot,
-                              int64_t now) {
-    falkor__record(pool->recorder, FALKOR_LATENCY_HOLD, now - slot->timed_ns,
-                   slot->weight);
+/* The end of a hold that is timed, or of a connection that is broken. */
+static void falkor__see_to(falkor_pool *pool, falkor__slot *slot,
+                           int64_t ended_ns) {
+    if (slot->timed_ns)
+        falkor__record(pool->recorder, FALKOR_LATENCY_HOLD,
+            (ended_ns ? ended_ns : falkor_now_ns()) - slot->timed_ns,
+            slot->weight);
     slot->timed_ns = 0;
+    slot->noted = slot->broken;
 }
 
 /* The lease is claimed before the reset, which is not for the lock. ended_ns:
@@ -577,11 +587,12 @@ static inline falkor_status falkor__release(falkor_conn *conn,
     int64_t reset_ns = falkor__reset_ns(pool, now);
     if (!falkor__claim(conn))
         return FALKOR_ERR_ARGUMENT;
-    if (FALKOR__TIMES && slot->timed_ns)
-        falkor__time_hold(pool, slot, ended_ns ? ended_ns : falkor_now_ns());
-    bool clean = slot->broken || !driver.reset ||
+    if (!FALKOR__LIKELY(!slot->noted))
+        falkor__see_to(pool, slot, ended_ns);
+    bool broken = slot->noted;
+    bool clean = broken || !driver.reset ||
         !driver.reset(driver_ctx, slot->handle, reset_ns);
-    if (!clean || slot->broken || !falkor__into_pocket(pool, slot, now))
+    if (!clean || broken || !falkor__into_pocket(pool, slot, now))
         falkor__release_booked(pool, slot, clean, now);
     return FALKOR_OK;
 }
@@ -614,7 +625,7 @@ falkor__link *falkor__conn_link(const falkor_pool *pool,
 
 void falkor_conn_mark_broken(falkor_conn *conn) {
     if (conn && falkor__is_held(conn))
-        conn->slot->broken = true;
+        conn->slot->broken = conn->slot->noted = true;
 }
 
 /* ---- for falkor.c ----------------------------------------------------- */
