@@ -109,15 +109,18 @@ async function health(url) {
     return (await fetch(`${url}health`)).json();
 }
 
+// How many of POST /load's threads hold a connection, or wait for one; so do threads of the load of its own.
+async function holding(server) {
+    const { pool, connections } = await health(server.url);
+    return pool.waiting + connections.filter(c => c.file?.includes('health_server')).length;
+}
+
 // Holds so many connections more, and waits until they are held, or waited for.
 async function hold(server, threads, ms) {
-    const wanted = await health(server.url).then(h => h.pool.active_connections + h.pool.waiting) + threads;
+    const wanted = await holding(server) + threads;
     const answer = await fetch(`${server.url}load?threads=${threads}&hold_ms=${ms}`, { method: 'POST' });
     checkEqual(answer.status, 202, 'POST /load');
-    await eventually(`${threads} more connections are held`, async () => {
-        const { pool } = await health(server.url);
-        return pool.active_connections + pool.waiting >= wanted;
-    });
+    await eventually(`${threads} more connections are held`, async () => await holding(server) >= wanted);
 }
 
 // ---- promtool and Prometheus ---------------------------------------------------------------------------------------
@@ -180,7 +183,7 @@ async function testPrometheus(database) {
     const server = await startHealth(database, '--load', '4', '--name', 'scraped');
     await test('promtool accepts a pool under load', async () => {
         await eventually('a hundred queries', async () => (await health(server.url)).pool.total_queries > 100);
-        await hold(server, 3, 500);
+        await hold(server, 3, 5000);
         await promtoolAccepts(server);
     });
     await stop(server.child);
@@ -311,18 +314,18 @@ async function testPage(database) {
         // The page's own newest answer, for the next one of /health may be another.
         check(await tab.run(`document.getElementById("query-p95").textContent ===
             number(last.latency.query.p95_ms) + " ms" && last.latency.query.p95_ms > 0`), 'the time of queries');
-        check(await tab.run('document.querySelectorAll("#chart-throughput path").length') >= 2, 'nothing is drawn');
+        check(await tab.run('document.querySelectorAll("#chart-throughput path").length') >= 1, 'nothing is drawn');
     });
     await test('the scene that is photographed', async () => {
         const until = Date.now() + SCENE_MS;
         while (Date.now() < until) {
-            await hold(server, 1 + Math.floor(Math.random() * 4), 1200);
-            await eventually('they are done', async () => (await health(server.url)).pool.active_connections <= 3);
+            await hold(server, 1 + Math.floor(Math.random() * 4), 2500);
+            await eventually('they are done', async () => await holding(server) === 0);
         }
         check(await tab.run('seen.length') > 2, 'nothing was seen');
     });
     await test('the page turns CRITICAL when the pool is exhausted', async () => {
-        await hold(server, MAX + 4, 5000);
+        await hold(server, MAX + 4, 8000);
         await shown(tab, 'verdict', 'CRITICAL');
         checkEqual((await fetch(`${server.url}health`)).status, 503, '/health');
         await shown(tab, 'active', MAX);
@@ -331,6 +334,7 @@ async function testPage(database) {
         check(pool === 'CRITICAL' && database === 'OK', 'the pool is not the one at fault');
         check((await tab.run('document.title')).startsWith('CRITICAL'), 'the title');
         check(await tab.run('document.querySelectorAll("#connections tr").length') === MAX, 'the table of connections');
+        await eventually('it is drawn', () => tab.run('seen.filter(point => point.waiting >= 4).length > 3'));
     });
     const kinds = [['light', 'light', 1180], ['dark', 'dark', 1180], ['phone', 'light', 390, true]];
     for (const [name, scheme, width, mobile] of kinds)
