@@ -361,11 +361,14 @@ async function testPage(database) {
     });
     await test('the page says that a silent server is at fault', async () => {
         process.kill(database.pid, 'SIGSTOP');
-        await shown(tab, 'verdict', 'CRITICAL');
-        await eventually('the server is at fault', async () => (await faults(tab)).server === 'CRITICAL');
-        check((await tab.text('fault-server')).includes('does not answer INFO'), await tab.text('fault-server'));
-        await eventually('the event', async () => (await tab.text('events')).includes('circuit opened'));
-        process.kill(database.pid, 'SIGCONT');
+        try {
+            await shown(tab, 'verdict', 'CRITICAL');
+            await eventually('the server is at fault', async () => (await faults(tab)).server === 'CRITICAL');
+            check((await tab.text('fault-server')).includes('does not answer INFO'), await tab.text('fault-server'));
+            await eventually('the event', async () => (await tab.text('events')).includes('circuit opened'));
+        } finally {
+            process.kill(database.pid, 'SIGCONT');
+        }
         await eventually('the server answers', async () => (await health(server.url)).server);
     });
     await test('the page asks nobody else, and complains of nothing', () => {
@@ -390,14 +393,15 @@ async function testPage(database) {
 
 // ---- all of it -----------------------------------------------------------------------------------------------------
 
-// server.sh gets the signal that it cleans up at.
-function clean() {
+// server.sh gets the signal that it cleans up at. A folder can go when nobody writes into it any more.
+async function clean() {
     for (const child of children)
         if (child.exitCode === null) child.kill(child.spawnfile === SERVER_SH ? 'SIGTERM' : 'SIGKILL');
-    rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+    await Promise.all(children.map(child => child.gone));
+    rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
 }
 for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]])
-    process.on(signal, () => { clean(); process.exit(128 + number); });
+    process.once(signal, () => clean().finally(() => process.exit(128 + number)));
 
 try {
     const database = await startDatabase();
@@ -411,6 +415,6 @@ try {
             console.log(readFileSync(path.join(folder, `${name}.log`), 'utf8').split('\n').slice(-8).join('\n'));
         } catch { /* it was not started */ }
 }
-clean();
+await clean();
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed || !passed ? 1 : 0);
