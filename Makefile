@@ -146,7 +146,13 @@ $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
 	$(LINK) -lhiredis $(TLS_LIBS) -lcmocka -lcjson -lm
 
 $(OUT)/obj/test/bench_pool.o: ALL_CPPFLAGS += $(BENCH_CPPFLAGS)
-$(OUT)/test/bench_pool: $(OUT)/obj/test/bench_pool.o $(HELP_LIB) $(LIB)
+# The library once more, without its timing, beside itself.
+$(OUT)/obj/untimed.o: $(BUILD)/falkorpool.h $(OUT)/flags
+	@mkdir -p $(@D)
+	printf '#define FALKORPOOL_IMPLEMENTATION\n#include "$<"\n' | $(CC) $(ALL_CPPFLAGS) -DFALKOR_WITHOUT_TIMES $(ALL_CFLAGS) -MF $(@:.o=.d) -x c -c - -o $@
+	nm -g --defined-only $@ | sed -n 's/.* \(.*\)/\1 untimed_\1/p' >$(@:.o=.names)
+	objcopy --redefine-syms=$(@:.o=.names) $@
+$(OUT)/test/bench_pool: $(OUT)/obj/test/bench_pool.o $(OUT)/obj/untimed.o $(HELP_LIB) $(LIB)
 	$(LINK) $(BENCH_LDFLAGS) $(BENCH_LIBS) -lhiredis $(TLS_LIBS) -lm
 
 $(BUILD)/falkorpool.h: test/amalgamate.sh LICENSE $(LIB_SRC) $(wildcard *.h)

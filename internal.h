@@ -239,6 +239,14 @@ static inline void falkor__count(atomic_uint_least64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* With FALKOR_WITHOUT_TIMES nothing is timed: `make bench` shows what that
+   saves. */
+#ifdef FALKOR_WITHOUT_TIMES
+#define FALKOR__TIMES 0
+#else
+#define FALKOR__TIMES 1
+#endif
+
 /* weight: as how many this one counts, where only one of so many is timed. */
 void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
                     int64_t ns, unsigned weight);
@@ -253,6 +261,8 @@ void falkor__timing_read(const falkor__recorder *recorder,
                          falkor_latency_kind kind, falkor__timing *timing);
 uint64_t falkor__waited_ns(const falkor__recorder *recorder);
 uint64_t falkor__failed_waits(const falkor__recorder *recorder);
+
+int64_t falkor__unix_ms(void);
 
 /* Calls on_event, if there is one, with a message made from format; never
    call it with a lock held. The pieces beside the text are in head. */

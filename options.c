@@ -726,7 +726,8 @@ static falkor_status falkor__env_tls(const falkor__url *url,
 
 static void falkor__env_event(const falkor_options *options) {
     falkor__config config = {.on_event = options->on_event,
-                             .event_ctx = options->event_ctx};
+        .event_ctx = options->event_ctx, .name = (char *)options->name,
+        .client_name = (char *)options->client_name};
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END; s++)
         if (falkor__variable(s->older))

@@ -384,6 +384,8 @@ void falkor__conn_begin(falkor_conn *conn, int64_t now) {
 #define FALKOR__TIMED_ONE_IN 64
 static inline void falkor__sample_hold(falkor_conn *conn) {
     falkor__slot *slot = conn->slot;
+    if (!FALKOR__TIMES)
+        return;
     uint64_t acquires = atomic_load_explicit(&slot->acquires,
                                              memory_order_relaxed);
     bool first = acquires <= FALKOR__TIMED_ONE_IN;
@@ -575,7 +577,7 @@ static inline falkor_status falkor__release(falkor_conn *conn,
     int64_t reset_ns = falkor__reset_ns(pool, now);
     if (!falkor__claim(conn))
         return FALKOR_ERR_ARGUMENT;
-    if (slot->timed_ns)
+    if (FALKOR__TIMES && slot->timed_ns)
         falkor__time_hold(pool, slot, ended_ns ? ended_ns : falkor_now_ns());
     bool clean = slot->broken || !driver.reset ||
         !driver.reset(driver_ctx, slot->handle, reset_ns);

@@ -201,11 +201,21 @@ typedef struct falkor_event {
                                    quotes; no secrets */
     falkor_status status;
     int attempt, delay_ms;
+    const char *pool;           /* options.name, or client_name; NULL */
+    int64_t unix_ms;            /* when, by the system's clock */
 } falkor_event;
 
+/* falkor_event_field finds key in the event's message and copies its value into
+   room: without its quotes, cut to size at a whole character. false, and room
+   "": there is no such key, or event or key is NULL. room may be NULL where
+   size is 0. */
+bool falkor_event_field(const falkor_event *event, const char *key, char *room,
+                        size_t size);
+
 /* falkor_log_event is a ready options.on_event: one line of key=value pairs on
-   standard error for each event, written at once so that lines of several
-   threads do not mix. ctx is not used. */
+   standard error for each event (level, event, pool where it has a name, the
+   message), written at once so that lines of several threads do not mix. ctx is
+   not used. */
 void falkor_log_event(void *ctx, const falkor_event *event);
 
 /* ---- tracing ----------------------------------------------------------- */

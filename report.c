@@ -17,6 +17,14 @@ static void falkor__page_text(falkor__page *page, const char *text) {
     falkor__buffer_add(&page->text, text, strlen(text));
 }
 
+/* A list of texts that ends with NULL. */
+static void falkor__page_texts(falkor__page *page, const char *const *texts) {
+    for (; *texts; texts++)
+        falkor__page_text(page, *texts);
+}
+#define FALKOR__PAGE_TEXTS(page, ...) \
+    falkor__page_texts((page), (const char *const[]){__VA_ARGS__, NULL})
+
 /* With so many digits behind the mark, those at the end left out where they are
    0. */
 static const char *falkor__in_decimals(char room[40], double value,
@@ -194,7 +202,7 @@ static void falkor__member(falkor__page *page, const char *name) {
         falkor__page_text(page, ",");
     page->more = true;
     if (name)
-        falkor__buffer_format(&page->text, "\"%s\":", name);
+        FALKOR__PAGE_TEXTS(page, "\"", name, "\":");
 }
 
 static void falkor__json_open(falkor__page *page, const char *name,
@@ -446,9 +454,8 @@ typedef struct falkor__series {
 
 static void falkor__family(falkor__series *all, const char *name,
                            const char *type, const char *help) {
-    falkor__buffer_format(&all->page->text,
-        "# HELP falkorpool_%s %s\n# TYPE falkorpool_%s %s\n", name, help, name,
-        type);
+    FALKOR__PAGE_TEXTS(all->page, "# HELP falkorpool_", name, " ", help,
+                       "\n# TYPE falkorpool_", name, " ", type, "\n");
 }
 
 /* A label's value: backslash, quote and newline are escaped. */
@@ -465,12 +472,12 @@ static void falkor__page_label(falkor__page *page, const char *text) {
 static void falkor__sample(falkor__page *page, const falkor_snapshot *s,
                            const char *name, const char *suffix,
                            const char *label, const char *value) {
-    falkor__buffer_format(&page->text, "falkorpool_%s%s{pool=\"", name, suffix);
+    FALKOR__PAGE_TEXTS(page, "falkorpool_", name, suffix, "{pool=\"");
     falkor__page_label(page, s->pool);
     falkor__page_text(page, "\",graph=\"");
     falkor__page_label(page, s->graph);
     if (label) {
-        falkor__buffer_format(&page->text, "\",%s=\"", label);
+        FALKOR__PAGE_TEXTS(page, "\",", label, "=\"");
         falkor__page_label(page, value);
     }
     falkor__page_text(page, "\"} ");
@@ -718,10 +725,13 @@ static void falkor__table_end(falkor__table *table, falkor__page *page) {
     cell = table->cells.text.text;
     for (i = 0; i < table->cell_count; i++, cell += strlen(cell) + 1) {
         size_t column = i % table->columns;
-        bool last = column == table->columns - 1;
-        int width = (int)widths[column];
-        falkor__buffer_format(&page->text, table->left[column] ? "%-*s" : "%*s",
-                              table->left[column] && last ? 0 : width, cell);
+        bool last = column == table->columns - 1, left = table->left[column];
+        size_t pad = widths[column] - strlen(cell);
+        for (size_t j = 0; !left && j < pad; j++)
+            falkor__page_text(page, " ");
+        falkor__page_text(page, cell);
+        for (size_t j = 0; left && !last && j < pad; j++)
+            falkor__page_text(page, " ");
         falkor__page_text(page, last ? "\n" : "  ");
     }
     page->text.failed = page->text.failed || table->cells.text.failed;

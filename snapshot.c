@@ -6,7 +6,6 @@
 #include "snapshot.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* ---- the parts that the lock guards ------------------------------------ */
 
@@ -142,12 +141,9 @@ static void falkor__add_waitless(const falkor_pool *pool,
 
 static void falkor__take(falkor_pool *pool, bool *is_free,
                          falkor_snapshot *snapshot) {
-    struct timespec wall;
     const falkor__config *config = &pool->config;
-    timespec_get(&wall, TIME_UTC);
     snapshot->pools = 1;
-    snapshot->unix_ms = (int64_t)wall.tv_sec * 1000 +
-                        wall.tv_nsec / FALKOR__NS_PER_MS;
+    snapshot->unix_ms = falkor__unix_ms();
     falkor__label_all(config, snapshot);
     for (int i = 0; i < FALKOR_LATENCIES; i++)
         falkor__timing_read(pool->recorder, (falkor_latency_kind)i,
@@ -342,7 +338,7 @@ static double falkor__percentile_ms(const falkor__timing *timing,
         return (middle < (double)timing->max_ns ? middle
                                                 : (double)timing->max_ns) / 1e6;
     }
-    return 0;
+    return (double)timing->max_ns / 1e6;
 }
 
 double falkor_snapshot_percentile(const falkor_snapshot *snapshot,

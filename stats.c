@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- histograms -------------------------------------------------------- */
 
@@ -52,6 +53,8 @@ static uint64_t falkor__read(const atomic_uint_least64_t *counter) {
 
 void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
                     int64_t ns, unsigned weight) {
+    if (!FALKOR__TIMES)
+        return;
     uint64_t time = ns > 0 ? (uint64_t)ns : 0;
     falkor__histogram *histogram = kind < FALKOR__OFTEN
         ? &falkor__my_part(recorder)->times[kind]
@@ -116,6 +119,12 @@ uint64_t falkor__failed_waits(const falkor__recorder *recorder) {
 
 /* ---- events ------------------------------------------------------------ */
 
+int64_t falkor__unix_ms(void) {
+    struct timespec wall;
+    timespec_get(&wall, TIME_UTC);
+    return (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / FALKOR__NS_PER_MS;
+}
+
 void falkor__event(const falkor__config *config, falkor__event_head head,
                    const char *format, ...) {
     static _Thread_local bool telling;  /* what a callback does is not told */
@@ -128,7 +137,9 @@ void falkor__event(const falkor__config *config, falkor__event_head head,
     va_end(arguments);
     falkor_event event = {.level = head.level, .name = head.name,
         .message = message, .status = head.status, .attempt = head.attempt,
-        .delay_ms = head.delay_ms};
+        .delay_ms = head.delay_ms,
+        .pool = config->name ? config->name : config->client_name,
+        .unix_ms = falkor__unix_ms()};
     telling = true;
     config->on_event(config->event_ctx, &event);
     telling = false;
@@ -149,15 +160,75 @@ const char *falkor__quote(char *room, size_t size, const char *text) {
     return room;
 }
 
+/* The end of the value that begins here: the space behind it, its closing
+   quote, or the text's end. */
+static const char *falkor__value_end(const char *at) {
+    if (*at != '"')
+        return at + strcspn(at, " ");
+    for (at++; *at && *at != '"'; at++)
+        at += *at == '\\' && at[1];
+    return at;
+}
+
+/* Where key's value begins; NULL: there is no such key. */
+static const char *falkor__value_of(const char *message, const char *key) {
+    size_t length = strlen(key);
+    while (*message) {
+        const char *value = message + strcspn(message, "= ");
+        bool found = *value == '=' && (size_t)(value - message) == length &&
+                     memcmp(message, key, length) == 0;
+        value += *value == '=';
+        if (found)
+            return value;
+        message = falkor__value_end(value);
+        message += strspn(message, "\" ");
+    }
+    return NULL;
+}
+
+bool falkor_event_field(const falkor_event *event, const char *key, char *room,
+                        size_t size) {
+    const char *at = event && key ? falkor__value_of(event->message, key)
+                                  : NULL;
+    size_t length = 0;
+    if (size)
+        *room = '\0';
+    if (!at || !size)
+        return at != NULL;
+    const char *end = falkor__value_end(at);
+    bool quoted = *at == '"';
+    for (at += quoted; at < end && length + 1 < size; at++) {
+        at += quoted && *at == '\\' && at + 1 < end;
+        room[length++] = *at;
+    }
+    room[length] = '\0';
+    if (at < end)
+        falkor__trim_utf8(room, length);
+    return true;
+}
+
+/* name as a value of a line; quoted where it would not be one by itself. */
+static const char *falkor__as_value(char *room, size_t size,
+                                    const char *name) {
+    bool plain = *name != '\0' && strlen(name) < size;
+    for (const char *at = name; plain && *at; at++)
+        plain = (unsigned char)*at > ' ' && *at != '"' && *at != '\\';
+    if (!plain)
+        return falkor__quote(room, size, name);
+    return name;
+}
+
 void falkor_log_event(void *ctx, const falkor_event *event) {
     static const char *const levels[] = {"info", "warning", "error"};
     (void)ctx;
     if (!event)
         return;
-    char line[1024];
-    int length = snprintf(line, sizeof line - 1, "level=%s event=%s%s%s",
+    char line[1024], name[160];
+    int length = snprintf(line, sizeof line - 1, "level=%s event=%s%s%s%s%s",
         (unsigned)event->level < 3 ? levels[event->level] : "unknown",
-        event->name, *event->message ? " " : "", event->message);
+        event->name, event->pool ? " pool=" : "",
+        event->pool ? falkor__as_value(name, sizeof name, event->pool) : "",
+        *event->message ? " " : "", event->message);
     size_t end = (size_t)length < sizeof line - 1 ? (size_t)length
                                                   : sizeof line - 2;
     line[end] = '\n';

@@ -73,6 +73,7 @@ const char cli_bench_help[] =
 enum { MOST_THREADS = 10000, MOST_CONNECTIONS = 10000 };
 
 struct cli_bench {
+    const char *command;
     int threads, pool;                  /* 0: 50, and not said */
     uint64_t count;                     /* 0: seconds end the run */
     double seconds, warmup;             /* -1: not said */
@@ -80,9 +81,10 @@ struct cli_bench {
     cli_rule *rules;
 };
 
-cli_bench *cli_bench_new(void) {
+cli_bench *cli_bench_new(const char *command) {
     cli_bench *self = cli_reserve(NULL, 1, sizeof *self);
-    *self = (cli_bench){.threads = 50, .seconds = -1, .warmup = -1};
+    *self = (cli_bench){.command = command, .threads = 50, .seconds = -1,
+                        .warmup = -1};
     return self;
 }
 
@@ -92,54 +94,30 @@ void cli_bench_free(cli_bench *self) {
     free(self);
 }
 
-static _Noreturn void wrong_value(const char *name, const char *takes,
-                                  const char *value) {
-    cli_say("%s takes %s, not %s (bench --help shows the usage)", name, takes,
-            *value ? value : "nothing");
-    exit(CLI_USAGE);
-}
-
-static int64_t whole_number(const char *name, const char *value, int64_t most,
-                            const char *takes) {
-    char *end;
-    errno = 0;
-    int64_t number = strtoll(value, &end, 10);
-    if (*value < '0' || *value > '9' || *end || errno != 0 || number < 1
-        || number > most)
-        wrong_value(name, takes, value);
-    return number;
-}
-
-static double seconds_of(const char *name, const char *value, bool zero) {
-    const double most = 30 * 86400;
-    char *end;
-    double seconds = strtod(value, &end);
-    if (!*value || strspn(value, "0123456789.") != strlen(value) || *end
-        || seconds > most || (seconds <= 0 && !zero))
-        wrong_value(name, zero ? "seconds, from 0 to 2592000"
-                               : "seconds, above 0 and up to 2592000", value);
-    return seconds;
+static int small_number(const cli_bench *self, const char *name,
+                        const char *value, int most) {
+    return (int)cli_whole_number(self->command, name, value, most,
+                                 "a number from 1 to 10000");
 }
 
 bool cli_bench_option(cli_bench *self, int option, const char *value) {
+    const char *command = self->command;
     switch (option) {
     case CLI_BENCH_THREADS:
-        self->threads = (int)whole_number("--threads", value, MOST_THREADS,
-                                          "a number from 1 to 10000");
+        self->threads = small_number(self, "--threads", value, MOST_THREADS);
         break;
     case CLI_BENCH_POOL:
-        self->pool = (int)whole_number("--pool", value, MOST_CONNECTIONS,
-                                       "a number from 1 to 10000");
+        self->pool = small_number(self, "--pool", value, MOST_CONNECTIONS);
         break;
     case CLI_BENCH_COUNT:
-        self->count = (uint64_t)whole_number("--count", value, INT64_MAX / 2,
-                                             "a number from 1 on");
+        self->count = (uint64_t)cli_whole_number(command, "--count", value,
+            INT64_MAX / 2, "a number from 1 on");
         break;
     case CLI_BENCH_DURATION:
-        self->seconds = seconds_of("--duration", value, false);
+        self->seconds = cli_seconds_of(command, "--duration", value, false);
         break;
     case CLI_BENCH_WARMUP:
-        self->warmup = seconds_of("--warmup", value, true);
+        self->warmup = cli_seconds_of(command, "--warmup", value, true);
         break;
     case CLI_BENCH_WAITS: self->waits = true; break;
     case CLI_BENCH_PROGRESS: self->progress = true; break;
@@ -183,6 +161,8 @@ typedef struct crew {
     int64_t begin_ns, end_ns;
     pthread_mutex_t gate;               /* held until all threads are there */
     bool cancelled;                     /* written before the gate opens */
+    bool (*look)(void *ctx);            /* NULL: nobody looks on */
+    void *look_ctx;
     atomic_int running;
 } crew;
 
@@ -200,6 +180,18 @@ static atomic_bool interrupted;
 static void on_interrupt(int signal_number) {
     (void)signal_number;
     atomic_store(&interrupted, true);
+}
+
+void cli_catch_interrupt(void) {
+    struct sigaction action = {.sa_handler = on_interrupt,
+                               .sa_flags = (int)SA_RESETHAND}, before;
+    sigaction(SIGINT, NULL, &before);
+    if (before.sa_handler != SIG_IGN)
+        sigaction(SIGINT, &action, NULL);
+}
+
+bool cli_interrupted(void) {
+    return atomic_load(&interrupted);
 }
 
 /* The number of the query to ask next; false: that was the last. */
@@ -328,6 +320,8 @@ static cli_samples watch(progress *self, crew *job, worker **workers) {
             seen.most_waiting = stats.waiting;
         if (self->shown && now - self->last_ns >= 1000000000)
             show_progress(self, job, workers, &stats, now);
+        if (job->look && !cli_interrupted() && !job->look(job->look_ctx))
+            atomic_store(&interrupted, true);
     }
     if (self->shown && self->terminal)
         fprintf(stderr, "\r%79s\r", "");
@@ -385,7 +379,7 @@ static bool run_crew(crew *job, double seconds, progress *line,
     int started = start_threads(job, workers);
     job->cancelled = started < wanted;
     job->begin_ns = total->last_ns = falkor_now_ns();
-    job->end_ns = job->limit > 0 ? INT64_MAX
+    job->end_ns = job->limit > 0 || job->look ? INT64_MAX
         : job->begin_ns + (int64_t)(seconds * 1e9);
     pthread_mutex_unlock(&job->gate);
     if (!job->cancelled)
@@ -439,16 +433,6 @@ static bool open_connections(falkor_pool *pool, int threads) {
     return status == FALKOR_OK;
 }
 
-/* The first Ctrl-C ends the run, the second the program; where Ctrl-C is
-   ignored, as behind nohup, it stays so. */
-static void catch_interrupt(void) {
-    struct sigaction action = {.sa_handler = on_interrupt,
-                               .sa_flags = (int)SA_RESETHAND}, before;
-    sigaction(SIGINT, NULL, &before);
-    if (before.sa_handler != SIG_IGN)
-        sigaction(SIGINT, &action, NULL);
-}
-
 /* false: a thread did not start. *failed: some of the queries have. */
 static bool warm_up(crew *job, progress *line, bool *failed) {
     cli_tally *total = cli_reserve(NULL, 1, sizeof *total);
@@ -486,26 +470,55 @@ static int measure(crew *job, progress *line, cli_format format) {
     return status;
 }
 
+static crew crew_of(cli_bench *self, const cli *session,
+                    atomic_uint_least64_t *asked, const char *query) {
+    return (crew){.bench = self, .session = session, .asked = asked,
+                  .query = query ? query : "RETURN 1",
+                  .read_only = session->read_only || !query};
+}
+
+/* false: the load cannot begin, and the message was printed. */
+static bool prepare(const crew *job, bool own_server) {
+    const cli_bench *bench = job->bench;
+    cli_catch_interrupt();
+    falkor_param *params = cli_params_array(job->session->params);
+    cli_rules_place(bench->rules, params);
+    free(params);
+    return (!job->read_only || graph_is_there(job->session, own_server))
+        && open_connections(job->session->pool, bench->threads);
+}
+
 int cli_bench_run(cli_bench *self, cli *session, const char *query,
                   bool own_server) {
     atomic_uint_least64_t asked = 0;
     bool terminal = isatty(STDERR_FILENO);
     progress line = {.terminal = terminal, .shown = self->progress
                      || (terminal && session->format != CLI_JSON)};
-    crew job = {.bench = self, .session = session, .asked = &asked,
-                .query = query ? query : "RETURN 1",
-                .read_only = session->read_only || !query};
-    catch_interrupt();
-    falkor_param *params = cli_params_array(session->params);
-    cli_rules_place(self->rules, params);
-    free(params);
-    if (job.read_only && !graph_is_there(session, own_server))
-        return CLI_FAILED;
-    if (!open_connections(session->pool, self->threads))
-        return CLI_FAILED;
+    crew job = crew_of(self, session, &asked, query);
     bool failed = false;
-    if (self->warmup > 0 && !warm_up(&job, &line, &failed))
+    if (!prepare(&job, own_server)
+        || (self->warmup > 0 && !warm_up(&job, &line, &failed)))
         return CLI_FAILED;
     int status = measure(&job, &line, session->format);
     return failed ? CLI_FAILED : status;
+}
+
+int cli_bench_load(cli_bench *self, cli *session, const char *query,
+                   bool own_server, bool (*look)(void *ctx), void *ctx) {
+    atomic_uint_least64_t asked = 0;
+    progress line = {.shown = false};
+    cli_samples seen;
+    crew job = crew_of(self, session, &asked, query);
+    job.look = look;
+    job.look_ctx = ctx;
+    if (!prepare(&job, own_server))
+        return CLI_FAILED;
+    cli_tally *total = cli_reserve(NULL, 1, sizeof *total);
+    bool ran = run_crew(&job, 0, &line, total, &seen);
+    bool failed = total->failed > 0;
+    if (failed)
+        cli_say("%" PRIu64 " queries failed; the first: %s", total->failed,
+                total->first.message);
+    free(total);
+    return ran && !failed ? CLI_OK : CLI_FAILED;
 }

@@ -3,6 +3,7 @@
 #include "falkor-cli.h"
 #include <errno.h>
 #include <getopt.h>
+#include <langinfo.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@ static const char help[] =
 "usage: falkor-cli [-u URL | -h HOST -p PORT] [-g GRAPH] [-P name=json]...\n"
 "                  [--ro] [--json | --csv | --table] [--keep-going] [QUERY]\n"
 "       falkor-cli bench ...    loads a server and measures it: bench --help\n"
+"       falkor-cli stats ...    shows a pool at work: stats --help\n"
 "\n"
 "Runs QUERY, or the statements of standard input, or asks for them when that\n"
 "is a terminal. Statements are separated by semicolons. In a script the first\n"
@@ -150,10 +152,41 @@ typedef struct arguments {
     const char *query, *data;
     char *password;
     cli_param *params;
-    cli_bench *bench;                   /* NULL: it is not asked for */
+    cli_bench *bench;                   /* NULL: no load is asked for */
+    cli_stats *stats;                   /* NULL: it is not asked for */
     cli_format format;
-    bool askpass, embedded, keep_going, read_only;
+    bool askpass, embedded, keep_going, read_only, loads;
 } arguments;
+
+static _Noreturn void wrong_value(const char *command, const char *name,
+                                  const char *takes, const char *value) {
+    cli_say("%s takes %s, not %s (%s --help shows the usage)", name, takes,
+            *value ? value : "nothing", command);
+    exit(CLI_USAGE);
+}
+
+int64_t cli_whole_number(const char *command, const char *name,
+                         const char *value, int64_t most, const char *takes) {
+    char *end;
+    errno = 0;
+    int64_t number = strtoll(value, &end, 10);
+    if (*value < '0' || *value > '9' || *end || errno != 0 || number < 1
+        || number > most)
+        wrong_value(command, name, takes, value);
+    return number;
+}
+
+double cli_seconds_of(const char *command, const char *name,
+                      const char *value, bool zero) {
+    const double most = 30 * 86400;
+    char *end;
+    double seconds = strtod(value, &end);
+    if (!*value || strspn(value, "0123456789.") != strlen(value) || *end
+        || seconds > most || (seconds <= 0 && !zero))
+        wrong_value(command, name, zero ? "seconds, from 0 to 2592000"
+                    : "seconds, above 0 and up to 2592000", value);
+    return seconds;
+}
 
 _Noreturn void cli_wrong(const char *what, const char *which) {
     cli_say("%s%s (--help shows the usage)", what, which);
@@ -204,14 +237,19 @@ static void read_option(arguments *given, int option, const char *value) {
     case EMBEDDED: given->embedded = true; break;
     case DATA: given->data = value; break;
     case HELP:
-        fputs(given->bench ? cli_bench_help : help, stdout);
+        fputs(given->stats ? cli_stats_help
+              : given->bench ? cli_bench_help : help, stdout);
         exit(fflush(stdout) == 0 ? CLI_OK : CLI_FAILED);
     case VERSION:
         printf("falkor-cli %d.%d.%d\n", FALKOR_VERSION_MAJOR,
                FALKOR_VERSION_MINOR, FALKOR_VERSION_PATCH);
         exit(fflush(stdout) == 0 ? CLI_OK : CLI_FAILED);
     default:
-        if (given->bench && cli_bench_option(given->bench, option, value))
+        if (given->stats && cli_stats_option(given->stats, option, value))
+            return;
+        given->loads = given->bench
+            && cli_bench_option(given->bench, option, value);
+        if (given->loads)
             return;
         fputs("falkor-cli: --help shows the usage\n", stderr);
         exit(CLI_USAGE);
@@ -226,20 +264,27 @@ static void check_arguments(const arguments *given) {
                   "-p and -s", "");
     if (given->data && !given->embedded)
         cli_wrong("--data goes with --embedded", "");
-    if (given->query && !*given->query)
+    if (given->query && !*given->query && !given->stats)
         cli_wrong("QUERY is empty", "");
-    if (given->bench)
+    if (given->stats)
+        cli_stats_check(given->stats, given->query, place || options->port
+                        || given->embedded || options->graph || given->params
+                        || options->username || given->askpass
+                        || given->read_only || given->loads);
+    else if (given->bench)
         cli_bench_check(given->bench);
+    const char *command = given->stats ? "stats" : "bench";
     if (given->bench && given->format == CLI_CSV)
-        cli_wrong("bench prints a --table, or --json", "");
+        cli_wrong(command, " prints a --table, or --json");
     if (given->bench && given->keep_going)
-        cli_wrong("bench always goes on behind a query that fails: it goes "
-                  "without --keep-going", "");
+        cli_wrong(command, " always goes on behind a query that fails: it goes "
+                  "without --keep-going");
 }
 
-static arguments read_arguments(int argc, char **argv) {
-    static const struct option names[] = {
-        CLI_BENCH_OPTIONS,
+/* The options of a command, with a 0 behind them, and then those of all. */
+static void read_options(arguments *given, int argc, char **argv,
+                         const struct option *own) {
+    static const struct option common[] = {
         {"url", 1, NULL, 'u'}, {"host", 1, NULL, 'h'}, {"port", 1, NULL, 'p'},
         {"socket", 1, NULL, 's'}, {"graph", 1, NULL, 'g'},
         {"param", 1, NULL, 'P'}, {"user", 1, NULL, USER},
@@ -249,25 +294,48 @@ static arguments read_arguments(int argc, char **argv) {
         {"embedded", 0, NULL, EMBEDDED}, {"data", 1, NULL, DATA},
         {"help", 0, NULL, HELP}, {"version", 0, NULL, VERSION},
         {NULL, 0, NULL, 0}};
-    static const size_t of_bench_alone =
-        sizeof (struct option[]){CLI_BENCH_OPTIONS} / sizeof (struct option);
+    struct option names[40];
+    size_t count = 0;
+    for (; own->name; own++)
+        names[count++] = *own;
+    memcpy(names + count, common, sizeof common);
+    for (int option; (option = getopt_long(argc, argv, "u:h:p:s:g:P:k", names,
+                                           NULL)) != -1; ) {
+        const char *value = optarg;
+        /* What may stand behind --watch is a number, and no URL is one. */
+        if (option == CLI_STATS_WATCH && !value && optind < argc
+            && *argv[optind] >= '0' && *argv[optind] <= '9')
+            value = argv[optind++];
+        read_option(given, option, value);
+    }
+}
+
+static arguments read_arguments(int argc, char **argv) {
+    static const struct option none[] = {{NULL, 0, NULL, 0}},
+        of_bench[] = {CLI_BENCH_OPTIONS, {NULL, 0, NULL, 0}},
+        of_stats[] = {CLI_STATS_OPTIONS, {NULL, 0, NULL, 0}};
     arguments given = {.format = isatty(STDOUT_FILENO) ? CLI_TABLE : CLI_JSON};
-    if (argc > 1 && strcmp(argv[1], "bench") == 0) {
-        given.bench = cli_bench_new();
+    const char *command = argc > 1 ? argv[1] : "";
+    if (strcmp(command, "stats") == 0)
+        given.stats = cli_stats_new();
+    if (given.stats || strcmp(command, "bench") == 0) {
+        given.bench = cli_bench_new(command);
         given.format = CLI_TABLE;
         argv[1] = argv[0];              /* getopt_long speaks in its name */
         argv++;
         argc--;
     }
-    for (int option; (option = getopt_long(argc, argv, "u:h:p:s:g:P:k",
-             given.bench ? names : names + of_bench_alone, NULL)) != -1; )
-        read_option(&given, option, optarg);
+    read_options(&given, argc, argv, given.stats ? of_stats
+                 : given.bench ? of_bench : none);
     if (optind < argc)
         given.query = argv[optind++];
     if (!given.bench && given.query && strcmp(given.query, "bench") == 0)
         cli_wrong("bench comes first, as in falkor-cli bench -h HOST", "");
+    if (!given.bench && given.query && strcmp(given.query, "stats") == 0)
+        cli_wrong("stats comes first, as in falkor-cli stats -h HOST", "");
     if (optind < argc)
-        cli_wrong("one QUERY, in quotes, and not also: ", argv[optind]);
+        cli_wrong(given.stats ? "one URL, and not also: "
+                  : "one QUERY, in quotes, and not also: ", argv[optind]);
     check_arguments(&given);
     return given;
 }
@@ -359,6 +427,9 @@ static int run_all(const arguments *given, cli *self) {
     const char *name = given->options.graph;
     if (!self->graph && !cli_select(self, name ? name : "default"))
         cli_no_memory();
+    if (given->stats)
+        return cli_stats_run(given->stats, given->bench, self,
+                             given->embedded);
     if (given->bench)
         return cli_bench_run(given->bench, self, given->query,
                              given->embedded);
@@ -369,15 +440,18 @@ static int run_all(const arguments *given, cli *self) {
 
 int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "");            /* numbers stay as in C */
+    bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     if (MB_CUR_MAX == 1)
         setlocale(LC_CTYPE, "C.UTF-8"); /* FalkorDB speaks UTF-8 */
     signal(SIGPIPE, SIG_IGN);           /* a closed output is an error */
     arguments given = read_arguments(argc, argv);
     cli self = {.params = given.params, .format = given.format,
-                .read_only = given.read_only,
+                .read_only = given.read_only, .utf8 = utf8,
                 .keep_going = given.keep_going};
     cli_server server = {.lifeline = -1};
     int status = CLI_OK;
+    if (given.stats && cli_stats_remote(given.stats))
+        return cli_stats_ask(given.stats, &self);
     if (given.embedded) {
         given.options.host = "127.0.0.1";
         status = cli_server_start(&server, given.data) ? CLI_OK : CLI_FAILED;
@@ -395,6 +469,7 @@ int main(int argc, char **argv) {
     falkor_pool_free(self.pool);
     cli_params_free(self.params);
     cli_bench_free(given.bench);
+    cli_stats_free(given.stats);
     free(given.password);
     if (!cli_server_stop(&server) && status == CLI_OK) {
         cli_say("the embedded server did not end well");

@@ -18,7 +18,7 @@ typedef struct cli {
     falkor_graph *graph;
     cli_param *params;                  /* a list */
     cli_format format;
-    bool read_only;
+    bool read_only, utf8;               /* the locale is of UTF-8 */
     bool keep_going, failed;            /* some failed, and it went on */
 } cli;
 
@@ -29,6 +29,13 @@ void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Says what is wrong with the command line, and ends the program. */
 _Noreturn void cli_wrong(const char *what, const char *which);
+
+/* The number, from 1 to most, or the seconds that an option of bench or stats
+   takes; or says what it takes, and ends the program. */
+int64_t cli_whole_number(const char *command, const char *name,
+                         const char *value, int64_t most, const char *takes);
+double cli_seconds_of(const char *command, const char *name,
+                      const char *value, bool zero);
 
 /* Says that there is no memory, and ends the program. */
 _Noreturn void cli_no_memory(void);
@@ -106,7 +113,8 @@ enum { CLI_BENCH_THREADS = 512, CLI_BENCH_POOL, CLI_BENCH_DURATION,
     {"waits", 0, NULL, CLI_BENCH_WAITS},                                       \
     {"progress", 0, NULL, CLI_BENCH_PROGRESS}
 
-cli_bench *cli_bench_new(void);
+/* command: whose options they are, "bench" or "stats". */
+cli_bench *cli_bench_new(const char *command);
 void cli_bench_free(cli_bench *self);
 
 /* Takes one of the options above; false: it is none of them. A value that will
@@ -129,5 +137,49 @@ int cli_bench_pool_size(const cli_bench *self);
 /* Measures and prints. query NULL: RETURN 1. own_server: the graph may be made
    where there is none. Returns an exit status. */
 int cli_bench_run(cli_bench *self, cli *session, const char *query,
+                  bool own_server);
+
+/* The same load without an end and a result, until look, which is asked every
+   10 ms, says false, or Ctrl-C. */
+int cli_bench_load(cli_bench *self, cli *session, const char *query,
+                   bool own_server, bool (*look)(void *ctx), void *ctx);
+
+/* From now on the first Ctrl-C is only noted, the second ends the program;
+   where Ctrl-C is ignored, as behind nohup, it stays so. */
+void cli_catch_interrupt(void);
+bool cli_interrupted(void);
+
+/* ---- falkor-cli-stats.c ----------------------------------------------- */
+
+typedef struct cli_stats cli_stats;     /* what the command line said */
+extern const char cli_stats_help[];
+
+enum { CLI_STATS_QUERY = 768, CLI_STATS_WATCH, CLI_STATS_COUNT,
+       CLI_STATS_TIMEOUT };
+#define CLI_STATS_OPTIONS                                                      \
+    {"threads", 1, NULL, CLI_BENCH_THREADS},                                   \
+    {"pool", 1, NULL, CLI_BENCH_POOL},                                         \
+    {"query", 1, NULL, CLI_STATS_QUERY},                                       \
+    {"watch", 2, NULL, CLI_STATS_WATCH},                                       \
+    {"count", 1, NULL, CLI_STATS_COUNT},                                       \
+    {"timeout", 1, NULL, CLI_STATS_TIMEOUT}
+
+cli_stats *cli_stats_new(void);
+void cli_stats_free(cli_stats *self);
+
+/* Takes one of the options above that is not bench's; false: it is none. */
+bool cli_stats_option(cli_stats *self, int option, const char *value);
+
+/* Looks whether the options go together, or ends the program. url: what stands
+   on the command line without an option's name, or NULL; database: something
+   was said that is for a pool of its own. */
+void cli_stats_check(cli_stats *self, const char *url, bool database);
+
+/* Whether it is a document's URL that is asked, and no database. */
+bool cli_stats_remote(const cli_stats *self);
+
+/* Shows the pool; return exit statuses. */
+int cli_stats_ask(cli_stats *self, const cli *session);
+int cli_stats_run(cli_stats *self, cli_bench *load, cli *session,
                   bool own_server);
 #endif

@@ -266,6 +266,54 @@ static void against_mutexes(void) {
     pthread_mutex_destroy(&on.mutex);
 }
 
+/* ---- itself without times ----------------------------------------------- */
+
+/* The library once more, built with FALKOR_WITHOUT_TIMES: see Makefile. */
+falkor_status untimed_falkor_pool_create(const falkor_options *options,
+                                         falkor_pool **pool,
+                                         falkor_error *error);
+falkor_status untimed_falkor_pool_open(falkor_pool *pool, falkor_error *error);
+falkor_status untimed_falkor_acquire_at(falkor_pool *pool, int timeout_ms,
+                                        falkor_conn **conn,
+                                        falkor_error *error, const char *file,
+                                        int line);
+falkor_status untimed_falkor_release(falkor_conn *conn);
+void untimed_falkor_pool_free(falkor_pool *pool);
+
+static falkor_pool *untimed_pool;
+
+static int64_t untimed(ground *on) {
+    (void)on;
+    for (int i = 0; i < BATCH; i++) {
+        falkor_conn *conn;
+        falkor_error error;
+        if (untimed_falkor_acquire_at(untimed_pool, FALKOR_POOL_TIMEOUT, &conn,
+                                      &error, __FILE__, __LINE__))
+            bench_fail("%s", error.message);
+        untimed_falkor_release(conn);
+    }
+    return BATCH;
+}
+
+static void against_itself_untimed(void) {
+    ground on = {.threads = 1, .connections = 20, .span_ms = 50};
+    falkor_error error;
+    on.pool = our_pool(&idle_driver, on.connections);
+    if (untimed_falkor_pool_create(&(falkor_options){.driver = &idle_driver,
+            .max_size = on.connections}, &untimed_pool, &error) ||
+        untimed_falkor_pool_open(untimed_pool, &error))
+        bench_fail("%s", error.message);
+    compare(&(bench_row){.id = "D2-1t", .unit = "ns",
+        .peer = "itself, nothing timed", .at_most = 1.15,
+        .work = "acquire and release, 1 thread"}, &on, ours, untimed);
+    on.threads = 8;
+    compare(&(bench_row){.id = "D2-8t", .unit = "ns",
+        .peer = "itself, nothing timed", .at_most = 1.15,
+        .work = "acquire and release, 8 threads"}, &on, ours, untimed);
+    untimed_falkor_pool_free(untimed_pool);
+    falkor_pool_free(on.pool);
+}
+
 /* ---- other pools ------------------------------------------------------- */
 
 typedef void versus(bench_row *row, ground *on);
@@ -498,6 +546,7 @@ int main(void) {
     apr_initialize();
 #endif
     against_mutexes();
+    against_itself_untimed();
     against_pools();
     with_more_connections();
     with_more_threads();

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Which tests show what. A line "/* A13, A4 */" directly above a test names the rows that it shows: A1 to A26, C1 to C6,
-# E11 to E13 and F of the requirements, M1 to M13 the mistakes that pools made before, R1 to R14 redis-py's own cases (below);
+# D1 to D6, E11 to E13 and F of the requirements, M1 to M13 the mistakes that pools made before, R1 to R14 redis-py's own cases (below);
 # other rows may be named too. Prints the table; with --check only what is wrong with it: a row that has no test, a line above nothing, a
 # test that its program does not run.
 set -uo pipefail
@@ -40,6 +40,12 @@ C3 no write is sent twice
 C4 one deadline a call
 C5 circuit breaker
 C6 retries are told of; final errors explain
+D1 counters
+D2 times, as percentiles
+D3 as JSON, for Prometheus, as tables
+D4 a verdict with reasons
+D5 events
+D6 tracing
 E11 a server killed and started under load
 E12 connections under load
 E13 what checks cost

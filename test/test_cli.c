@@ -5,10 +5,13 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +19,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -1299,6 +1303,491 @@ static void test_cli_bench_embedded(void **state) {
     cJSON_Delete(json);
 }
 
+/* ---- stats: another program's pool ------------------------------------ */
+
+/* Answers each GET with the next of its texts, the last again and again; NULL:
+   with nothing, until whoever asked leaves. */
+typedef struct endpoint {
+    int listener, port;
+    const char *const *answers;
+    atomic_int heard, asked;            /* requests that came, were answered */
+    char request[2000];                 /* the last */
+    pthread_t thread;
+} endpoint;
+
+static void answer_one(endpoint *self, int fd) {
+    size_t length = 0;
+    ssize_t got;
+    char rest[100];
+    while (length < sizeof self->request - 1
+           && (got = read(fd, self->request + length,
+                          sizeof self->request - 1 - length)) > 0) {
+        length += (size_t)got;
+        self->request[length] = '\0';
+        if (strstr(self->request, "\r\n\r\n"))
+            break;
+    }
+    atomic_fetch_add(&self->heard, 1);
+    const char *text = *self->answers;
+    if (text) {
+        /* In two pieces, so that nobody can rely on getting all at once. */
+        size_t size = strlen(text), first = size / 2;
+        if (write(fd, text, first) == (ssize_t)first) {
+            nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+            (void)!write(fd, text + first, size - first);
+        }
+        shutdown(fd, SHUT_WR);
+    }
+    while (read(fd, rest, sizeof rest) > 0)
+        continue;
+    if (self->answers[1])
+        self->answers++;
+    atomic_fetch_add(&self->asked, 1);
+}
+
+static void *serve(void *argument) {
+    endpoint *self = argument;
+    int fd;
+    while ((fd = accept4(self->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        answer_one(self, fd);
+        close(fd);
+    }
+    return NULL;
+}
+
+/* answers ends with NULL behind its last, which is not the first. */
+static void endpoint_start(endpoint *self, const char *const *answers) {
+    struct sockaddr_in address = {.sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    memset(self, 0, sizeof *self);
+    self->answers = answers;
+    self->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(self->listener, (struct sockaddr *)&address, size),
+                     0);
+    assert_int_equal(getsockname(self->listener, (struct sockaddr *)&address,
+                                 &size), 0);
+    assert_int_equal(listen(self->listener, 5), 0);
+    self->port = ntohs(address.sin_port);
+    assert_int_equal(pthread_create(&self->thread, NULL, serve, self), 0);
+}
+
+static void endpoint_stop(endpoint *self) {
+    shutdown(self->listener, SHUT_RDWR);
+    pthread_join(self->thread, NULL);
+    close(self->listener);
+}
+
+static const char *endpoint_url(const endpoint *self, const char *path) {
+    static char url[200];
+    snprintf(url, sizeof url, "http://127.0.0.1:%d%s", self->port, path);
+    return url;
+}
+
+/* Asks an endpoint that answers so, with these options before its URL. */
+static int ask_endpoint(const char *answer, const char *option,
+                        const char *value) {
+    endpoint self;
+    endpoint_start(&self, (const char *const[]){answer, NULL});
+    const char *arguments[] = {"stats", endpoint_url(&self, "/health"), option,
+                               value, NULL};
+    run_with("", arguments);
+    endpoint_stop(&self);
+    return last.status;
+}
+
+static void expect_shown(const char *text) {
+    if (!strstr(last.out, text))
+        fail_msg("%s lacks %s", last.out, text);
+}
+
+#define DOCUMENT_OF(name, queries, taken) \
+    "{\"pool\":{\"name\":\"" name "\",\"graph\":\"inter\"," \
+    "\"server\":\"db:6379\",\"max_connections\":20,\"min_connections\":5," \
+    "\"pool_size\":16,\"active_connections\":15,\"idle_connections\":1," \
+    "\"connecting\":2,\"waiting\":5,\"utilization_percent\":75," \
+    "\"total_timeouts\":3,\"connections_created\":21," \
+    "\"connections_recycled\":4,\"connections_failed\":6," \
+    "\"total_health_failures\":7,\"circuit\":\"closed\"},\"queries\":" \
+    "{\"total\":" queries ",\"retries\":9,\"errors_total\":12,\"errors\":" \
+    "{\"FALKOR_ERR_QUERY\":8,\"FALKOR_ERR_POOL_TIMEOUT\":4}},\"latency\":{" \
+    "\"acquire_wait\":{\"count\":0,\"avg_ms\":0,\"p50_ms\":0,\"p95_ms\":0," \
+    "\"p99_ms\":0,\"max_ms\":0},\"query\":{\"count\":990,\"avg_ms\":1.5," \
+    "\"p50_ms\":1,\"p95_ms\":3,\"p99_ms\":4,\"max_ms\":20.25}}," \
+    "\"health\":{\"verdict\":\"WARNING\",\"reasons\":[{\"verdict\":" \
+    "\"WARNING\",\"fault\":\"program\",\"text\":\"calls that failed: 2, " \
+    "over 0\"}],\"window_ms\":60000,\"utilization_percent\":75.5," \
+    "\"avg_wait_ms\":0.25,\"errors\":2},\"connections\":[]," \
+    "\"memory\":{},\"taken_unix_ms\":" taken "}"
+#define DOCUMENT DOCUMENT_OF("main", "1000", "1700000000000")
+#define OK_HEAD "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+#define WHOLE(document) OK_HEAD "\r\n" document "\n"
+
+static void test_cli_stats_draws_a_document(void **state) {
+    (void)state;
+    static const char *const lines[] = {
+        "pool         main  graph inter  at db:6379  ",
+        "\nhealth       WARNING  in 60 s: 75.5 % in use, 0.250 ms average "
+        "wait, 2 errors\n",
+        "\n             WARNING  program: calls that failed: 2, over 0\n",
+        "\nconnections  ###############.....  15 of 20 in use, 1 idle, "
+        "2 connecting\n",
+        "\nwaiting      #####...............  5 threads, 3 timed out\n",
+        "\never         21 connections made, 4 recycled, 6 failed, 7 checks "
+        "failed\n",
+        "\nqueries      1000, 9 retries\n",
+        "\nerrors       ####################  8 FALKOR_ERR_QUERY\n",
+        "\n             ##########..........  4 FALKOR_ERR_POOL_TIMEOUT\n",
+        "\nms              count      avg      p50      p95      p99"
+        "      max\n",
+        "\nacquire_wait        0        -        -        -        -"
+        "        -\n",
+        "\nquery             990    1.500    1.000    3.000    4.000   20.250 "
+        "###======---\n"};
+    endpoint self;
+    setenv("LC_ALL", "C", 1);
+    endpoint_start(&self, (const char *const[]){WHOLE(DOCUMENT), NULL});
+    run_with("", (const char *const[]){"stats", endpoint_url(&self,
+             "/health?pool=main#part"), NULL});
+    endpoint_stop(&self);
+    unsetenv("LC_ALL");
+    expect_status(0);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        expect_shown(lines[i]);
+    assert_string_equal(last.err, "");
+    assert_null(strchr(last.out, '\033'));
+    char wanted[200];
+    snprintf(wanted, sizeof wanted, "GET /health?pool=main HTTP/1.1\r\n"
+             "Host: 127.0.0.1:%d\r\n", self.port);
+    assert_int_equal(strncmp(self.request, wanted, strlen(wanted)), 0);
+    assert_non_null(strstr(self.request, "\r\nConnection: close\r\n"));
+}
+
+static void test_cli_stats_bars_of_blocks(void **state) {
+    (void)state;
+    setenv("LC_ALL", "C.UTF-8", 1);
+    ask_endpoint(WHOLE(DOCUMENT_OF("Zo\xc3\xab \\u001b[2J\\u009b", "1", "1")),
+                 NULL, NULL);
+    expect_status(0);
+    expect_shown("pool         Zo\xc3\xab  [2J   graph");
+    expect_shown("waiting      \xe2\x96\x88\xe2\x96\x88\xe2\x96\x88\xe2\x96\x88"
+                 "\xe2\x96\x88\xe2\x96\x91");
+    setenv("LC_ALL", "C", 1);
+    ask_endpoint(WHOLE(DOCUMENT_OF("Zo\xc3\xab", "1", "1")), NULL, NULL);
+    unsetenv("LC_ALL");
+    expect_shown("pool         Zo??  graph");
+}
+
+/* What is a document, whichever way it comes; --json prints it as it is. */
+static void test_cli_stats_takes_every_answer(void **state) {
+    (void)state;
+    char counted[4000], chunked[4000], two[8000];
+    snprintf(counted, sizeof counted, "HTTP/1.0 503 Service Unavailable\r\n"
+             "content-length:  %zu \r\n\r\n%sx", strlen(DOCUMENT), DOCUMENT);
+    snprintf(chunked, sizeof chunked, OK_HEAD "Transfer-Encoding: chunked\r\n"
+             "\r\n7;name=value\r\n%.7s\r\n%zX\r\n%s\r\n0\r\nTrailer: x\r\n\r\n",
+             DOCUMENT, strlen(DOCUMENT) - 7, DOCUMENT + 7);
+    const char *const answers[] = {WHOLE(DOCUMENT), counted, chunked};
+    for (size_t i = 0; i < 3; i++) {
+        ask_endpoint(answers[i], "--json", NULL);
+        expect_status(0);
+        assert_string_equal(last.out, DOCUMENT "\n");
+        assert_string_equal(last.err, "");
+    }
+    snprintf(two, sizeof two, "%s\r\n[%s,%s]", OK_HEAD,
+             DOCUMENT_OF("one", "1", "1"), DOCUMENT_OF("two", "2", "2"));
+    ask_endpoint(two, "--table", NULL);
+    expect_status(0);
+    expect_shown("pool         one  ");
+    expect_shown("\n\npool         two  ");
+    ask_endpoint(WHOLE("{\"pool\":{}}"), NULL, NULL);   /* of a new version */
+    expect_status(0);
+    expect_shown("health       unknown  ");
+}
+
+static void test_cli_stats_says_what_is_no_document(void **state) {
+    (void)state;
+    static const struct { const char *answer, *why; } rows[] = {
+        {WHOLE("hello"), "/health: that is no pool's health document"},
+        {WHOLE("{}"), "no pool's health document"},
+        {WHOLE("[]"), "no pool's health document"},
+        {WHOLE("{\"pool\":{}} more"), "no pool's health document"},
+        {WHOLE(""), "no pool's health document"},
+        {"HTTP/1.1 503 Busy\r\n\r\nbusy", "no pool's health document"},
+        {OK_HEAD "Content-Length: 9999\r\n\r\n{\"pool\"", "was cut off behind"},
+        {OK_HEAD "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"pool\"\r\n",
+         "was cut off behind"},
+        {OK_HEAD "Transfer-Encoding: chunked\r\n\r\n70\r\n{\"pool\"",
+         "was cut off behind"},
+        {OK_HEAD, "was cut off behind"}, {"HT", "was cut off behind 2 bytes"},
+        {"", "was cut off behind 0 bytes"},
+        {OK_HEAD "Transfer-Encoding: chunked\r\n\r\n-1\r\n", "HTTP/1.1"},
+        {OK_HEAD "Transfer-Encoding: chunked\r\n\r\n2\r\n{}}}\r\n",
+         "does not speak HTTP/1.1"},
+        {OK_HEAD "Transfer-Encoding: gzip\r\n\r\nx", "HTTP/1.1"},
+        {OK_HEAD "Content-Length: -1\r\n\r\n", "does not speak HTTP/1.1"},
+        {"SSH-2.0-x\r\n\r\n", "is it the right port?"},
+        {"-ERR wrong number of arguments\r\n", "is it the right port?"},
+        {"HTTP/2 200\r\n\r\n", "does not speak HTTP/1.1"},
+        {"HTTP/1.1 404 Not Found\r\n\r\n", "the answer is 404 Not Found, not"},
+        {"HTTP/1.1 302 Found\r\nLocation: http://x/\033[1m\r\n\r\n",
+         "a redirect, which is not followed: ask http://x/ [1m"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ask_endpoint(rows[i].answer, NULL, NULL);
+        if (last.status != 1 || !strstr(last.err, rows[i].why))
+            fail_msg("row %zu: status %d, %s", i, last.status, last.err);
+        expect_said("falkor-cli: http://127.0.0.1:");
+        assert_string_equal(last.out, "");
+    }
+}
+
+static void test_cli_stats_has_a_deadline(void **state) {
+    (void)state;
+    endpoint self;
+    ask_endpoint(NULL, "--timeout", "0.2");
+    expect_status(1);
+    expect_said("no answer within 0.2 s");
+    endpoint_start(&self, (const char *const[]){NULL, NULL});
+    const char *url = endpoint_url(&self, "/health");
+    endpoint_stop(&self);               /* nobody listens there now */
+    run_with("", (const char *const[]){"stats", url, "--watch", NULL});
+    expect_status(1);
+    expect_said("Connection refused: does the program run that serves it?");
+}
+
+/* What fails in between is told of, and tried again. */
+static void test_cli_stats_watches_a_document(void **state) {
+    (void)state;
+    endpoint self;
+    static const char *const answers[] = {
+        WHOLE(DOCUMENT_OF("main", "100", "1700000000000")),
+        "HTTP/1.1 500 Broken\r\n\r\n",
+        WHOLE(DOCUMENT_OF("main", "150", "1700000002000")), NULL};
+    for (int json = 0; json < 2; json++) {
+        endpoint_start(&self, answers);
+        run_with("", (const char *const[]){"stats", endpoint_url(&self, ""),
+                 "--count", "3", "--watch", "0.05", json ? "--json" : NULL,
+                 NULL});
+        endpoint_stop(&self);
+        expect_status(1);
+        expect_said("the answer is 500 Broken, not 200 or 503");
+        assert_int_equal(self.asked, 4);
+        assert_int_equal(strncmp(self.request, "GET /health ", 12), 0);
+        if (json) {
+            cJSON *first = cJSON_ParseWithOpts(last.out, NULL, false);
+            assert_non_null(first);
+            cJSON_Delete(first);
+            assert_non_null(strstr(last.out, "}\n{\"pool\""));
+        } else {
+            expect_shown("queries      100, 9 retries\n");
+            expect_shown("\n\npool         main");
+            expect_shown("queries      150, 25.0 a second, 9 retries\n");
+        }
+    }
+}
+
+/* ---- stats: a pool of its own ------------------------------------------ */
+
+#define STATS(...) \
+    run_with("", (const char *const[]){"stats", "-g", GRAPH, __VA_ARGS__, NULL})
+
+static void test_cli_stats_of_an_own_pool(void **state) {
+    (void)state;
+    clear_graph(NULL);
+    STATS("--json", "--threads", "6", "--pool", "2", "--watch", "0.3",
+          "--count", "1");
+    cJSON *json = parsed();
+    const cJSON *pool = inside(json, "pool");
+    assert_string_equal(cJSON_GetObjectItem(pool, "name")->valuestring,
+                        "falkor-cli");
+    assert_string_equal(cJSON_GetObjectItem(pool, "graph")->valuestring, GRAPH);
+    expect_number(pool, "max_connections", 2);
+    expect_number(pool, "pool_size", 2);
+    assert_true(is_true(pool, "initialized"));
+    assert_true(number(inside(json, "queries"), "total") > 10);
+    const cJSON *latency = inside(inside(json, "latency"), "query");
+    assert_true(number(latency, "p50_ms") > 0);
+    cJSON_Delete(json);
+    assert_string_equal(last.err, "");
+    STATS("--watch=0.2", "--count", "2", "--threads", "2");
+    expect_status(0);
+    expect_shown("pool         falkor-cli  graph " GRAPH "  at ");
+    expect_shown(" a second, 0 retries\n");
+    expect_shown("\n\npool         falkor-cli");
+    expect_shown(" of 20 in use, ");
+    expect_shown("\nerrors       0\n");
+    STATS("--threads", "2");            /* for a second */
+    expect_status(0);
+    expect_shown("\nhealth       ");
+}
+
+/* The query's parameters, and its failures. The graph is another one: of GRAPH
+   the server may still read for a client that was interrupted. */
+static void test_cli_stats_of_a_query(void **state) {
+    (void)state;
+    run_with("", (const char *const[]){"stats", "-g", GRAPH "-stats", "--json",
+             "--watch", "0.3", "--count", "1", "--threads", "3", "-P",
+             "i=@counter", "--query", "CREATE (:N {i: $i})", NULL});
+    cJSON *json = parsed();
+    assert_true(number(inside(json, "queries"), "total") > 0);
+    cJSON_Delete(json);
+    run_with("", (const char *const[]){"-g", GRAPH "-stats", "--csv",
+             "MATCH (n:N) RETURN count(n) > 0 AND min(n.i) = 1 AS well", NULL});
+    expect_status(0);
+    assert_string_equal(last.out, "well\r\ntrue\r\n");
+    run_with("", (const char *const[]){"-g", GRAPH "-stats",
+             "MATCH (n:N) DELETE n", NULL});
+    expect_status(0);
+    STATS("--watch", "0.2", "--count", "1", "--threads", "2", "--query",
+          "RETURN 1 / 0");
+    expect_status(1);
+    expect_shown(" FALKOR_ERR_QUERY\n");
+    expect_said(" queries failed; the first: ");
+    expect_said("Division by zero");
+    run_with("", (const char *const[]){"stats", "-u",
+             "falkor://127.0.0.1:1?connect_timeout=1&max_retries=0", NULL});
+    expect_status(1);
+    expect_said("127.0.0.1");
+    run_with("", (const char *const[]){"stats", "-g", "test-cli-none", NULL});
+    expect_status(1);
+    expect_said("no graph test-cli-none");
+}
+
+static void test_cli_stats_in_place(void **state) {
+    (void)state;
+    terminal self;
+    setenv("LC_ALL", "C", 1);
+    terminal_start(&self, 80, (const char *const[]){"stats", "-g", GRAPH,
+        "--watch", "0.1", "--threads", "2", NULL});
+    terminal_expect(&self, "\033[2J\033[Hpool         falkor-cli");
+    terminal_expect(&self, "\033[K\r\nhealth       \033[3");
+    terminal_expect(&self, "\033[J");
+    terminal_expect(&self, "\033[Hpool");
+    terminal_expect(&self, "\nquery");
+    terminal_type(&self, "\x03");
+    assert_int_equal(terminal_end(&self), 0);
+    setenv("NO_COLOR", "1", 1);
+    terminal_start(&self, 80, (const char *const[]){"stats", "-g", GRAPH,
+        "--watch", "0.1", "--count", "2", "--threads", "2", NULL});
+    terminal_expect(&self, "\033[Hpool");
+    terminal_expect(&self, "\nhealth       ");
+    terminal_expect(&self, "\033[J\033[Hpool");
+    terminal_expect(&self, "\nquery");
+    assert_int_equal(terminal_end(&self), 0);
+    assert_null(strstr(self.seen, "\033[3"));
+    unsetenv("NO_COLOR");
+    unsetenv("LC_ALL");
+}
+
+/* Ctrl-C ends a watch whether it sleeps or waits for an answer. */
+static void test_cli_stats_interrupted(void **state) {
+    (void)state;
+    static const char *const answers[] = {WHOLE(DOCUMENT), NULL};
+    static const char *const silent[] = {NULL, NULL};
+    for (int i = 0; i < 2; i++) {
+        FILE *in = tmpfile(), *out = tmpfile(), *err = tmpfile();
+        endpoint self;
+        assert_true(in && out && err);
+        endpoint_start(&self, i ? silent : answers);
+        pid_t child = start((const char *const[]){"stats", endpoint_url(&self,
+            "/"), "--watch", "60", "--timeout", "60", NULL}, fileno(in),
+            fileno(out), fileno(err));
+        while (atomic_load(i ? &self.heard : &self.asked) == 0)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+        kill(child, SIGINT);
+        last.status = wait_for(child);
+        fclose(in);
+        slurp(out, last.out, sizeof last.out);
+        slurp(err, last.err, sizeof last.err);
+        endpoint_stop(&self);
+        expect_status(0);
+        assert_string_equal(last.err, "");
+    }
+}
+
+static void test_cli_stats_wrong_usage(void **state) {
+    (void)state;
+    static const struct { const char *arguments[4], *why; } rows[] = {
+        {{"https://h/health"}, "https://h/health: https is not spoken here"},
+        {{"HTTPS://h"}, "https is not spoken"},
+        {{"falkor://h"}, "falkor://h: a /health document has a URL as http://"},
+        {{"9"}, "9: a /health document has a URL"},
+        {{""}, "an empty URL: "}, {{"http://"}, "comes a host"},
+        {{"http://h:0/"}, "a port from 1 to 65535"},
+        {{"http://h:65536"}, "a port"}, {{"http://h:8x/"}, "a port"},
+        {{"http://h:"}, "a port"}, {{"http://[::1"}, "a port"},
+        {{"http://u:secret@h/"}, "user and password are not sent"},
+        {{"http://h/a b"}, "a space or a control byte"},
+        {{"http://h/\r\nX: y"}, "a space or a control byte"},
+        {{"http://h?x=1"}, "/health?pool=main"},
+        {{"http://h/health", "http://i/health"}, "one URL, and not also: "},
+        {{"http://h/health", "-p", "7"}, "goes without the options"},
+        {{"http://h/health", "--threads", "7"}, "goes without the options"},
+        {{"http://h/health", "--query", "RETURN 1"}, "goes without"},
+        {{"http://h/health", "--embedded"}, "http://h/health"},
+        {{"--timeout", "1"}, "--timeout goes with the URL"},
+        {{"--timeout", "0", "http://h"}, "--timeout takes seconds, above 0"},
+        {{"--watch", "0"}, "--watch takes seconds, above 0 and up to 2592000, "
+         "not 0 (stats --help"}, {{"--watch=x"}, "not x"},
+        {{"--watch", "1h"}, "not 1h"},
+        {{"--count", "0"}, "--count takes a number from 1 on, not 0"},
+        {{"--threads", "0"}, "--threads takes a number from 1 to 10000, not 0 "
+         "(stats --help"}, {{"--pool", "x"}, "not x"},
+        {{"--query", ""}, "--query is empty"},
+        {{"-P", "i=@count"}, "that is no rule"},
+        {{"--csv"}, "stats prints a --table, or --json"},
+        {{"-k"}, "without --keep-going"}, {{"--duration", "1"}, "--help"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *const *a = rows[i].arguments;
+        run_with("", (const char *const[]){"stats", a[0], a[1], a[2], NULL});
+        expect_status(2);
+        expect_said(rows[i].why);
+        assert_null(strstr(last.err, "secret@"));
+        assert_string_equal(last.out, "");
+    }
+    RUN("stats");
+    expect_status(2);
+    expect_said("stats comes first");
+    RUN("--watch", "RETURN 1");
+    expect_status(2);
+}
+
+static void test_cli_stats_help(void **state) {
+    (void)state;
+    STATS("--help");
+    expect_status(0);
+    expect_shown("usage: falkor-cli stats");
+    expect_shown("WRITES TO THE GRAPH");
+    for (const char *line = last.out; *line; ) {
+        size_t length = strcspn(line, "\n");
+        assert_true(length < 80);
+        line += length + (line[length] == '\n');
+    }
+}
+
+static void test_cli_stats_output_error(void **state) {
+    (void)state;
+    FILE *in = tmpfile(), *err = tmpfile();
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    endpoint self;
+    assert_true(in && err && full >= 0);
+    endpoint_start(&self, (const char *const[]){WHOLE(DOCUMENT), NULL});
+    assert_int_equal(wait_for(start((const char *const[]){"stats",
+        endpoint_url(&self, ""), "--watch", NULL}, fileno(in), full,
+        fileno(err))), 1);
+    endpoint_stop(&self);
+    assert_int_equal(wait_for(start((const char *const[]){"stats", "-g", GRAPH,
+        "--watch", "0.1", "--threads", "2", NULL}, fileno(in), full,
+        fileno(err))), 1);
+    close(full);
+    fclose(in);
+    slurp(err, last.err, sizeof last.err);
+    expect_said("standard output: ");
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cli_query_as_json),
@@ -1352,6 +1841,19 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cli_bench_interrupted),
         cmocka_unit_test(test_cli_bench_shows_progress),
         cmocka_unit_test(test_cli_bench_embedded),
+        cmocka_unit_test(test_cli_stats_draws_a_document),
+        cmocka_unit_test(test_cli_stats_bars_of_blocks),
+        cmocka_unit_test(test_cli_stats_takes_every_answer),
+        cmocka_unit_test(test_cli_stats_says_what_is_no_document),
+        cmocka_unit_test(test_cli_stats_has_a_deadline),
+        cmocka_unit_test(test_cli_stats_watches_a_document),
+        cmocka_unit_test(test_cli_stats_of_an_own_pool),
+        cmocka_unit_test(test_cli_stats_of_a_query),
+        cmocka_unit_test(test_cli_stats_in_place),
+        cmocka_unit_test(test_cli_stats_interrupted),
+        cmocka_unit_test(test_cli_stats_wrong_usage),
+        cmocka_unit_test(test_cli_stats_help),
+        cmocka_unit_test(test_cli_stats_output_error),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -172,6 +172,18 @@ static void test_contract_log_event(void **state) {
     falkor_log_event(NULL, &event);
 }
 
+static void test_contract_event_field(void **state) {
+    falkor_event event = {.name = "odd", .message = "a=1"};
+    char room[8] = "left";
+    (void)state;
+    assert_false(falkor_event_field(NULL, "a", room, sizeof room));
+    assert_string_equal(room, "");
+    memcpy(room, "left", 5);
+    assert_false(falkor_event_field(&event, NULL, room, sizeof room));
+    assert_string_equal(room, "");
+    assert_true(falkor_event_field(&event, "a", NULL, 0));
+}
+
 static void test_contract_type_name(void **state) {
     (void)state;
     const int none[] = {-1, 0, FALKOR_DURATION + 1, 999, 1001, 1 << 30};
@@ -998,6 +1010,177 @@ static void test_contract_result_write_json(void **state) {
     falkor_result_free(result);
 }
 
+/* A snapshot of a pool that is open, and of one that is closed. */
+static falkor_snapshot *snapshot_of(falkor_pool *of) {
+    falkor_snapshot *snapshot;
+    falkor_snapshot_take(of, &snapshot, &error);
+    serving_ok(&error);
+    return snapshot;
+}
+
+static void test_contract_snapshot_take(void **state) {
+    falkor_snapshot *snapshot = STALE(falkor_snapshot);
+    (void)state;
+    assert_int_equal(falkor_snapshot_take(NULL, &snapshot, &error),
+                     FALKOR_ERR_ARGUMENT);
+    assert_null(snapshot);
+    test_assert_has(error.message, "pool is NULL");
+    assert_int_equal(falkor_snapshot_take(pool, NULL, &error),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_snapshot_take(NULL, NULL, NULL),
+                     FALKOR_ERR_ARGUMENT);
+    falkor_pool *const pools[] = {closed, unopened, foreign};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(falkor_snapshot_take(pools[i], &snapshot, NULL),
+                         FALKOR_OK);
+        falkor_snapshot_free(snapshot);
+    }
+}
+
+static void test_contract_snapshot_free(void **state) {
+    (void)state;
+    falkor_snapshot_free(NULL);
+}
+
+static void test_contract_snapshot_ask_server(void **state) {
+    (void)state;
+    falkor_snapshot *snapshot = snapshot_of(pool);
+    assert_int_equal(falkor_snapshot_ask_server(NULL, pool, &error),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_snapshot_ask_server(snapshot, NULL, &error),
+                     FALKOR_ERR_ARGUMENT);
+    test_assert_has(error.message, "pool is NULL");
+    assert_int_equal(falkor_snapshot_ask_server(snapshot, closed, &error),
+                     FALKOR_ERR_CLOSED);
+    assert_int_equal(falkor_snapshot_ask_server(snapshot, unopened, NULL),
+                     FALKOR_ERR_NOT_OPEN);
+    assert_int_equal(falkor_snapshot_ask_server(snapshot, foreign, NULL),
+                     FALKOR_ERR_ARGUMENT);
+    falkor_snapshot_free(snapshot);
+}
+
+static void test_contract_snapshot_add(void **state) {
+    (void)state;
+    falkor_snapshot *snapshot = snapshot_of(pool);
+    assert_int_equal(falkor_snapshot_add(NULL, snapshot, &error),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_snapshot_add(snapshot, NULL, NULL),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_snapshot_stats(snapshot)->max_size, 2);
+    assert_int_equal(falkor_snapshot_add(snapshot, snapshot, &error),
+                     FALKOR_OK);
+    assert_int_equal(falkor_snapshot_stats(snapshot)->max_size, 4);
+    falkor_snapshot_free(snapshot);
+}
+
+static void test_contract_snapshot_subtract(void **state) {
+    (void)state;
+    falkor_snapshot *snapshot = snapshot_of(pool);
+    uint64_t acquires = falkor_snapshot_stats(snapshot)->acquires;
+    falkor_snapshot_subtract(NULL, snapshot);
+    falkor_snapshot_subtract(snapshot, NULL);
+    falkor_snapshot_subtract(NULL, NULL);
+    assert_true(acquires > 0);
+    assert_int_equal(falkor_snapshot_stats(snapshot)->acquires, acquires);
+    falkor_snapshot_subtract(snapshot, snapshot);
+    assert_int_equal(falkor_snapshot_stats(snapshot)->acquires, 0);
+    falkor_snapshot_free(snapshot);
+}
+
+static void test_contract_snapshot_stats(void **state) {
+    (void)state;
+    falkor_snapshot *snapshot = snapshot_of(closed);
+    assert_null(falkor_snapshot_stats(NULL));
+    assert_true(falkor_snapshot_stats(snapshot)->closed);
+    falkor_snapshot_free(snapshot);
+}
+
+static void test_contract_snapshot_latency(void **state) {
+    static const falkor_latency none;
+    (void)state;
+    falkor_snapshot *snapshot = snapshot_of(pool);
+    falkor_latency found = falkor_snapshot_latency(NULL, FALKOR_LATENCY_HOLD);
+    assert_memory_equal(&found, &none, sizeof none);
+    found = falkor_snapshot_latency(snapshot, FALKOR_LATENCIES);
+    assert_memory_equal(&found, &none, sizeof none);
+    found = falkor_snapshot_latency(snapshot, (falkor_latency_kind)-1);
+    assert_memory_equal(&found, &none, sizeof none);
+    falkor_snapshot_free(snapshot);
+}
+
+static void test_contract_snapshot_percentile(void **state) {
+    (void)state;
+    falkor_snapshot *snapshot = snapshot_of(pool);
+    assert_true(falkor_snapshot_percentile(NULL, FALKOR_LATENCY_DIAL, 50) == 0);
+    assert_true(falkor_snapshot_percentile(snapshot, FALKOR_LATENCIES,
+                                           50) == 0);
+    double low = falkor_snapshot_percentile(snapshot, FALKOR_LATENCY_DIAL, -5);
+    double high = falkor_snapshot_percentile(snapshot, FALKOR_LATENCY_DIAL,
+                                             500);
+    falkor_latency dials = falkor_snapshot_latency(snapshot,
+                                                   FALKOR_LATENCY_DIAL);
+    assert_true(low > 0 && low <= dials.p50_ms);
+    assert_true(high == dials.max_ms);
+    falkor_snapshot_free(snapshot);
+}
+
+static void test_contract_snapshot_health(void **state) {
+    falkor_health health;
+    (void)state;
+    memset(&health, 0x5a, sizeof health);
+    falkor_snapshot_health(NULL, &health);
+    assert_int_equal(health.verdict, FALKOR_HEALTH_OK);
+    assert_int_equal(health.reason_count, 0);
+    falkor_snapshot *snapshot = snapshot_of(unopened);
+    falkor_snapshot_health(snapshot, NULL);
+    falkor_snapshot_health(snapshot, &health);
+    assert_int_equal(health.verdict, FALKOR_HEALTH_CRITICAL);
+    falkor_snapshot_free(snapshot);
+}
+
+static void test_contract_verdict_name(void **state) {
+    (void)state;
+    assert_string_equal(falkor_verdict_name(FALKOR_HEALTH_OK), "OK");
+    assert_string_equal(falkor_verdict_name(FALKOR_HEALTH_WARNING), "WARNING");
+    assert_string_equal(falkor_verdict_name(FALKOR_HEALTH_CRITICAL),
+                        "CRITICAL");
+    assert_string_equal(falkor_verdict_name((falkor_verdict)7), "unknown");
+    assert_string_equal(falkor_verdict_name((falkor_verdict)-1), "unknown");
+}
+
+static bool write_all(void *ctx, const char *bytes, size_t length) {
+    *(size_t *)ctx += length;
+    return bytes != NULL;
+}
+
+static void test_contract_snapshot_write(void **state) {
+    (void)state;
+    size_t length = 0;
+    const falkor_snapshot *some[2] = {snapshot_of(pool), NULL};
+    assert_int_equal(falkor_snapshot_write(some, 1, FALKOR_FORMAT_JSON, NULL,
+                                           NULL), FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_snapshot_write(some, 2, FALKOR_FORMAT_JSON,
+                                           write_all, &length),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_snapshot_write(NULL, 1, FALKOR_FORMAT_JSON,
+                                           write_all, &length),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_snapshot_write(some, 1, (falkor_format)99,
+                                           write_all, &length),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_snapshot_write(some, 1, (falkor_format)-1,
+                                           write_all, &length),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(length, 0);
+    assert_int_equal(falkor_snapshot_write(some, 1, FALKOR_FORMAT_MEM,
+                                           write_nothing, NULL),
+                     FALKOR_ERR_IO);
+    assert_int_equal(falkor_snapshot_write(NULL, 0, FALKOR_FORMAT_JSON,
+                                           write_all, &length), FALKOR_OK);
+    assert_int_equal(length, 3);        /* an empty array, a line's end */
+    falkor_snapshot_free((falkor_snapshot *)(uintptr_t)some[0]);
+}
+
 static void test_contract_value_write_json(void **state) {
     falkor_value value = falkor_int(1);
     (void)state;
@@ -1131,6 +1314,7 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_contract_status_text),
     cmocka_unit_test(test_contract_now_ns),
     cmocka_unit_test(test_contract_log_event),
+    cmocka_unit_test(test_contract_event_field),
     cmocka_unit_test(test_contract_type_name),
     cmocka_unit_test(test_contract_options_from_env),
     cmocka_unit_test(test_contract_pool_create),
@@ -1193,6 +1377,17 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_contract_result_summary),
     cmocka_unit_test(test_contract_result_free),
     cmocka_unit_test(test_contract_result_write_json),
+    cmocka_unit_test(test_contract_snapshot_take),
+    cmocka_unit_test(test_contract_snapshot_free),
+    cmocka_unit_test(test_contract_snapshot_ask_server),
+    cmocka_unit_test(test_contract_snapshot_add),
+    cmocka_unit_test(test_contract_snapshot_subtract),
+    cmocka_unit_test(test_contract_snapshot_stats),
+    cmocka_unit_test(test_contract_snapshot_latency),
+    cmocka_unit_test(test_contract_snapshot_percentile),
+    cmocka_unit_test(test_contract_snapshot_health),
+    cmocka_unit_test(test_contract_verdict_name),
+    cmocka_unit_test(test_contract_snapshot_write),
     cmocka_unit_test(test_contract_value_write_json),
     cmocka_unit_test(test_contract_result_to_json),
     cmocka_unit_test(test_contract_value_to_json),

@@ -298,6 +298,286 @@ static void test_events_callback_may_ask_the_pool(void **state) {
     end();
 }
 
+/* ---- every kind of event ---------------------------------------------- */
+
+/* As pool.h lists them: name, level, and the keys with a space between. */
+typedef struct listed {
+    char name[40], level[10], keys[100];
+    atomic_int told;
+} listed;
+static listed kinds[20];
+static int kind_count;
+
+static void read_kind(char *line) {
+    bool more = strncmp(line, "      ", 6) == 0;    /* keys of the last one */
+    listed *one = &kinds[more ? kind_count - 1 : kind_count++];
+    assert_true(kind_count > 0 && kind_count <= 20);
+    char *left, *word = strtok_r(line, " */\n", &left);
+    if (!more) {
+        memset(one, 0, sizeof *one);
+        snprintf(one->name, sizeof one->name, "%s", word);
+        word = strtok_r(NULL, " */\n", &left);
+        snprintf(one->level, sizeof one->level, "%s", word);
+        word = strtok_r(NULL, " */\n", &left);
+    }
+    for (; word; word = strtok_r(NULL, " */\n", &left)) {
+        strcat(one->keys, *one->keys ? " " : "");
+        strcat(one->keys, word);
+    }
+}
+
+static void read_kinds(void) {
+    FILE *header = fopen("pool.h", "r");
+    char line[200];
+    assert_non_null(header);            /* tests run in the project's folder */
+    kind_count = 0;
+    while (fgets(line, sizeof line, header)
+           && !strstr(line, "Names and the keys of their message:"))
+        continue;
+    for (bool last = false; !last; ) {
+        assert_non_null(fgets(line, sizeof line, header));
+        last = strstr(line, "*/") != NULL;
+        read_kind(line);
+    }
+    fclose(header);
+    assert_int_equal(kind_count, 14);
+}
+
+static listed *kind_named(const char *name) {
+    for (int i = 0; i < kind_count; i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
+static int told(const char *name) {
+    return atomic_load(&kind_named(name)->told);
+}
+
+/* The keys of a message, as pool.h has them. */
+static void keys_of(const char *message, char *keys) {
+    const char *word = message;
+    bool quoted = false;
+    for (const char *at = message; *at; at++) {
+        if (quoted && *at == '\\')
+            at++;
+        else if (*at == '"')
+            quoted = !quoted;
+        else if (!quoted && *at == '=')
+            keys += sprintf(keys, "%.*s ", (int)(at - word), word);
+        else if (!quoted && *at == ' ')
+            word = at + 1;
+    }
+    keys[0] = '\0';
+}
+
+static void check_event(const falkor_event *event, const listed *kind) {
+    static const char *const levels[] = {"info", "warning", "error"};
+    char keys[800], room[640], *left, *end;
+    keys_of(event->message, keys);
+    if ((end = strrchr(keys, ' ')))
+        *end = '\0';
+    if (strcmp(keys, kind->keys) != 0)
+        TEST_COMPLAIN("%s has the keys \"%s\", not \"%s\"", event->name, keys,
+                      kind->keys);
+    for (char *key = strtok_r(keys, " ", &left); key;
+         key = strtok_r(NULL, " ", &left))
+        TEST_CHECK(falkor_event_field(event, key, room, sizeof room) && *room);
+    TEST_CHECK(!falkor_event_field(event, "key", room, sizeof room));
+    TEST_CHECK(strcmp(levels[event->level], kind->level) == 0);
+    TEST_CHECK(event->pool && strcmp(event->pool, "two words") == 0);
+    int64_t now = falkor__unix_ms();
+    TEST_CHECK(event->unix_ms <= now && event->unix_ms > now - 60000);
+}
+
+/* What a callback may do with the pool, which may be not there yet, shut, or
+   without a free connection. */
+static void use_pool(void) {
+    falkor_conn *conn;
+    falkor_status status = falkor_acquire_within(pool, 20, &conn, NULL);
+    if (status == FALKOR_OK)
+        TEST_CHECK(falkor_release(conn) == FALKOR_OK);
+    (void)stats();
+}
+
+static void hear(void *ctx, const falkor_event *event) {
+    static _Thread_local bool hearing;
+    listed *kind = kind_named(event->name);
+    bool uses_pool = *(bool *)ctx;
+    if (hearing)
+        TEST_COMPLAIN("%s was told inside a callback", event->name);
+    if (!kind) {
+        TEST_COMPLAIN("pool.h does not list %s", event->name);
+        return;
+    }
+    hearing = true;
+    check_event(event, kind);
+    if (uses_pool)
+        use_pool();
+    hearing = false;
+    atomic_fetch_add(&kind->told, 1);
+}
+
+/* The life of a pool to which everything happens. */
+static void live_through_all(bool uses_pool) {
+    falkor_options options = begin(1, 2), from_env;
+    read_kinds();
+    alarm(2 * TEST_PATIENCE_MS / 1000); /* a deadlock ends, too */
+    options.on_event = hear;
+    options.event_ctx = &uses_pool;
+    options.name = "two words";
+    options.max_retries = 1;
+    options.retry_initial_delay_ms = 1;
+    options.breaker_failures = 2;
+    options.breaker_max_delay_ms = 5;
+    options.leak_after_ms = 1;
+    from_env = options;
+    setenv("FALKORDB_POOL_SIZE", "3", 1);
+    assert_int_equal(falkor_options_from_env(&from_env, NULL), FALKOR_OK);
+    unsetenv("FALKORDB_POOL_SIZE");
+    create(options);
+    fake_fail(&f, FAKE_OPEN, 2);
+    assert_int_equal(falkor_pool_open(pool, NULL), FALKOR_ERR_CONNECT);
+    assert_int_equal(falkor_pool_open(pool, NULL), FALKOR_OK);
+    falkor_conn *held[] = {take(), take()};     /* high utilization */
+    TEST_EVENTUALLY(told("connection_leak") >= 2);
+    falkor_conn_mark_broken(held[0]);
+    give(held[0]);
+    give(held[1]);
+    fake_fail(&f, FAKE_OPEN, 1000000);
+    falkor_pool_flush(pool);
+    TEST_EVENTUALLY(told("circuit_half_open") >= 2);
+    fake_fail(&f, FAKE_OPEN, 0);
+    TEST_EVENTUALLY(told("circuit_closed") >= 1);
+    held[0] = take();
+    assert_int_equal(falkor_pool_close(pool, 0), FALKOR_ERR_TIMEOUT);
+    give(held[0]);
+    end();
+    alarm(0);
+    for (int i = 0; i < kind_count; i++)
+        if (!told(kinds[i].name))
+            fail_msg("no event %s", kinds[i].name);
+}
+
+/* D5 */
+static void test_events_have_the_listed_keys(void **state) {
+    (void)state;
+    live_through_all(false);
+}
+
+/* Whatever has happened: no lock is held, and no event is told inside. */
+/* A25, D5, M12 */
+static void test_events_callback_may_use_the_pool(void **state) {
+    (void)state;
+    live_through_all(true);
+}
+
+static falkor_event last_event;
+
+static void keep_pool(void *ctx, const falkor_event *event) {
+    snprintf(ctx, 64, "%s", event->pool ? event->pool : "(NULL)");
+    last_event = *event;
+}
+
+/* D5 */
+static void test_events_have_their_pool(void **state) {
+    (void)state;
+    static const char *const rows[][3] = {{NULL, NULL, "(NULL)"},
+        {NULL, "client", "client"}, {"pool", "client", "pool"},
+        {"a \"b\"", NULL, "a \"b\""}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char heard[64] = "";
+        falkor_options options = begin(1, 1);
+        options.on_event = keep_pool;
+        options.event_ctx = heard;
+        options.name = rows[i][0];
+        options.client_name = rows[i][1];
+        int64_t before = falkor__unix_ms();
+        open_pool(options);
+        assert_string_equal(heard, rows[i][2]);
+        assert_in_range(last_event.unix_ms, before, falkor__unix_ms());
+        end();
+    }
+}
+
+/* ---- the keys of a message -------------------------------------------- */
+
+static void expect_field(const char *message, const char *key, size_t size,
+                         const char *expected) {
+    char room[64];
+    falkor_event event = {.name = "e", .message = message};
+    memset(room, '#', sizeof room);
+    if (falkor_event_field(&event, key, room, size) != (expected != NULL))
+        fail_msg("%s in %s", key, message);
+    if (size > 0)
+        assert_string_equal(room, expected ? expected : "");
+    assert_int_equal(room[size], '#');
+}
+
+/* D5 */
+static void test_events_field(void **state) {
+    (void)state;
+    const char *message = "a=1 bb=\"x a=2 \\\"q\\\" \\\\\" a=3 n=-7 c= d=\"\" "
+                          "e=back\\slash f=\"open \\";
+    expect_field(message, "a", 32, "1");
+    expect_field(message, "bb", 32, "x a=2 \"q\" \\");
+    expect_field(message, "b", 32, NULL);
+    expect_field(message, "bbb", 32, NULL);
+    expect_field(message, "n", 32, "-7");
+    expect_field(message, "c", 32, "");
+    expect_field(message, "d", 32, "");
+    expect_field(message, "e", 32, "back\\slash");
+    expect_field(message, "f", 32, "open \\");
+    expect_field(message, "", 32, NULL);
+    expect_field(message, "q", 32, NULL);
+    expect_field("", "a", 32, NULL);
+    expect_field("word a=1", "a", 32, "1");
+    expect_field("word a=1", "word", 32, NULL);
+    expect_field("a=\"unclosed", "a", 32, "unclosed");
+    expect_field("a=\"", "a", 32, "");
+    expect_field("a=", "a", 32, "");
+    expect_field("a=b=c", "a", 32, "b=c");
+}
+
+/* D5 */
+static void test_events_field_cuts_whole_characters(void **state) {
+    (void)state;
+    const char *message = "a=\"x\\\"\xE2\x82\xAC\xF0\x9F\x90\xA6\" b=1";
+    expect_field(message, "a", 0, "");
+    expect_field(message, "a", 1, "");
+    expect_field(message, "a", 2, "x");
+    expect_field(message, "a", 3, "x\"");
+    expect_field(message, "a", 5, "x\"");
+    expect_field(message, "a", 6, "x\"\xE2\x82\xAC");
+    expect_field(message, "a", 9, "x\"\xE2\x82\xAC");
+    expect_field(message, "a", 10, "x\"\xE2\x82\xAC\xF0\x9F\x90\xA6");
+    expect_field(message, "b", 2, "1");
+    falkor_event event = {.name = "e", .message = message};
+    assert_true(falkor_event_field(&event, "b", NULL, 0));
+    assert_false(falkor_event_field(&event, "c", NULL, 0));
+}
+
+/* What the pool quotes comes back as it was. */
+static void test_events_field_undoes_quote(void **state) {
+    (void)state;
+    uint64_t seed = test_seed();
+    for (int round = 0; round < 2000; round++) {
+        char text[20], quoted[64], message[100], room[64];
+        static const char letters[] = "a \"\\= ";
+        int length = test_below(&seed, 19);
+        for (int i = 0; i < length; i++)
+            text[i] = letters[test_below(&seed, 6)];
+        text[length] = '\0';
+        snprintf(message, sizeof message, "k=1 error=%s delay_ms=5",
+                 falkor__quote(quoted, sizeof quoted, text));
+        falkor_event event = {.name = "e", .message = message};
+        assert_true(falkor_event_field(&event, "error", room, sizeof room));
+        assert_string_equal(room, text);
+        assert_true(falkor_event_field(&event, "delay_ms", room, sizeof room));
+        assert_string_equal(room, "5");
+    }
+}
+
 /* ---- the ready logger ------------------------------------------------- */
 
 static int saved_stderr, pipe_ends[2];
@@ -345,6 +625,29 @@ static void test_events_logger_prints_one_line(void **state) {
     log_one((falkor_event){.level = (falkor_event_level)9, .name = "e",
         .message = "a=1"}, text, sizeof text);
     assert_string_equal(text, "level=unknown event=e a=1\n");
+}
+
+/* D5 */
+static void test_events_logger_names_the_pool(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {{"main", "main"},
+        {"two words", "\"two words\""}, {"a\"b", "\"a\\\"b\""},
+        {"a\\b", "\"a\\\\b\""}, {"a\nb", "\"a b\""}, {"", "\"\""},
+        {"Zo\xC3\xAB", "Zo\xC3\xAB"}};
+    char text[4096], wanted[200], longest[600];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        log_one((falkor_event){.name = "e", .message = "a=1",
+                               .pool = rows[i][0]}, text, sizeof text);
+        snprintf(wanted, sizeof wanted, "level=info event=e pool=%s a=1\n",
+                 rows[i][1]);
+        assert_string_equal(text, wanted);
+    }
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    log_one((falkor_event){.name = "e", .message = "", .pool = longest}, text,
+            sizeof text);
+    test_assert_has(text, "level=info event=e pool=\"xxx");
+    assert_string_equal(text + strlen(text) - 3, "x\"\n");
 }
 
 static void test_events_logger_cuts_but_ends_the_line(void **state) {
@@ -770,7 +1073,14 @@ TEST_MAIN(
     cmocka_unit_test(test_events_of_high_utilization_while_dialling),
     cmocka_unit_test(test_events_of_high_utilization_not_of_pockets),
     cmocka_unit_test(test_events_callback_may_ask_the_pool),
+    cmocka_unit_test(test_events_have_the_listed_keys),
+    cmocka_unit_test(test_events_callback_may_use_the_pool),
+    cmocka_unit_test(test_events_have_their_pool),
+    cmocka_unit_test(test_events_field),
+    cmocka_unit_test(test_events_field_cuts_whole_characters),
+    cmocka_unit_test(test_events_field_undoes_quote),
     cmocka_unit_test(test_events_logger_prints_one_line),
+    cmocka_unit_test(test_events_logger_names_the_pool),
     cmocka_unit_test(test_events_logger_cuts_but_ends_the_line),
     cmocka_unit_test(test_events_logger_lines_do_not_mix),
     cmocka_unit_test(test_events_logger_with_a_pool),

@@ -1169,7 +1169,76 @@ static void test_queries_time_left(void **state) {
     drop(&own);
 }
 
+/* ---- a callback that asks --------------------------------------------- */
+
+typedef struct asking {
+    falkor_pool *pool;
+    falkor_graph *graph;
+    atomic_int told, answered;
+    atomic_bool high, recycled, leak, closing;
+} asking;
+
+static void ask_back(void *ctx, const falkor_event *event) {
+    asking *self = ctx;
+    char reason[40];
+    atomic_fetch_add(&self->told, 1);
+    if (strcmp(event->name, "high_pool_utilization") == 0)
+        atomic_store(&self->high, true);
+    if (strcmp(event->name, "closing_connection_pool") == 0)
+        atomic_store(&self->closing, true);
+    if (strcmp(event->name, "connection_leak") == 0)
+        atomic_store(&self->leak, true);
+    if (falkor_event_field(event, "reason", reason, sizeof reason) &&
+        strcmp(reason, "broken") == 0)
+        atomic_store(&self->recycled, true);
+    falkor_call_options brief = {.timeout_ms = 200};
+    if (self->graph && falkor_query_with(self->graph, &brief, "RETURN 1", NULL,
+                                         NULL, NULL) == FALKOR_OK)
+        atomic_fetch_add(&self->answered, 1);
+}
+
+/* From within an event a query has a connection beside the thread's own, or is
+   told in time that there is none. */
+/* A25, D5 */
+static void test_queries_of_an_event_callback(void **state) {
+    (void)state;
+    own_graph own = fresh("callback");
+    serving_run(own.graph, "RETURN 1");
+    asking self = {0};
+    falkor_options mine = options;
+    falkor_error error;
+    falkor_conn *held[2];
+    mine.min_size = 1;
+    mine.max_size = 2;
+    mine.leak_after_ms = 50;
+    mine.on_event = ask_back;
+    mine.event_ctx = &self;
+    assert_int_equal(falkor_pool_create(&mine, &self.pool, &error), FALKOR_OK);
+    self.graph = falkor_select_graph(self.pool, own.name);
+    falkor_pool_open(self.pool, &error);
+    serving_ok(&error);
+    assert_int_equal(atomic_load(&self.answered), 1);   /* initialized */
+    for (int i = 0; i < 2; i++) {
+        falkor_acquire(self.pool, &held[i], &error);
+        serving_ok(&error);
+    }
+    assert_true(atomic_load(&self.high));
+    TEST_EVENTUALLY(atomic_load(&self.leak));
+    int before = atomic_load(&self.answered);
+    falkor_conn_mark_broken(held[0]);
+    falkor_release(held[0]);
+    falkor_release(held[1]);
+    TEST_EVENTUALLY(atomic_load(&self.recycled) &&
+                    atomic_load(&self.answered) > before);
+    assert_int_equal(falkor_pool_close(self.pool, 5000), FALKOR_OK);
+    assert_true(atomic_load(&self.closing));
+    falkor_graph_free(self.graph);
+    falkor_pool_free(self.pool);
+    drop(&own);
+}
+
 TEST_MAIN_WITH(begin, end,
+    cmocka_unit_test(test_queries_of_an_event_callback),
     cmocka_unit_test(test_queries_time_left),
     cmocka_unit_test(test_queries_null_and_booleans),
     cmocka_unit_test(test_queries_integers),
