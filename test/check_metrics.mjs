@@ -109,15 +109,18 @@ async function health(url) {
     return (await fetch(`${url}health`)).json();
 }
 
+// How many of POST /load's threads hold a connection, or wait for one; so do threads of the load of its own.
+async function holding(server) {
+    const { pool, connections } = await health(server.url);
+    return pool.waiting + connections.filter(c => c.file?.includes('health_server')).length;
+}
+
 // Holds so many connections more, and waits until they are held, or waited for.
 async function hold(server, threads, ms) {
-    const wanted = await health(server.url).then(h => h.pool.active_connections + h.pool.waiting) + threads;
+    const wanted = await holding(server) + threads;
     const answer = await fetch(`${server.url}load?threads=${threads}&hold_ms=${ms}`, { method: 'POST' });
     checkEqual(answer.status, 202, 'POST /load');
-    await eventually(`${threads} more connections are held`, async () => {
-        const { pool } = await health(server.url);
-        return pool.active_connections + pool.waiting >= wanted;
-    });
+    await eventually(`${threads} more connections are held`, async () => await holding(server) >= wanted);
 }
 
 // ---- promtool and Prometheus ---------------------------------------------------------------------------------------
@@ -180,7 +183,7 @@ async function testPrometheus(database) {
     const server = await startHealth(database, '--load', '4', '--name', 'scraped');
     await test('promtool accepts a pool under load', async () => {
         await eventually('a hundred queries', async () => (await health(server.url)).pool.total_queries > 100);
-        await hold(server, 3, 500);
+        await hold(server, 3, 5000);
         await promtoolAccepts(server);
     });
     await stop(server.child);
@@ -311,18 +314,18 @@ async function testPage(database) {
         // The page's own newest answer, for the next one of /health may be another.
         check(await tab.run(`document.getElementById("query-p95").textContent ===
             number(last.latency.query.p95_ms) + " ms" && last.latency.query.p95_ms > 0`), 'the time of queries');
-        check(await tab.run('document.querySelectorAll("#chart-throughput path").length') >= 2, 'nothing is drawn');
+        check(await tab.run('document.querySelectorAll("#chart-throughput path").length') >= 1, 'nothing is drawn');
     });
     await test('the scene that is photographed', async () => {
         const until = Date.now() + SCENE_MS;
         while (Date.now() < until) {
-            await hold(server, 1 + Math.floor(Math.random() * 4), 1200);
-            await eventually('they are done', async () => (await health(server.url)).pool.active_connections <= 3);
+            await hold(server, 1 + Math.floor(Math.random() * 4), 2500);
+            await eventually('they are done', async () => await holding(server) === 0);
         }
         check(await tab.run('seen.length') > 2, 'nothing was seen');
     });
     await test('the page turns CRITICAL when the pool is exhausted', async () => {
-        await hold(server, MAX + 4, 5000);
+        await hold(server, MAX + 4, 8000);
         await shown(tab, 'verdict', 'CRITICAL');
         checkEqual((await fetch(`${server.url}health`)).status, 503, '/health');
         await shown(tab, 'active', MAX);
@@ -331,6 +334,7 @@ async function testPage(database) {
         check(pool === 'CRITICAL' && database === 'OK', 'the pool is not the one at fault');
         check((await tab.run('document.title')).startsWith('CRITICAL'), 'the title');
         check(await tab.run('document.querySelectorAll("#connections tr").length') === MAX, 'the table of connections');
+        await eventually('it is drawn', () => tab.run('seen.filter(point => point.waiting >= 4).length > 3'));
     });
     const kinds = [['light', 'light', 1180], ['dark', 'dark', 1180], ['phone', 'light', 390, true]];
     for (const [name, scheme, width, mobile] of kinds)
@@ -357,11 +361,14 @@ async function testPage(database) {
     });
     await test('the page says that a silent server is at fault', async () => {
         process.kill(database.pid, 'SIGSTOP');
-        await shown(tab, 'verdict', 'CRITICAL');
-        await eventually('the server is at fault', async () => (await faults(tab)).server === 'CRITICAL');
-        check((await tab.text('fault-server')).includes('does not answer INFO'), await tab.text('fault-server'));
-        await eventually('the event', async () => (await tab.text('events')).includes('circuit opened'));
-        process.kill(database.pid, 'SIGCONT');
+        try {
+            await shown(tab, 'verdict', 'CRITICAL');
+            await eventually('the server is at fault', async () => (await faults(tab)).server === 'CRITICAL');
+            check((await tab.text('fault-server')).includes('does not answer INFO'), await tab.text('fault-server'));
+            await eventually('the event', async () => (await tab.text('events')).includes('circuit opened'));
+        } finally {
+            process.kill(database.pid, 'SIGCONT');
+        }
         await eventually('the server answers', async () => (await health(server.url)).server);
     });
     await test('the page asks nobody else, and complains of nothing', () => {
@@ -386,14 +393,15 @@ async function testPage(database) {
 
 // ---- all of it -----------------------------------------------------------------------------------------------------
 
-// server.sh gets the signal that it cleans up at.
-function clean() {
+// server.sh gets the signal that it cleans up at. A folder can go when nobody writes into it any more.
+async function clean() {
     for (const child of children)
         if (child.exitCode === null) child.kill(child.spawnfile === SERVER_SH ? 'SIGTERM' : 'SIGKILL');
-    rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+    await Promise.all(children.map(child => child.gone));
+    rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
 }
 for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]])
-    process.on(signal, () => { clean(); process.exit(128 + number); });
+    process.once(signal, () => clean().finally(() => process.exit(128 + number)));
 
 try {
     const database = await startDatabase();
@@ -407,6 +415,6 @@ try {
             console.log(readFileSync(path.join(folder, `${name}.log`), 'utf8').split('\n').slice(-8).join('\n'));
         } catch { /* it was not started */ }
 }
-clean();
+await clean();
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed || !passed ? 1 : 0);

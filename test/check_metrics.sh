@@ -26,7 +26,7 @@ CHROMIUM_FILES=$("$TOP/test/services.sh" unpack chromium)
 PROMETHEUS=$(program "$PROMETHEUS_FILES" /usr/bin/prometheus)
 PROMTOOL=$(program "$PROMETHEUS_FILES" /usr/bin/promtool)
 CHROMIUM=$(program "$CHROMIUM_FILES" /usr/lib/chromium/chromium /usr/bin/chromium)
-CHROMIUM_LIBS=$(folders "$CHROMIUM_FILES" 'lib*.so.*')
+CHROMIUM_LIBS=$(folders "$CHROMIUM_FILES" 'lib*.so*')
 HEALTH_SERVER=${OUT:-$BUILD}/health_server
 export BUILD PROMETHEUS PROMTOOL CHROMIUM CHROMIUM_FILES CHROMIUM_LIBS HEALTH_SERVER
 exec node "$TOP/test/check_metrics.mjs"
