@@ -1029,7 +1029,7 @@ void falkor_snapshot_subtract(falkor_snapshot *now,
 void falkor_snapshot_free(falkor_snapshot *snapshot);
 
 /* What a snapshot has; NULL, or all zero, for NULL. Percentiles are at most
-   1 % off, count, average and max exact; of a hold by falkor_acquire one in 64
+   1 % off, count, average and max exact; of a hold by falkor_acquire one in 256
    is timed and counts for all of them. A max is since the pool was made;
    behind a subtract it is of the time between, 2 % above at most. */
 typedef struct falkor_latency {
