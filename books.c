@@ -346,23 +346,35 @@ void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
     falkor__recorder_read(pool->recorder, &stats);
     for (size_t i = 0; i < pool->slot_count; i++)
         falkor__count_uses(&pool->slots[i], &stats);
-    *mark = (falkor__mark){.at_ns = now, .acquires = stats.acquires,
+    *mark = (falkor__mark){.at_ns = now,
+        .tries = stats.acquires + falkor__failed_waits(pool->recorder),
         .waited_ns = falkor__waited_ns(pool->recorder),
         .errors = stats.queries - stats.errors[FALKOR_OK],
+        .program_errors = stats.errors[FALKOR_ERR_ARGUMENT] +
+            stats.errors[FALKOR_ERR_NOMEM] + stats.errors[FALKOR_ERR_QUERY] +
+            stats.errors[FALKOR_ERR_CONSTRAINT] +
+            stats.errors[FALKOR_ERR_LIMIT],
+        .pool_errors = stats.errors[FALKOR_ERR_NOT_OPEN] +
+            stats.errors[FALKOR_ERR_CLOSED] +
+            stats.errors[FALKOR_ERR_POOL_TIMEOUT] +
+            stats.errors[FALKOR_ERR_POOL_EXHAUSTED],
         .timeouts = pool->acquire_timeouts, .in_use = pool->in_use};
 }
 
-void falkor__mark_locked(falkor_pool *pool, int64_t now, bool sure) {
-    const falkor__mark *last = &pool->marks[(pool->mark_count +
-        FALKOR__MARKS - 1) % FALKOR__MARKS];
+/* One that comes early, when the pool goes to rest, takes the place of the last
+   early one: there are never more than two in the time of one. */
+void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests) {
     int64_t every = pool->config.health.window_ms * FALKOR__NS_PER_MS / 60;
-    falkor__mark mark;
-    bool due = !pool->mark_count || now - last->at_ns >= every;
-    if (!due && !sure)
+    uint64_t count = pool->mark_count;
+    const falkor__mark *last = &pool->marks[(count - 1) % FALKOR__MARKS];
+    const falkor__mark *before = &pool->marks[(count - 2) % FALKOR__MARKS];
+    bool due = !count || now - last->at_ns >= every;
+    if (!due && !rests)
         return;
-    falkor__mark_now_locked(pool, now, &mark);
-    if (due || mark.acquires != last->acquires || mark.errors != last->errors)
-        pool->marks[pool->mark_count++ % FALKOR__MARKS] = mark;
+    if (!due && count > 1 && now - before->at_ns < 2 * every)
+        pool->mark_count--;
+    falkor__mark_now_locked(pool, now,
+                            &pool->marks[pool->mark_count++ % FALKOR__MARKS]);
 }
 
 /* ---- the circuit ------------------------------------------------------- */
@@ -583,8 +595,8 @@ void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
    and none that the worker dials meanwhile is closed in its place. */
 void falkor__close_idle_locked(falkor_pool *pool, const char *reason) {
     falkor__slot *next = pool->coldest;
-    if (reason)
-        pool->connections_recycled += (uint64_t)pool->idle;
+    int told = reason ? pool->idle : 0;
+    pool->connections_recycled += (uint64_t)told;
     pool->closing += pool->idle;
     pool->idle = 0;
     pool->coldest = pool->hottest = NULL;
@@ -592,6 +604,11 @@ void falkor__close_idle_locked(falkor_pool *pool, const char *reason) {
         falkor__slot *slot = next;
         next = slot->hotter;            /* before it is somebody else's */
         slot->live = false;             /* till then a fork finds it */
-        falkor__end_locked(pool, slot, reason);
+        falkor__end_locked(pool, slot, NULL);
+    }
+    for (; told > 0; told--) {          /* who is told may want one */
+        falkor__unlock(pool);
+        falkor__tell_recycled(pool, reason);
+        falkor__lock(pool);
     }
 }

@@ -98,13 +98,15 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
 };
 
 /* What had been counted at a moment: the difference to now is what has happened
-   since. Who has the lock and the time makes a mark when the last one is old,
-   so that there is one for every sixtieth of the period that health is judged
-   over, unless nothing has happened. */
-#define FALKOR__MARKS 64
+   since. The worker makes one for every sixtieth of the period that health is
+   judged over, unless the pool rests; so does who takes a snapshot. Neither
+   comes because a connection is taken or given back, so that in_use is what it
+   is at any moment. */
+#define FALKOR__MARKS 128
 typedef struct falkor__mark {
     int64_t at_ns;              /* coarse clock */
-    uint64_t acquires, waited_ns, errors, timeouts;
+    uint64_t tries, waited_ns, timeouts;
+    uint64_t errors, program_errors, pool_errors;   /* of them by fault */
     int in_use;
 } falkor__mark;
 
@@ -191,9 +193,9 @@ falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
                                   const falkor__patience *patience);
 void falkor__unlease_locked(falkor__slot *slot);
 
-/* Makes a mark when one is due, or, sure, when anything has happened since the
-   last. The pockets have been collected. */
-void falkor__mark_locked(falkor_pool *pool, int64_t now, bool sure);
+/* Makes a mark when one is due, or when the pool goes to rest. The pockets have
+   been collected. */
+void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests);
 void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
                              falkor__mark *mark);
 

@@ -82,7 +82,8 @@ struct falkor__call {
     int64_t began_ns;
     int64_t ended_ns;                   /* its last use of a connection; 0: it
                                            goes on, or there was none */
-    bool traced;                        /* the rest is for tracing only */
+    bool traced;                        /* its end is still to be told */
+    bool timed;                         /* the link adds to times */
     void *span;
     int64_t wait_ns;
     falkor__link_times times;

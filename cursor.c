@@ -228,8 +228,9 @@ falkor_status falkor_cursor_open(falkor_graph *graph,
     status = falkor__cursor_begin(opened, graph, options, cypher, params,
                                   error);
     if (!status) {
-        opened->call.trace.text = NULL;     /* it need not live so long */
+        opened->call.trace.text = NULL;     /* these need not live so long */
         opened->call.trace.length = 0;
+        opened->call.trace.graph = NULL;
         if (!opened->call.conn)
             falkor__cursor_count(opened);
         *cursor = opened;

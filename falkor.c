@@ -413,6 +413,7 @@ falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
         .latest_ns = call->deadline_ns};
     falkor_status status = FALKOR_OK;
     call->ended_ns = 0;
+    call->connection = 0;
     call->conn = call->options.conn;
     if (!call->conn)
         status = !call->traced
@@ -422,15 +423,17 @@ falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
         falkor__link *link = falkor__conn_link(call->pool, call->conn);
         call->connection = falkor__link_number(link);
         falkor__link_time(link, &call->times);
+        call->timed = true;
     }
     return status;
 }
 
 void falkor__give_back(falkor__call *call) {
-    falkor__link *link = call->conn && call->traced
+    falkor__link *link = call->conn && call->timed
         ? falkor__conn_link(call->pool, call->conn) : NULL;
     if (link)
         falkor__link_time(link, NULL);
+    call->timed = false;
     if (call->conn && !call->options.conn) {
         call->ended_ns = falkor_now_ns();
         falkor__conn_end(call->conn, call->ended_ns);
@@ -586,7 +589,7 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->reply = NULL;
     call->again = call->harmless = false;
     call->ended_ns = 0;
-    call->traced = false;
+    call->traced = call->timed = false;
     falkor__buffer_begin(&call->head);
     falkor__buffer_begin(&call->params);
 }

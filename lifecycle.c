@@ -300,7 +300,9 @@ static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
                            pool->config.health_check_interval_ms,
                            pool->config.leak_after_ms,
                            !pool->has_pockets || !pool->driver->check ||
-                           pool->rests ? -1 : pool->config.validate_after_ms};
+                           pool->rests ? -1 : pool->config.validate_after_ms,
+                           pool->rests ? -1    /* the next mark */
+                               : pool->config.health.window_ms / 60 + 1};
     int64_t until = FALKOR__NEVER;
     for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
         if (periods[i] >= 0)
@@ -492,6 +494,7 @@ falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
     falkor__lock(pool);
     pool->has_worker = worker;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
+    falkor__mark_locked(pool, falkor_now_ns(), false);
     if (status || closed)
         falkor__close_idle_locked(pool, NULL);
     if (!closed)

@@ -397,7 +397,10 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
         : falkor__acquire_booked(pool, patience, conn, error);
 }
 
+/* Of those that are timed anyway none stands for others. */
 void falkor__conn_begin(falkor_conn *conn, int64_t now) {
+    if (!conn->slot->noted)
+        conn->slot->timed_next++;
     conn->slot->timed_ns = now;
     conn->slot->weight = 1;
     conn->slot->noted = true;
@@ -556,7 +559,6 @@ static void falkor__release_booked(falkor_pool *pool, falkor__slot *slot,
     if (pool->driver != &falkor__link_driver)
         falkor__tell_of_use(pool, slot, clean);
     falkor__lock(pool);
-    falkor__mark_locked(pool, now, false);
     falkor__take_back_locked(pool, slot, clean, now);
     bool last = pool->orphan && pool->in_use + pool->closing == 0;
     falkor__unlock(pool);

@@ -227,7 +227,8 @@ void falkor_log_event(void *ctx, const falkor_event *event);
    dials; 0: none was used. */
 typedef struct falkor_trace {
     const char *pool;           /* options.name, or client_name; NULL */
-    const char *graph;          /* NULL: a command or a pipeline */
+    const char *graph;          /* NULL: a command or a pipeline, and the end
+                                   of a cursor */
     const char *text;           /* the query, without its parameters, the
                                    command's name, or "PIPELINE"; NULL at the
                                    end of a cursor */
@@ -343,7 +344,8 @@ typedef struct falkor_options {
                                    client_name, or else where the server is */
     falkor_thresholds health;
     const falkor_tracer *tracer; /* NULL: none */
-    void *tracer_ctx;           /* lives as long as the pool */
+    void *tracer_ctx;           /* lives as long as the pool and every cursor
+                                   of it */
 } falkor_options;               /* grows at its end only, with the SONAME */
 
 /* falkor_options_from_env fills the fields that are 0 from the environment

@@ -32,6 +32,8 @@ static const char *falkor__in_decimals(char room[40], double value,
     double scale = 1;
     for (int i = 0; i < digits; i++)
         scale *= 10;
+    if (!(value > -9e18 / scale && value < 9e18 / scale))
+        value = value > 0 ? 9e18 / scale : value < 0 ? -9e18 / scale : 0;
     long long scaled = (long long)(value * scale + (value < 0 ? -0.5 : 0.5));
     char *at = room + 39;
     *at = '\0';
@@ -103,15 +105,9 @@ static void falkor__judge(falkor_health *health, double figure,
 
 /* Whose fault most of the failed calls are: what the program said, or what
    became of it. */
-static const char *falkor__at_fault(const falkor_stats *stats) {
-    uint64_t program = stats->errors[FALKOR_ERR_ARGUMENT] +
-        stats->errors[FALKOR_ERR_QUERY] + stats->errors[FALKOR_ERR_CONSTRAINT] +
-        stats->errors[FALKOR_ERR_NOMEM] + stats->errors[FALKOR_ERR_LIMIT];
-    uint64_t pool = stats->errors[FALKOR_ERR_POOL_TIMEOUT] +
-        stats->errors[FALKOR_ERR_POOL_EXHAUSTED] +
-        stats->errors[FALKOR_ERR_CLOSED] + stats->errors[FALKOR_ERR_NOT_OPEN];
-    uint64_t all = stats->queries - stats->errors[FALKOR_OK];
-    return program * 2 > all ? "program" : pool * 2 > all ? "pool" : "server";
+static const char *falkor__at_fault(const falkor__lately *lately) {
+    return lately->program_errors * 2 > lately->errors ? "program"
+        : lately->pool_errors * 2 > lately->errors ? "pool" : "server";
 }
 
 static void falkor__judge_pool(const falkor_snapshot *s,
@@ -140,7 +136,7 @@ static void falkor__judge_pool(const falkor_snapshot *s,
         "average wait for a connection:", " ms");
     falkor__judge(health, (double)health->errors,
         (const double[]){t->errors_warning, t->errors_critical},
-        falkor__at_fault(&s->stats), "calls that failed:", "");
+        falkor__at_fault(&s->lately), "calls that failed:", "");
 }
 
 /* Redis' own limits are 10 000 clients; these are for a database that a few
@@ -171,10 +167,9 @@ void falkor_snapshot_health(const falkor_snapshot *snapshot,
     health->utilization_percent =
         lately_percent > snapshot->stats.utilization_percent
         ? lately_percent : snapshot->stats.utilization_percent;
-    uint64_t tries = lately->acquires + lately->timeouts;
-    if (tries)
+    if (lately->tries)
         health->average_wait_ms = (double)lately->waited_ns / 1e6 /
-                                  (double)tries;
+                                  (double)lately->tries;
     health->errors = lately->errors;
     health->seen_well_ms = snapshot->well_ms;
     falkor__judge_pool(snapshot, health);
@@ -486,7 +481,7 @@ static void falkor__sample(falkor__page *page, const falkor_snapshot *s,
 static void falkor__sample_number(falkor__page *page, const falkor_snapshot *s,
                                   const char *name, double number) {
     falkor__sample(page, s, name, "", NULL, NULL);
-    falkor__page_number(page, number, 9);
+    falkor__page_number(page, number, number < 1e6 ? 9 : 0);
     falkor__page_text(page, "\n");
 }
 
@@ -718,6 +713,11 @@ static void falkor__table_begin(falkor__table *table, const char *head) {
 
 static void falkor__table_end(falkor__table *table, falkor__page *page) {
     size_t widths[16] = {0}, i = 0;
+    if (table->cells.text.failed) {     /* there are fewer cells than counted */
+        page->text.failed = true;
+        falkor__buffer_end(&table->cells.text);
+        return;
+    }
     const char *cell = table->cells.text.text;
     for (i = 0; i < table->cell_count; i++, cell += strlen(cell) + 1)
         if (strlen(cell) > widths[i % table->columns])
@@ -734,7 +734,6 @@ static void falkor__table_end(falkor__table *table, falkor__page *page) {
             falkor__page_text(page, " ");
         falkor__page_text(page, last ? "\n" : "  ");
     }
-    page->text.failed = page->text.failed || table->cells.text.failed;
     falkor__buffer_end(&table->cells.text);
 }
 

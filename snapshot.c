@@ -9,6 +9,11 @@
 
 /* ---- the parts that the lock guards ------------------------------------ */
 
+/* A dial that fails takes an acquire back. */
+static uint64_t falkor__less(uint64_t now, uint64_t before) {
+    return now > before ? now - before : 0;
+}
+
 static int64_t falkor__ms_since(int64_t begin_ns, int64_t now) {
     return now > begin_ns ? (now - begin_ns) / FALKOR__NS_PER_MS : 0;
 }
@@ -59,9 +64,11 @@ static void falkor__look_back_locked(falkor_pool *pool, int64_t now,
         first = &none;
     *lately = (falkor__lately){.ms = falkor__ms_since(first->at_ns > begin_ns
             ? first->at_ns : begin_ns, now),
-        .acquires = last.acquires - first->acquires,
+        .tries = falkor__less(last.tries, first->tries),
         .waited_ns = last.waited_ns - first->waited_ns,
         .errors = last.errors - first->errors,
+        .program_errors = last.program_errors - first->program_errors,
+        .pool_errors = last.pool_errors - first->pool_errors,
         .timeouts = last.timeouts - first->timeouts,
         .used = falkor__used_lately(pool, begin_ns, &last)};
 }
@@ -227,9 +234,11 @@ static void falkor__add_lately(falkor__lately *sum,
                                const falkor__lately *other) {
     if (other->ms > sum->ms)
         sum->ms = other->ms;
-    sum->acquires += other->acquires;
+    sum->tries += other->tries;
     sum->waited_ns += other->waited_ns;
     sum->errors += other->errors;
+    sum->program_errors += other->program_errors;
+    sum->pool_errors += other->pool_errors;
     sum->timeouts += other->timeouts;
     sum->used += other->used;
 }
@@ -271,10 +280,6 @@ falkor_status falkor_snapshot_add(falkor_snapshot *sum,
     sum->statistics_bytes += other->statistics_bytes;
     sum->connection_bytes += other->connection_bytes;
     return FALKOR_OK;
-}
-
-static uint64_t falkor__less(uint64_t now, uint64_t before) {
-    return now > before ? now - before : 0;
 }
 
 /* The longest of the time between is not known better than by its step. */

@@ -23,7 +23,8 @@ typedef struct falkor__conn_view {
    over. */
 typedef struct falkor__lately {
     int64_t ms;                 /* how long that is */
-    uint64_t acquires, waited_ns, errors, timeouts;
+    uint64_t tries, waited_ns, timeouts;
+    uint64_t errors, program_errors, pool_errors;
     double used;                /* connections, on average */
 } falkor__lately;
 
