@@ -418,6 +418,34 @@ static void hear(void *ctx, const falkor_event *event) {
     atomic_fetch_add(&kind->told, 1);
 }
 
+/* For ever, where the slots that it wants are its own thread's to give. */
+static void want_one(void *ctx, const falkor_event *event) {
+    falkor_conn *conn;
+    if (strcmp(event->name, "connection_recycled") != 0)
+        return;
+    if (TEST_CHECK(!falkor_acquire_within(pool, -1, &conn, NULL)))
+        TEST_CHECK(!falkor_release(conn));
+    ++*(int *)ctx;
+}
+
+/* D5, M12 */
+static void test_events_callback_may_use_what_a_lever_closes(void **state) {
+    (void)state;
+    int told = 0;
+    falkor_options options = begin(2, 2);
+    alarm(2 * TEST_PATIENCE_MS / 1000);
+    options.on_event = want_one;
+    options.event_ctx = &told;
+    open_pool(options);
+    TEST_EVENTUALLY(stats().idle == 2);
+    assert_int_equal(falkor_pool_flush(pool), FALKOR_OK);
+    TEST_EVENTUALLY(stats().idle == 2);
+    assert_int_equal(falkor_pool_drop_idle(pool), FALKOR_OK);
+    assert_int_equal(told, 4);
+    end();
+    alarm(0);
+}
+
 /* The life of a pool to which everything happens. */
 static void live_through_all(bool uses_pool) {
     falkor_options options = begin(1, 2), from_env;
@@ -1093,6 +1121,7 @@ TEST_MAIN(
     cmocka_unit_test(test_events_fail_more_is_whole),
     cmocka_unit_test(test_events_success_is_all_zero),
     cmocka_unit_test(test_events_deadlines),
+    cmocka_unit_test(test_events_callback_may_use_what_a_lever_closes),
     cmocka_unit_test(test_events_stats_tell_each_state),
     cmocka_unit_test(test_events_tell_no_secret),
     cmocka_unit_test(test_events_builtin_driver_tells_no_secret))

@@ -4,7 +4,7 @@
    the verdict on it, and tracing. */
 #include "fake.h"
 #include "serving.h"
-#include "../internal.h"
+#include "../snapshot.h"
 #include <cjson/cJSON.h>
 #include <dlfcn.h>
 #include <locale.h>
@@ -571,6 +571,10 @@ static void test_stats_prometheus(void **state) {
     assert_true(SAMPLE("hold_seconds_bucket", ",le=\"0.004194304\"}") == 4);
     assert_true(SAMPLE("health_verdict", "}") == 0);
     free(text);
+    snapshot->stats.acquires = 123456789012345;     /* of years */
+    text = written(&snapshot, 1, FALKOR_FORMAT_PROMETHEUS);
+    assert_true(SAMPLE("acquires_total", "}") == 123456789012345.0);
+    free(text);
     falkor_snapshot_free(snapshot);
     end();
 }
@@ -627,6 +631,36 @@ static void trace_end(void *ctx, void *span, const falkor_trace *trace) {
 }
 
 static const falkor_tracer tracer = {trace_begin, trace_end};
+
+/* Behind a cursor nobody writes to it, when its connection is asked whether it
+   is well. */
+/* D6 */
+static void test_stats_tracing_leaves_no_trace(void **state) {
+    (void)state;
+    falkor_options options = {.url = getenv("FALKORDB_URL"), .max_size = 1,
+        .tracer = &tracer, .validate_after_ms = 1, .max_retries = -1};
+    begin_takes_ns = 0;
+    pool = serving_pool(&options);
+    falkor_graph *graph = falkor_select_graph(pool, "stats");
+    serving_run(graph, "MERGE (:Known)");
+    for (int whole = 0; whole < 2; whole++) {
+        falkor_cursor *cursor;
+        const falkor_result *row;
+        falkor_cursor_open(graph, &(falkor_call_options){.read_only = true},
+            "UNWIND range(1, 9) AS i RETURN i", NULL, &cursor, NULL);
+        while (!falkor_cursor_next(cursor, &row, NULL) && row && whole)
+            continue;
+        falkor_cursor_close(cursor);
+        test_pause_ms(20);              /* idle for longer than it may be */
+        assert_int_equal(falkor_ro_query(graph, "RETURN 1", NULL, NULL, NULL),
+                         FALKOR_OK);
+        assert_true(latency(FALKOR_LATENCY_CHECK).count > (uint64_t)whole);
+    }
+    test_no_complaints();
+    falkor_graph_free(graph);
+    falkor_pool_free(pool);
+    pool = NULL;
+}
 
 static falkor_graph *begin_server(void) {
     falkor_options options = {.url = getenv("FALKORDB_URL"), .max_size = 2,
@@ -769,4 +803,5 @@ TEST_MAIN(
     cmocka_unit_test(test_stats_tables),
     cmocka_unit_test(test_stats_queries),
     cmocka_unit_test(test_stats_tracing),
+    cmocka_unit_test(test_stats_tracing_leaves_no_trace),
     cmocka_unit_test(test_stats_server_view))
