@@ -346,6 +346,7 @@ void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
     falkor__recorder_read(pool->recorder, &stats);
     for (size_t i = 0; i < pool->slot_count; i++)
         falkor__count_uses(&pool->slots[i], &stats);
+    uint64_t calls = stats.errors[FALKOR_ERR_POOL_TIMEOUT];
     *mark = (falkor__mark){.at_ns = now,
         .tries = stats.acquires + falkor__failed_waits(pool->recorder),
         .waited_ns = falkor__waited_ns(pool->recorder),
@@ -358,7 +359,9 @@ void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
             stats.errors[FALKOR_ERR_CLOSED] +
             stats.errors[FALKOR_ERR_POOL_TIMEOUT] +
             stats.errors[FALKOR_ERR_POOL_EXHAUSTED],
-        .timeouts = pool->acquire_timeouts, .in_use = pool->in_use};
+        .timeouts = pool->acquire_timeouts > calls
+            ? pool->acquire_timeouts - calls : 0,
+        .in_use = pool->in_use};
 }
 
 /* One that comes early, when the pool goes to rest, takes the place of the last

@@ -105,7 +105,8 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
 #define FALKOR__MARKS 128
 typedef struct falkor__mark {
     int64_t at_ns;              /* coarse clock */
-    uint64_t tries, waited_ns, timeouts;
+    uint64_t tries, waited_ns;
+    uint64_t timeouts;          /* of falkor_acquire: a call's are errors */
     uint64_t errors, program_errors, pool_errors;   /* of them by fault */
     int in_use;
 } falkor__mark;

@@ -199,8 +199,8 @@ bool falkor__config_same(const falkor__config *a, const falkor__config *b);
 /* ---- stats.c: counters, timings, events -------------------------------- */
 
 /* Times in 64 steps to each power of two, so that what is read back is at most
-   0.8 % off: steps of 16 ns up to 1 us, and so on up to 18 minutes, where the
-   last step has all that took longer. The sum and the longest are exact. */
+   0.8 % off from 1 us on: steps of 16 ns up to there, and so on up to 36
+   minutes, where the last step has all that took longer. The sum and the longest are exact. */
 #define FALKOR__STEPS 2048
 typedef struct falkor__histogram {
     atomic_uint_least64_t counts[FALKOR__STEPS];

@@ -316,7 +316,7 @@ typedef struct falkor_options {
     const falkor_driver *driver;
     void *driver_ctx;
     /* on_event is called from any thread, several at once, with no lock held.
-       It may use the pool, but for falkor_pool_close and falkor_pool_free. A
+       It may use the pool, but not open, close or free it. A
        query there needs a connection beside the one that its thread holds, or
        replaces, at the moment, and waits pool_timeout_ms at most; of what
        happens meanwhile that thread tells no event. */

@@ -106,8 +106,10 @@ static void falkor__judge(falkor_health *health, double figure,
 /* Whose fault most of the failed calls are: what the program said, or what
    became of it. */
 static const char *falkor__at_fault(const falkor__lately *lately) {
-    return lately->program_errors * 2 > lately->errors ? "program"
-        : lately->pool_errors * 2 > lately->errors ? "pool" : "server";
+    uint64_t all = lately->errors + lately->timeouts;
+    return lately->program_errors * 2 > all ? "program"
+        : (lately->pool_errors + lately->timeouts) * 2 > all ? "pool"
+        : "server";
 }
 
 static void falkor__judge_pool(const falkor_snapshot *s,
@@ -170,7 +172,7 @@ void falkor_snapshot_health(const falkor_snapshot *snapshot,
     if (lately->tries)
         health->average_wait_ms = (double)lately->waited_ns / 1e6 /
                                   (double)lately->tries;
-    health->errors = lately->errors;
+    health->errors = lately->errors + lately->timeouts;
     health->seen_well_ms = snapshot->well_ms;
     falkor__judge_pool(snapshot, health);
     falkor__judge_server(&snapshot->server, health);

@@ -69,7 +69,7 @@ static void falkor__look_back_locked(falkor_pool *pool, int64_t now,
         .errors = last.errors - first->errors,
         .program_errors = last.program_errors - first->program_errors,
         .pool_errors = last.pool_errors - first->pool_errors,
-        .timeouts = last.timeouts - first->timeouts,
+        .timeouts = falkor__less(last.timeouts, first->timeouts),
         .used = falkor__used_lately(pool, begin_ns, &last)};
 }
 

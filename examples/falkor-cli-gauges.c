@@ -185,6 +185,8 @@ static void draw_queries(const page *self, const cJSON *document,
 static void draw_errors(const page *self, const cJSON *queries) {
     const cJSON *one, *errors = member(queries, "errors");
     double most = 0;
+    if (!cJSON_IsObject(errors))        /* an array's elements have no names */
+        errors = NULL;
     cJSON_ArrayForEach(one, errors)
         if (one->valuedouble > most)
             most = one->valuedouble;
@@ -208,6 +210,8 @@ static void draw_latencies(const page *self, const cJSON *latency) {
                                           "p99_ms", "max_ms"};
     const cJSON *one;
     double longest = 0;
+    if (!cJSON_IsObject(latency))
+        latency = NULL;
     cJSON_ArrayForEach(one, latency)
         if (number(one, "p99_ms") > longest)
             longest = number(one, "p99_ms");
