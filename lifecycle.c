@@ -294,7 +294,8 @@ static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
 /* A connection that becomes idle, or is acquired, while the worker sleeps has
    nothing due before the shortest of these periods is over, but for the end of
    its life, which push_idle looks at. What is in use may be in a pocket, whence
-   it is taken unchecked: not for longer than validate_after_ms. */
+   it is taken unchecked: not for longer than validate_after_ms; and as long as
+   anything is, there are marks to be made. */
 static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
     const int periods[] = {pool->config.idle_timeout_ms,
                            pool->config.health_check_interval_ms,
