@@ -455,13 +455,18 @@ static void falkor__family(falkor__series *all, const char *name,
                        "\n# TYPE falkorpool_", name, " ", type, "\n");
 }
 
-/* A label's value: backslash, quote and newline are escaped. */
+/* A label's value: backslash, quote and newline are escaped, and bytes that are
+   not UTF-8 are question marks, for Prometheus would refuse the whole text. */
 static void falkor__page_label(falkor__page *page, const char *text) {
-    for (; *text; text++) {
+    for (size_t left = strlen(text), span; left; text += span, left -= span) {
+        bool valid;
+        span = falkor__utf8_span((const unsigned char *)text, left, &valid);
         if (*text == '\\' || *text == '"')
-            falkor__buffer_add(&page->text, "\\", 1);
-        falkor__buffer_add(&page->text, *text == '\n' ? "\\n" : text,
-                           *text == '\n' ? 2 : 1);
+            falkor__page_text(page, "\\");
+        if (!valid || *text == '\n')
+            falkor__page_text(page, valid ? "\\n" : "?");
+        else
+            falkor__buffer_add(&page->text, text, span);
     }
 }
 

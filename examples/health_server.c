@@ -148,15 +148,9 @@ static bool begin(service *app, void (*run)(struct service *app, int number),
 
 /* ---- events ----------------------------------------------------------- */
 
-static int64_t unix_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void keep_event(void *ctx, const falkor_event *event) {
     service *app = ctx;
-    note kept = {.unix_ms = unix_ms(), .level = event->level,
+    note kept = {.unix_ms = event->unix_ms, .level = event->level,
                  .status = event->status, .attempt = event->attempt,
                  .delay_ms = event->delay_ms};
     snprintf(kept.name, sizeof kept.name, "%s", event->name);
@@ -271,9 +265,11 @@ static unsigned write_health(service *app, FILE *out) {
         return MHD_HTTP_INTERNAL_SERVER_ERROR;
     falkor_snapshot_ask_server(now, app->beside, NULL);
     falkor_snapshot_health(now, &health);
-    falkor_snapshot_write((const falkor_snapshot *[]){now}, 1,
-                          FALKOR_FORMAT_JSON, to_file, out);
+    falkor_status status = falkor_snapshot_write(
+        (const falkor_snapshot *[]){now}, 1, FALKOR_FORMAT_JSON, to_file, out);
     falkor_snapshot_free(now);
+    if (status)
+        return MHD_HTTP_INTERNAL_SERVER_ERROR;
     return health.verdict == FALKOR_HEALTH_CRITICAL
         ? MHD_HTTP_SERVICE_UNAVAILABLE : MHD_HTTP_OK;
 }
@@ -282,10 +278,11 @@ static unsigned write_metrics(service *app, FILE *out) {
     falkor_snapshot *now;
     if (falkor_snapshot_take(app->pool, &now, NULL) != FALKOR_OK)
         return MHD_HTTP_INTERNAL_SERVER_ERROR;
-    falkor_snapshot_write((const falkor_snapshot *[]){now}, 1,
-                          FALKOR_FORMAT_PROMETHEUS, to_file, out);
+    falkor_status status = falkor_snapshot_write(
+        (const falkor_snapshot *[]){now}, 1, FALKOR_FORMAT_PROMETHEUS, to_file,
+        out);
     falkor_snapshot_free(now);
-    return MHD_HTTP_OK;
+    return status ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_OK;
 }
 
 static unsigned write_page(service *app, FILE *out) {

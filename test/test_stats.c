@@ -572,6 +572,8 @@ static void test_stats_prometheus(void **state) {
     assert_true(SAMPLE("health_verdict", "}") == 0);
     free(text);
     snapshot->stats.acquires = 123456789012345;     /* of years */
+    strcpy(snapshot->pool, "a\"b\\c\xff\n");
+    labels = "{pool=\"a\\\"b\\\\c?\\n\",graph=\"\"";
     text = written(&snapshot, 1, FALKOR_FORMAT_PROMETHEUS);
     assert_true(SAMPLE("acquires_total", "}") == 123456789012345.0);
     free(text);
