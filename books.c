@@ -265,11 +265,17 @@ static void falkor__decide_locked(falkor_pool *pool, falkor__waiter *waiter,
     pool->last_decided = waiter;
 }
 
+int64_t falkor__reserve_ns(const falkor_pool *pool,
+                           const falkor__waiter *waiter) {
+    return pool->config.reserve_size == 0 ? FALKOR__NEVER
+        : waiter->since_ns + pool->config.reserve_after_ms * FALKOR__NS_PER_MS;
+}
+
 void falkor__serve_locked(falkor_pool *pool) {
     while (pool->first_waiter) {
         falkor__waiter *waiter = pool->first_waiter;
-        bool reserve = waiter->reserve_ns != FALKOR__NEVER &&
-                       waiter->reserve_ns <= falkor_now_ns();
+        bool reserve = pool->config.reserve_size &&
+                       falkor__reserve_ns(pool, waiter) <= falkor_now_ns();
         falkor__slot *slot = falkor__take_any_locked(pool, reserve);
         if (!slot)
             return;
@@ -334,10 +340,9 @@ bool falkor__crossed_high_locked(falkor_pool *pool) {
    out. */
 void falkor__count_uses(const falkor__slot *slot, falkor_stats *stats) {
     uint64_t acquires = atomic_load(&slot->acquires);
-    bool out = atomic_load(&slot->leases[acquires % FALKOR__LEASES].state) !=
-        FALKOR__LEASE_FREE;
-    stats->acquires += acquires;
-    stats->releases += acquires - out;
+    int last = atomic_load(&slot->leases[acquires % FALKOR__LEASES].state);
+    stats->acquires += acquires - (last == FALKOR__LEASE_COMING);
+    stats->releases += acquires - (last != FALKOR__LEASE_FREE);
 }
 
 void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
@@ -367,7 +372,10 @@ void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
 /* One that comes early, when the pool goes to rest, takes the place of the last
    early one: there are never more than two in the time of one. */
 void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests) {
-    int64_t every = pool->config.health.window_ms * FALKOR__NS_PER_MS / 60;
+    int window_ms = pool->config.health.window_ms;
+    if (window_ms < 0 && pool->mark_count)
+        return;
+    int64_t every = window_ms * FALKOR__NS_PER_MS / 60;
     uint64_t count = pool->mark_count;
     const falkor__mark *last = &pool->marks[(count - 1) % FALKOR__MARKS];
     const falkor__mark *before = &pool->marks[(count - 2) % FALKOR__MARKS];

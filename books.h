@@ -35,6 +35,7 @@ typedef struct falkor__slot falkor__slot;
 
 typedef enum falkor__lease_state {
     FALKOR__LEASE_FREE,         /* nobody's yet: a release is refused */
+    FALKOR__LEASE_COMING,       /* its acquire is not done, and not counted */
     FALKOR__LEASE_POOL,         /* in the pool's hands, in a driver call */
     FALKOR__LEASE_HELD,         /* the caller's */
     FALKOR__LEASE_CUT           /* held, and close is shutting it down */
@@ -91,7 +92,7 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
     falkor__waiter *before, *behind;
     falkor__slot *slot;         /* granted; NULL when decided: sent home */
     falkor_status status;       /* why */
-    int64_t reserve_ns;         /* from then on the reserve is for it */
+    int64_t since_ns;           /* when it got in line */
     bool decided;               /* out of the line, and will be woken */
     bool crossed;               /* 80 %, with this grant */
     falkor__gong gong;          /* struck when decided, and out of the lock */
@@ -101,7 +102,7 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
    since. The worker makes one for every sixtieth of the period that health is
    judged over, unless the pool rests; so does who takes a snapshot. Neither
    comes because a connection is taken or given back, so that in_use is what it
-   is at any moment. */
+   is at any moment. A period without an end has the first mark only. */
 #define FALKOR__MARKS 128
 typedef struct falkor__mark {
     int64_t at_ns;              /* coarse clock */
@@ -131,6 +132,7 @@ struct falkor_pool {
     atomic_bool cutting;        /* close has begun to shut sockets down */
     atomic_uint generation;     /* of connections; changed under the lock */
     atomic_int_least64_t well_ns;   /* when the server was last seen well */
+    atomic_uint_least64_t waitless; /* acquires, as the last snapshot has it */
     atomic_int_least64_t wake_ns;   /* when the worker means to wake; changed
                                        under the lock; NEVER: it is awake */
 
@@ -200,8 +202,15 @@ void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests);
 void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
                              falkor__mark *mark);
 
+/* What the books say, without what threads count by themselves. */
+void falkor__stats_locked(falkor_pool *pool, falkor_stats *stats);
+
 /* True once when more than 80 % are in use; armed again at 60 %. */
 bool falkor__crossed_high_locked(falkor_pool *pool);
+
+/* From when on the reserve is for a waiter. */
+int64_t falkor__reserve_ns(const falkor_pool *pool,
+                           const falkor__waiter *waiter);
 
 /* Grants what there is to those who wait, in their order. */
 void falkor__serve_locked(falkor_pool *pool);
@@ -245,13 +254,13 @@ static inline falkor_conn *falkor__last_lease(falkor__slot *slot) {
 
 /* The next lease of a slot that is the caller's, who alone counts, and the
    count. It is out before it is counted, or the statistics would take it for
-   released. */
+   released; until it is held they take it for none. */
 static inline falkor_conn *falkor__next_lease(falkor__slot *slot,
                                               uint64_t *acquires) {
     uint64_t count = *acquires = atomic_load_explicit(&slot->acquires,
         memory_order_relaxed) + 1;
     falkor_conn *conn = &slot->leases[count % FALKOR__LEASES];
-    atomic_store_explicit(&conn->state, FALKOR__LEASE_POOL,
+    atomic_store_explicit(&conn->state, FALKOR__LEASE_COMING,
                           memory_order_relaxed);
     atomic_store_explicit(&slot->acquires, count, memory_order_release);
     return conn;

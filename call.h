@@ -14,6 +14,12 @@ struct falkor_graph {
     char name[];
 };
 
+/* What INFO said of rejected connections. */
+typedef struct falkor__told {
+    int64_t at_ns, rejected;
+} falkor__told;
+#define FALKOR__TOLD 8                  /* more than a minute's */
+
 /* What the pool keeps for client.c. epoch changes when one of our own commands
    may have put other graphs in the place of those we know. */
 typedef struct falkor__client {
@@ -21,7 +27,8 @@ typedef struct falkor__client {
     falkor_graph *first;
     atomic_uint epoch;
     falkor__guard guard;
-    int64_t info_ns, rejected;          /* of an INFO, a minute ago or more */
+    falkor__told told[FALKOR__TOLD];    /* a ring: every ten seconds at most */
+    unsigned told_count;                /* all there ever were */
     falkor_pool *pool, *next_shared;    /* of a shared one; the list's mutex */
     int users;                          /* 0: not shared */
 } falkor__client;

@@ -533,17 +533,25 @@ static void falkor__info_version(const char *info, char *room, size_t size) {
     room[length] = '\0';
 }
 
-/* How many connections were rejected since the pool was told a minute ago, or
-   the first time. */
+/* How many connections were rejected since what INFO said a minute ago, or the
+   first time of this server. */
 static int64_t falkor__rejected_lately(falkor__client *client, int64_t now,
                                        int64_t rejected) {
+    const falkor__told *told = NULL;
     falkor__mutex_lock(&client->mutex);
-    bool first = !client->info_ns || rejected < client->rejected;
-    int64_t lately = first ? 0 : rejected - client->rejected;
-    if (first || now - client->info_ns >= 60 * FALKOR__NS_PER_S) {
-        client->info_ns = now;
-        client->rejected = rejected;
+    unsigned count = client->told_count;
+    const falkor__told *last = &client->told[(count - 1) % FALKOR__TOLD];
+    if (count && rejected < last->rejected)
+        count = 0;
+    for (unsigned i = 1; i <= count && i <= FALKOR__TOLD; i++) {
+        told = &client->told[(count - i) % FALKOR__TOLD];
+        if (now - told->at_ns >= 60 * FALKOR__NS_PER_S)
+            break;
     }
+    int64_t lately = told ? rejected - told->rejected : 0;
+    if (!count || now - last->at_ns >= 10 * FALKOR__NS_PER_S)
+        client->told[count++ % FALKOR__TOLD] = (falkor__told){now, rejected};
+    client->told_count = count;
     falkor__mutex_unlock(&client->mutex);
     return lately;
 }

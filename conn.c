@@ -406,8 +406,8 @@ static falkor_status falkor__greet_broken(const falkor__link *link,
     bool plain = !link->tls && !link->config->unix_path;
     if (bytes == FALKOR__LATE)
         return falkor__fail(error, FALKOR_ERR_CONNECT, ETIMEDOUT,
-            "the server did not answer in time (connect_timeout_ms, or what the "
-            "call had left)");
+            "the server did not answer in time (connect_timeout_ms, or what "
+            "the call had left)");
     if (bytes == 0)
         sys_errno = ECONNRESET;
     const char *hint = plain && sys_errno == ECONNRESET

@@ -200,7 +200,8 @@ bool falkor__config_same(const falkor__config *a, const falkor__config *b);
 
 /* Times in 64 steps to each power of two, so that what is read back is at most
    0.8 % off from 1 us on: steps of 16 ns up to there, and so on up to 36
-   minutes, where the last step has all that took longer. The sum and the longest are exact. */
+   minutes, where the last step has all that took longer. The sum and the
+   longest are exact. */
 #define FALKOR__STEPS 2048
 typedef struct falkor__histogram {
     atomic_uint_least64_t counts[FALKOR__STEPS];
@@ -610,8 +611,8 @@ falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
 void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear);
 unsigned falkor__link_marks(const falkor__link *link);
 
-/* Where a link's time goes: added to times, which is the caller's, until NULL is
-   set. */
+/* Where a link's time goes: added to times, which is the caller's, until NULL
+   is set. */
 typedef struct falkor__link_times {
     int64_t send_ns, receive_ns, decode_ns;
 } falkor__link_times;

@@ -302,8 +302,8 @@ static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
                            pool->config.leak_after_ms,
                            !pool->has_pockets || !pool->driver->check ||
                            pool->rests ? -1 : pool->config.validate_after_ms,
-                           pool->rests ? -1    /* the next mark */
-                               : pool->config.health.window_ms / 60 + 1};
+                           pool->rests || pool->config.health.window_ms < 0
+                               ? -1 : pool->config.health.window_ms / 60 + 1};
     int64_t until = FALKOR__NEVER;
     for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
         if (periods[i] >= 0)
@@ -322,7 +322,7 @@ static falkor__slot *falkor__leak_locked(const falkor_pool *pool, int64_t now,
             continue;
         int64_t at = slot->since_ns + after_ms * FALKOR__NS_PER_MS;
         bool held = atomic_load(&falkor__last_lease(slot)->state) !=
-            FALKOR__LEASE_POOL;
+            FALKOR__LEASE_COMING;
         if (at <= now && held)
             return slot;
         *due_ns = falkor__sooner(*due_ns, held ? at

@@ -90,7 +90,7 @@ static const falkor__setting falkor__settings[] = {
      .variable = "DB_BREAKER_FAILURES"},
     {FALKOR__SETTING_MS(breaker_max_delay_ms, 1000, REFUSED),
      .variable = "DB_BREAKER_MAX_DELAY"},
-    {FALKOR__SETTING_MS(health.window_ms, 60000, REFUSED)},
+    {FALKOR__SETTING_MS(health.window_ms, 60000, OFF)},
     {FALKOR__SETTING(health.utilization_warning), .initial = 80, .least = 1,
      .most = 100, .none = FALKOR__NONE_OFF},
     {FALKOR__SETTING(health.utilization_critical), .initial = 95, .least = 1,

@@ -64,14 +64,10 @@ static falkor_status falkor__late_locked(falkor_pool *pool, int64_t since_ns,
 /* Gets in line. */
 static falkor_status falkor__queue_locked(falkor_pool *pool,
                                           falkor__waiter *self,
-                                          int64_t since_ns,
                                           falkor_error *error) {
-    const falkor__config *config = &pool->config;
     if (!falkor__gong_init(&self->gong))
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
             "no condition variable to wait on: out of memory");
-    self->reserve_ns = config->reserve_size == 0 ? FALKOR__NEVER
-        : since_ns + config->reserve_after_ms * FALKOR__NS_PER_MS;
     falkor__enqueue_locked(pool, self);
     return FALKOR_OK;
 }
@@ -81,13 +77,13 @@ static falkor_status falkor__queue_locked(falkor_pool *pool,
    that comes with the deadline counts. */
 static falkor_status falkor__stand_in_line(falkor_pool *pool,
                                            falkor__waiter *self,
-                                           int64_t since_ns,
                                            int64_t deadline_ns,
                                            falkor_error *error) {
     falkor_status status = FALKOR_OK;
+    int64_t reserve_ns = falkor__reserve_ns(pool, self);
     bool awake = false;
-    if (self->reserve_ns < deadline_ns &&
-        !(awake = falkor__gong_wait(&self->gong, self->reserve_ns))) {
+    if (reserve_ns < deadline_ns &&
+        !(awake = falkor__gong_wait(&self->gong, reserve_ns))) {
         falkor__lock(pool);
         falkor__serve_locked(pool);
         falkor__unlock(pool);
@@ -96,7 +92,7 @@ static falkor_status falkor__stand_in_line(falkor_pool *pool,
         falkor__lock_as_is(pool);
         if (!self->decided) {
             falkor__dequeue_locked(pool, self);
-            status = falkor__late_locked(pool, since_ns, error);
+            status = falkor__late_locked(pool, self->since_ns, error);
         }
         falkor__unlock(pool);
         while (!status && !falkor__gong_wait(&self->gong, FALKOR__NEVER))
@@ -264,11 +260,10 @@ static inline void falkor__sample_hold(falkor__slot *slot, uint64_t acquires) {
 }
 
 /* Acquires without the lock, where the pocket allows it. samples: a hold that
-   no one else times. false: *conn is NULL, or a lease that is unfit, and still to
-   be settled. Nothing orders the lease's
-   state and the look at cutting: close has a second round for who is between
-   them. What is constant is read first, for an atomic step lets nothing behind
-   it begin. */
+   no one else times. false: *conn is NULL, or a lease that is unfit, and still
+   to be settled. Nothing orders the lease's state and the look at cutting:
+   close has a second round for who is between them. What is constant is read
+   first, for an atomic step lets nothing behind it begin. */
 static inline bool falkor__acquire_pocketed(falkor_pool *pool, bool samples,
                                             falkor_conn **conn) {
     const falkor_driver driver = {.check = pool->driver->check};
@@ -317,7 +312,6 @@ static falkor_status falkor__admit(falkor_pool *pool,
                                    falkor_error *error) {
     falkor__slot *slot = NULL;
     falkor__waiter self = {.slot = NULL};
-    int64_t since_ns = 0;
     bool waits = false;
     falkor__lock_as_is(pool);
     bool starts = pool->wants_worker && pool->state == FALKOR__POOL_OPEN;
@@ -333,19 +327,19 @@ static falkor_status falkor__admit(falkor_pool *pool,
             atomic_store_explicit(&(*lease)->state, FALKOR__LEASE_HELD,
                                   memory_order_relaxed);
     } else if (!status) {
-        since_ns = falkor_now_ns();
+        self.since_ns = falkor_now_ns();
         status = patience->may_wait
-            ? falkor__queue_locked(pool, &self, since_ns, error)
-            : falkor__late_locked(pool, since_ns, error);
+            ? falkor__queue_locked(pool, &self, error)
+            : falkor__late_locked(pool, self.since_ns, error);
         waits = !status;
     }
     falkor__unlock(pool);
     if (starts)                         /* it sees what is dialled here */
         falkor__start_worker(pool);
     if (waits) {
-        patience->since_ns = since_ns;
-        status = falkor__stand_in_line(pool, &self, since_ns,
-                                       falkor__until(patience), error);
+        patience->since_ns = self.since_ns;
+        status = falkor__stand_in_line(pool, &self, falkor__until(patience),
+                                       error);
     }
     if (self.slot)
         *lease = falkor__lease_granted(pool, self.slot, patience);
@@ -356,7 +350,8 @@ static falkor_status falkor__admit(falkor_pool *pool,
     return status;
 }
 
-/* The end of an acquire that took its time. */
+/* The end of an acquire that took its time, before it is counted. conn NULL: it
+   has failed. */
 static void falkor__time_wait(falkor_pool *pool, falkor_conn *conn,
                               const falkor__patience *patience) {
     int64_t now = falkor_now_ns();
@@ -381,12 +376,12 @@ static falkor_status falkor__acquire_booked(falkor_pool *pool,
         status = falkor__admit(pool, patience, &lease, &settled, error);
     if (!status && !settled)
         status = falkor__settle(pool, &lease, patience, error);
+    if (patience->since_ns)
+        falkor__time_wait(pool, status ? NULL : lease, patience);
     if (!status && !settled)
         status = falkor__hold(pool, lease, error);
     if (!status)
         *conn = lease;
-    if (patience->since_ns)
-        falkor__time_wait(pool, *conn, patience);
     return status;
 }
 
@@ -669,13 +664,8 @@ bool falkor__pool_is_closed(falkor_pool *pool) {
 
 /* ---- statistics ------------------------------------------------------- */
 
-void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
-    if (!stats)
-        return;
+void falkor__stats_locked(falkor_pool *pool, falkor_stats *stats) {
     memset(stats, 0, sizeof *stats);
-    if (!pool)
-        return;
-    falkor__lock(pool);
     stats->max_size = pool->config.max_size;
     stats->min_size = pool->config.min_size;
     stats->total = falkor__total(pool);
@@ -697,7 +687,16 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
     stats->paused = pool->paused;
     stats->circuit = pool->breaker.state;
     stats->circuit_openings = pool->circuit_openings;
-    falkor__unlock(pool);
     stats->utilization_percent = 100.0 * stats->active / stats->max_size;
-    falkor__recorder_read(pool->recorder, stats);
+}
+
+void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
+    if (stats && pool) {
+        falkor__lock(pool);
+        falkor__stats_locked(pool, stats);
+        falkor__unlock(pool);
+        falkor__recorder_read(pool->recorder, stats);
+    } else if (stats) {
+        memset(stats, 0, sizeof *stats);
+    }
 }

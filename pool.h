@@ -221,9 +221,9 @@ void falkor_log_event(void *ctx, const falkor_event *event);
 /* ---- tracing ----------------------------------------------------------- */
 
 /* falkor_trace is what is known of a call (a query, a command, a pipeline) at
-   its begin, and at its end; it is valid during the callback and may grow. Times
-   are sums over all attempts; the rest of total_ns are back-off and our own
-   work. connection is a number that this process gives each connection it
+   its begin, and at its end; it is valid during the callback and may grow.
+   Times are sums over all attempts; the rest of total_ns are back-off and our
+   own work. connection is a number that this process gives each connection it
    dials; 0: none was used. */
 typedef struct falkor_trace {
     const char *pool;           /* options.name, or client_name; NULL */
@@ -255,8 +255,9 @@ typedef struct falkor_tracer {
 /* ---- options ---------------------------------------------------------- */
 
 /* falkor_thresholds: from where on a pool's health is a WARNING, or CRITICAL,
-   by what has happened in the last window_ms. In each field 0 means its default
-   and -1 never (errors: 0 means one is enough for a warning). */
+   by what has happened in the last window_ms (-1: since the pool was made; the
+   worker need not wake for it then). In each field 0 means its default and -1
+   never (errors: 0 means one is enough for a warning). */
 typedef struct falkor_thresholds {
     int window_ms;                  /* 60 000 */
     int utilization_warning, utilization_critical;  /* above, in %: 80, 95 */
@@ -992,7 +993,7 @@ typedef struct falkor_stats {
 } falkor_stats;                 /* grows at its end only, with the SONAME */
 
 /* What is timed: how long who acquires waits for his connection, its dial or
-   check included (most wait 0; who is sent away counts too); how long a
+   check included (most wait 0; who waits in vain counts too); how long a
    connection is held; a call from its begin to its end, retries and all; a
    dial; a check that asks the server. */
 typedef enum falkor_latency_kind {
@@ -1007,8 +1008,8 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats);
 
 /* falkor_snapshot is one moment of a pool, or of several added up: its
    statistics, histograms of what is timed, each connection, the pool's health
-   over the last health.window_ms. It needs no pool any more, and is one thread's
-   at a time. It has 90 KB.
+   over the last health.window_ms. It needs no pool any more, and is one
+   thread's at a time. It has 90 KB.
 
    falkor_snapshot_take makes one, which is the caller's. It takes the pool's
    lock as falkor_pool_stats does. ask_server adds what INFO says about the
@@ -1063,7 +1064,8 @@ typedef struct falkor_health {
     falkor_verdict verdict;     /* the worst of the reasons */
     int reason_count;
     falkor_reason reasons[FALKOR_REASONS];
-    int64_t window_ms;          /* shorter while the pool is young */
+    int64_t window_ms;          /* shorter while the pool is young; longer
+                                   where nothing was noted in between */
     double utilization_percent, average_wait_ms;
     uint64_t errors;
     int64_t seen_well_ms;       /* since a dial or a check found the server
@@ -1075,8 +1077,8 @@ void falkor_snapshot_health(const falkor_snapshot *snapshot,
 /* falkor_verdict_name returns "OK", "WARNING" or "CRITICAL". */
 const char *falkor_verdict_name(falkor_verdict verdict);
 
-/* falkor_snapshot_write writes count snapshots as text, which ends with a line's
-   end: JSON, one object with "pool", "queries", "latency", "health",
+/* falkor_snapshot_write writes count snapshots as text, which ends with a
+   line's end: JSON, one object with "pool", "queries", "latency", "health",
    "connections", "memory" and, where it was asked, "server" (an array of them
    when count is not 1); PROMETHEUS, its text format 0.0.4, with the labels pool
    and graph, in which no two snapshots may be alike; or tables for people,

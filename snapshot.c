@@ -9,7 +9,7 @@
 
 /* ---- the parts that the lock guards ------------------------------------ */
 
-/* A dial that fails takes an acquire back. */
+/* Counters that are no pool's, a sum of others, need not go together. */
 static uint64_t falkor__less(uint64_t now, uint64_t before) {
     return now > before ? now - before : 0;
 }
@@ -53,24 +53,39 @@ static double falkor__used_lately(const falkor_pool *pool, int64_t begin_ns,
     return span > 0 ? sum / span : now->in_use;
 }
 
-static void falkor__look_back_locked(falkor_pool *pool, int64_t now,
-                                     falkor__lately *lately) {
-    int64_t begin_ns = now - pool->config.health.window_ms * FALKOR__NS_PER_MS;
+/* Who still waits has waited that long in the period. */
+static void falkor__add_waiting_locked(const falkor_pool *pool, int64_t now,
+                                       int64_t begin_ns, falkor__mark *mark) {
+    for (falkor__waiter *w = pool->first_waiter; w; w = w->behind) {
+        int64_t since_ns = w->since_ns > begin_ns ? w->since_ns : begin_ns;
+        mark->tries++;
+        mark->waited_ns += now > since_ns ? (uint64_t)(now - since_ns) : 0;
+    }
+}
+
+/* Returns how many acquires were counted, those that waited in vain too. */
+static uint64_t falkor__look_back_locked(falkor_pool *pool, int64_t now,
+                                         falkor__lately *lately) {
+    int window_ms = pool->config.health.window_ms;
+    int64_t begin_ns = window_ms < 0 ? 0 : now - window_ms * FALKOR__NS_PER_MS;
     falkor__mark last;
     const falkor__mark none = {.at_ns = now};
     falkor__mark_now_locked(pool, now, &last);
+    uint64_t tries = last.tries;
+    falkor__add_waiting_locked(pool, now, begin_ns, &last);
     const falkor__mark *first = falkor__first_mark(pool, begin_ns);
     if (!first)
         first = &none;
-    *lately = (falkor__lately){.ms = falkor__ms_since(first->at_ns > begin_ns
-            ? first->at_ns : begin_ns, now),
+    *lately = (falkor__lately){.ms = falkor__ms_since(first->at_ns, now),
         .tries = falkor__less(last.tries, first->tries),
         .waited_ns = last.waited_ns - first->waited_ns,
         .errors = last.errors - first->errors,
         .program_errors = last.program_errors - first->program_errors,
         .pool_errors = last.pool_errors - first->pool_errors,
         .timeouts = falkor__less(last.timeouts, first->timeouts),
-        .used = falkor__used_lately(pool, begin_ns, &last)};
+        .used = window_ms < 0 ? last.in_use
+                              : falkor__used_lately(pool, begin_ns, &last)};
+    return tries;
 }
 
 /* A holder's own fields are not looked at, but for what the lock guards. */
@@ -135,15 +150,24 @@ static void falkor__label_all(const falkor__config *config,
     falkor__label(snapshot->graph, config->graph);
 }
 
-/* Most acquires do not wait, and are not timed: they took no time. */
-static void falkor__add_waitless(const falkor_pool *pool,
-                                 falkor_snapshot *snapshot) {
-    falkor__timing *waits = &snapshot->times[FALKOR_LATENCY_WAIT];
-    uint64_t timed = 0, failed = falkor__failed_waits(pool->recorder);
+static uint64_t falkor__timing_count(const falkor__timing *timing) {
+    uint64_t count = 0;
     for (size_t i = 0; i < FALKOR__STEPS; i++)
-        timed += waits->counts[i];
-    if (snapshot->stats.acquires + failed > timed)
-        waits->counts[0] += snapshot->stats.acquires + failed - timed;
+        count += timing->counts[i];
+    return count;
+}
+
+/* Most acquires do not wait, and are not timed: they took no time. A wait is
+   timed before it is counted, and what is counted was read first, so that what
+   is left is never too much; nor does it fall from one snapshot to the next. */
+static void falkor__add_waitless(falkor_pool *pool, uint64_t tries,
+                                 falkor__timing *waits) {
+    uint64_t waitless = falkor__less(tries, falkor__timing_count(waits));
+    uint64_t before = atomic_load(&pool->waitless);
+    while (before < waitless && !atomic_compare_exchange_weak(
+            &pool->waitless, &before, waitless))
+        continue;
+    waits->counts[0] += before > waitless ? before : waitless;
 }
 
 static void falkor__take(falkor_pool *pool, bool *is_free,
@@ -152,26 +176,27 @@ static void falkor__take(falkor_pool *pool, bool *is_free,
     snapshot->pools = 1;
     snapshot->unix_ms = falkor__unix_ms();
     falkor__label_all(config, snapshot);
+    falkor__lock(pool);
+    int64_t now = falkor_now_ns();
+    int64_t well_ns = atomic_load_explicit(&pool->well_ns,
+                                           memory_order_relaxed);
+    uint64_t tries = falkor__look_back_locked(pool, now, &snapshot->lately);
+    falkor__mark_locked(pool, now, false);
+    falkor__view_conns_locked(pool, now, is_free, snapshot);
+    falkor__stats_locked(pool, &snapshot->stats);
+    falkor__unlock(pool);
+    falkor__recorder_read(pool->recorder, &snapshot->stats);
     for (int i = 0; i < FALKOR_LATENCIES; i++)
         falkor__timing_read(pool->recorder, (falkor_latency_kind)i,
                             &snapshot->times[i]);
-    falkor_pool_stats(pool, &snapshot->stats);
-    falkor__add_waitless(pool, snapshot);
+    falkor__add_waitless(pool, tries, &snapshot->times[FALKOR_LATENCY_WAIT]);
+    snapshot->well_ms = well_ns ? falkor__ms_since(well_ns, now) : -1;
     snapshot->limits = config->health;
     snapshot->pool_bytes = sizeof *pool;
     snapshot->slot_bytes = pool->slot_count * sizeof *pool->slots;
     snapshot->statistics_bytes = sizeof *pool->recorder;
     snapshot->connection_bytes = pool->driver != &falkor__link_driver ? 0
         : (size_t)snapshot->stats.total * falkor__link_size;
-    falkor__lock(pool);
-    int64_t now = falkor_now_ns();
-    int64_t well_ns = atomic_load_explicit(&pool->well_ns,
-                                           memory_order_relaxed);
-    falkor__look_back_locked(pool, now, &snapshot->lately);
-    falkor__mark_locked(pool, now, false);
-    falkor__view_conns_locked(pool, now, is_free, snapshot);
-    falkor__unlock(pool);
-    snapshot->well_ms = well_ns ? falkor__ms_since(well_ns, now) : -1;
 }
 
 falkor_status falkor_snapshot_take(falkor_pool *pool,
@@ -316,13 +341,6 @@ void falkor_snapshot_subtract(falkor_snapshot *now,
 
 const falkor_stats *falkor_snapshot_stats(const falkor_snapshot *snapshot) {
     return snapshot ? &snapshot->stats : NULL;
-}
-
-static uint64_t falkor__timing_count(const falkor__timing *timing) {
-    uint64_t count = 0;
-    for (size_t i = 0; i < FALKOR__STEPS; i++)
-        count += timing->counts[i];
-    return count;
 }
 
 /* The middle of the step that holds the value; no longer than the longest. A

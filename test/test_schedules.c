@@ -205,6 +205,7 @@ static void setup(void) {
         .reserve_after_ms = on->reserve_after_ms,
         .health_check_interval_ms = -1, .idle_timeout_ms = -1,
         .max_lifetime_ms = -1, .validate_after_ms = -1,
+        .health = {.window_ms = -1},    /* time passes for no one's sake */
         .retry_initial_delay_ms = 1, .retry_max_delay_ms = 1};
     falkor_pool *made = NULL;
     if (falkor__config_make(&options, &config, &error) ||
