@@ -233,14 +233,14 @@ typedef struct falkor_trace {
                                    command's name, or "PIPELINE"; NULL at the
                                    end of a cursor */
     size_t length;              /* of text */
-    bool read_only;
+    bool read_only;             /* false: a pipeline too */
     int64_t began_ns;           /* by falkor_now_ns */
 
     /* At the end. */
     falkor_status status;
     int attempts;
     uint64_t connection;        /* of the last attempt */
-    size_t rows;
+    size_t rows;                /* 0: of a pipeline too */
     int64_t total_ns, wait_ns, send_ns, receive_ns, decode_ns;
 } falkor_trace;
 
@@ -1049,8 +1049,9 @@ double falkor_snapshot_percentile(const falkor_snapshot *snapshot,
    use, now or on average of the period, whichever is more; how long who
    acquires waits, on average; how many calls failed, and acquires that timed
    out. A pool that is not open, or whose circuit is open, is CRITICAL, one that
-   is paused a WARNING, and a server with too many clients, blocked clients or
-   refused connections either. Each reason says whose fault it is. */
+   is paused a WARNING, and a server with too many clients, blocked clients
+   (which is what INFO calls those whose queries are under way) or refused
+   connections either. Each reason says whose fault it is. */
 typedef enum falkor_verdict {
     FALKOR_HEALTH_OK, FALKOR_HEALTH_WARNING, FALKOR_HEALTH_CRITICAL
 } falkor_verdict;

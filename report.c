@@ -150,7 +150,8 @@ static void falkor__judge_server(const falkor__server_view *server,
     falkor__judge(health, (double)server->clients, (const double[]){500, 900},
                   "server", "clients of the server:", "");
     falkor__judge(health, (double)server->blocked, (const double[]){10, 50},
-                  "server", "blocked clients of the server:", "");
+                  "server", "clients that wait for a query (blocked_clients):",
+                  "");
     falkor__judge(health, (double)server->rejected_lately,
                   (const double[]){0, 10}, "server",
                   "connections that the server rejected in a minute:", "");

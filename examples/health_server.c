@@ -5,7 +5,7 @@
 
    Nothing that it answers waits for the pool: a snapshot is one short lock, and
    what the server says about itself is asked on a connection beside the pool,
-   with half a second of time. So /health answers while the pool is exhausted,
+   with a second of time at most. So /health answers while the pool is exhausted,
    and while the server is gone.
 
    Threads are pthreads rather than <threads.h>, for signals and the monotonic
