@@ -358,6 +358,56 @@ static void test_stats_verdict_of_waits(void **state) {
     end();
 }
 
+/* Who still waits has waited so far. */
+/* D4 */
+static void test_stats_verdict_of_who_still_waits(void **state) {
+    (void)state;
+    falkor_conn *held;
+    pthread_t waiter;
+    open_pool(begin(1, 1));
+    assert_int_equal(falkor_acquire(pool, &held, NULL), FALKOR_OK);
+    assert_int_equal(pthread_create(&waiter, NULL, acquire_once, pool), 0);
+    while (!waits(1))
+        test_pause_ms(1);
+    pass(1800 * MS);
+    falkor_health found = health();     /* one of two */
+    assert_reason(&found, 1, FALKOR_HEALTH_CRITICAL, "pool",
+                  "average wait for a connection: 900 ms, over 500 ms");
+    pass(600000 * MS);
+    found = health();                   /* alone in the last minute */
+    assert_near(found.average_wait_ms, 60000, 1);
+    falkor_release(held);
+    pthread_join(waiter, NULL);
+    test_no_complaints();
+    end();
+}
+
+/* Without a period all counts that has happened since the pool was made, and
+   use at the moment; with one, what was before it does not. */
+/* D4 */
+static void test_stats_verdict_without_a_period(void **state) {
+    (void)state;
+    for (int whole = 0; whole < 2; whole++) {
+        falkor_options options = begin(-1, 4);
+        options.health.window_ms = whole ? -1 : 0;
+        dial_ns = 7000 * MS;
+        open_pool(options);
+        falkor_pool_drop_idle(pool);
+        hold_for(MS);
+        for (int i = 0; i < 3; i++) {
+            pass(3600000 * MS);
+            hold_for(MS);
+            falkor_snapshot_free(take());
+        }
+        falkor_health found = health();
+        assert_int_equal(found.verdict, whole ? FALKOR_HEALTH_CRITICAL
+                                              : FALKOR_HEALTH_OK);
+        assert_near(found.window_ms, whole ? 3 * 3600000 : 3600000, 1);
+        assert_true(found.utilization_percent == 0 || !whole);
+        end();
+    }
+}
+
 /* Each limit can be set, and switched off. */
 /* D4 */
 static void test_stats_verdict_limits_are_options(void **state) {
@@ -788,6 +838,42 @@ static void test_stats_server_view(void **state) {
     end_server(graph);
 }
 
+/* Those of the last minute, as INFO tells of them. */
+/* D4 */
+static void test_stats_rejected_connections(void **state) {
+    (void)state;
+    static const int expected[] = {0, 2, 2, 0};
+    serving server;
+    falkor_health found;
+    serving_start(&server, NULL);
+    falkor_options options = serving_options(server.port);
+    options.max_size = 1;
+    options.health_check_interval_ms = options.idle_timeout_ms = -1;
+    pool = serving_pool(&options);
+    redisContext *client = serving_client(server.port);
+    freeReplyObject(redisCommand(client, "CONFIG SET maxclients 2"));
+    stand_still();
+    for (int i = 0; i < 4; i++) {
+        falkor_snapshot *snapshot = take();
+        assert_int_equal(falkor_snapshot_ask_server(snapshot, pool, NULL),
+                         FALKOR_OK);
+        falkor_snapshot_health(snapshot, &found);
+        falkor_snapshot_free(snapshot);
+        assert_int_equal(found.reason_count, expected[i] ? 1 : 0);
+        if (expected[i])
+            assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "server",
+                "connections that the server rejected in a minute: 2, over 0");
+        for (int refused = 0; i == 0 && refused < 2; refused++)
+            free(serving_ask(server.port, "PING"));
+        pass((i == 2 ? 61000 : 20000) * MS);
+    }
+    go_on();
+    redisFree(client);
+    falkor_pool_free(pool);
+    pool = NULL;
+    serving_stop(&server);
+}
+
 TEST_MAIN(
     cmocka_unit_test(test_stats_steps_are_fine),
     cmocka_unit_test(test_stats_holds),
@@ -797,6 +883,8 @@ TEST_MAIN(
     cmocka_unit_test(test_stats_waits),
     cmocka_unit_test(test_stats_verdict_of_use),
     cmocka_unit_test(test_stats_verdict_of_waits),
+    cmocka_unit_test(test_stats_verdict_of_who_still_waits),
+    cmocka_unit_test(test_stats_verdict_without_a_period),
     cmocka_unit_test(test_stats_verdict_limits_are_options),
     cmocka_unit_test(test_stats_add_and_subtract),
     cmocka_unit_test(test_stats_json),
@@ -806,4 +894,5 @@ TEST_MAIN(
     cmocka_unit_test(test_stats_queries),
     cmocka_unit_test(test_stats_tracing),
     cmocka_unit_test(test_stats_tracing_leaves_no_trace),
-    cmocka_unit_test(test_stats_server_view))
+    cmocka_unit_test(test_stats_server_view),
+    cmocka_unit_test(test_stats_rejected_connections))
