@@ -193,6 +193,7 @@ falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
         slot->line = patience->line;
         slot->thread = falkor__thread_number();
         slot->since_ns = falkor__coarse_ns();
+        slot->reported = false;
     }
     return conn;
 }
@@ -339,8 +340,12 @@ bool falkor__crossed_high_locked(falkor_pool *pool) {
 /* A slot was released as often as it was acquired, but for the lease that is
    out. */
 void falkor__count_uses(const falkor__slot *slot, falkor_stats *stats) {
-    uint64_t acquires = atomic_load(&slot->acquires);
-    int last = atomic_load(&slot->leases[acquires % FALKOR__LEASES].state);
+    uint64_t acquires;
+    int last;
+    do {                                /* until the two go together */
+        acquires = atomic_load(&slot->acquires);
+        last = atomic_load(&slot->leases[acquires % FALKOR__LEASES].state);
+    } while (acquires != atomic_load(&slot->acquires));
     stats->acquires += acquires - (last == FALKOR__LEASE_COMING);
     stats->releases += acquires - (last != FALKOR__LEASE_FREE);
 }
@@ -348,13 +353,19 @@ void falkor__count_uses(const falkor__slot *slot, falkor_stats *stats) {
 void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
                              falkor__mark *mark) {
     falkor_stats stats = {0};
+    uint64_t held_ns = 0;
     falkor__recorder_read(pool->recorder, &stats);
-    for (size_t i = 0; i < pool->slot_count; i++)
+    for (size_t i = 0; i < pool->slot_count; i++) {
+        int64_t timed_ns = atomic_load_explicit(&pool->slots[i].timed_ns,
+                                                memory_order_relaxed);
+        held_ns += timed_ns && timed_ns < now ? (uint64_t)(now - timed_ns) : 0;
         falkor__count_uses(&pool->slots[i], &stats);
-    uint64_t calls = stats.errors[FALKOR_ERR_POOL_TIMEOUT];
+    }
+    held_ns += falkor__time_sum(pool->recorder, FALKOR_LATENCY_HOLD);
     *mark = (falkor__mark){.at_ns = now,
         .tries = stats.acquires + falkor__failed_waits(pool->recorder),
-        .waited_ns = falkor__waited_ns(pool->recorder),
+        .waited_ns = falkor__time_sum(pool->recorder, FALKOR_LATENCY_WAIT),
+        .held_ns = held_ns,
         .errors = stats.queries - stats.errors[FALKOR_OK],
         .program_errors = stats.errors[FALKOR_ERR_ARGUMENT] +
             stats.errors[FALKOR_ERR_NOMEM] + stats.errors[FALKOR_ERR_QUERY] +
@@ -364,23 +375,19 @@ void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
             stats.errors[FALKOR_ERR_CLOSED] +
             stats.errors[FALKOR_ERR_POOL_TIMEOUT] +
             stats.errors[FALKOR_ERR_POOL_EXHAUSTED],
-        .timeouts = pool->acquire_timeouts > calls
-            ? pool->acquire_timeouts - calls : 0,
-        .in_use = pool->in_use};
+        .timeouts = falkor__bare_timeouts(pool->recorder)};
 }
 
 /* One that comes early, when the pool goes to rest, takes the place of the last
    early one: there are never more than two in the time of one. */
 void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests) {
     int window_ms = pool->config.health.window_ms;
-    if (window_ms < 0 && pool->mark_count)
-        return;
     int64_t every = window_ms * FALKOR__NS_PER_MS / 60;
     uint64_t count = pool->mark_count;
     const falkor__mark *last = &pool->marks[(count - 1) % FALKOR__MARKS];
     const falkor__mark *before = &pool->marks[(count - 2) % FALKOR__MARKS];
-    bool due = !count || now - last->at_ns >= every;
-    if (!due && !rests)
+    bool due = now - last->at_ns >= every;
+    if (window_ms < 0 || (!due && !rests))
         return;
     if (!due && count > 1 && now - before->at_ns < 2 * every)
         pool->mark_count--;

@@ -57,14 +57,16 @@ struct falkor__slot {
     bool broken;                /* its holder says so */
     bool cut;                   /* by close; under the lock */
     unsigned generation;        /* the pool's when it was dialled */
-    int64_t timed_ns;           /* begin of a hold that is timed; 0: none */
+    atomic_int_least64_t timed_ns;  /* begin of a hold that is timed; 0 */
     falkor__slot *colder, *hotter;  /* idle neighbours; colder: next free */
     int64_t used_ns;            /* coarse clock: end of the last use */
     int64_t checked_ns;         /* of the worker's last check, or the dial */
     int64_t expires_ns;         /* end of its lifetime */
     int64_t dialled_ns;
-    unsigned weight;            /* as how many a timed hold counts */
+    uint64_t weight;            /* as how many a timed hold counts */
     uint64_t timed_next;        /* the acquire whose hold is the next timed */
+    uint64_t timed_for;         /* so many acquires those timed stand for */
+    int timed_singly;           /* how many of a row that is timed whole */
     atomic_uint_least64_t acquires;
     falkor_conn leases[FALKOR__LEASES]; /* the last: of acquire `acquires` */
 
@@ -72,8 +74,8 @@ struct falkor__slot {
     const char *file;           /* NULL: of a call of the library's own */
     int line;
     unsigned long thread;
-    int64_t since_ns;           /* coarse clock; FALKOR__NEVER: not held, or
-                                   reported */
+    int64_t since_ns;           /* coarse clock; FALKOR__NEVER: not held */
+    bool reported;
 };
 
 /* No two pockets share a cache line of 64 bytes. */
@@ -100,16 +102,15 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
 
 /* What had been counted at a moment: the difference to now is what has happened
    since. The worker makes one for every sixtieth of the period that health is
-   judged over, unless the pool rests; so does who takes a snapshot. Neither
-   comes because a connection is taken or given back, so that in_use is what it
-   is at any moment. A period without an end has the first mark only. */
+   judged over, unless the pool rests; so does who takes a snapshot. The first,
+   of nothing, is made with the pool, and is the only one where the period is
+   the pool's whole life. */
 #define FALKOR__MARKS 128
 typedef struct falkor__mark {
     int64_t at_ns;              /* coarse clock */
-    uint64_t tries, waited_ns;
-    uint64_t timeouts;          /* of falkor_acquire: a call's are errors */
+    uint64_t tries, waited_ns, held_ns;     /* of holds that go on too */
+    uint64_t timeouts;          /* of bare acquires: a call's are errors */
     uint64_t errors, program_errors, pool_errors;   /* of them by fault */
-    int in_use;
 } falkor__mark;
 
 typedef enum falkor__pool_state {
@@ -156,7 +157,7 @@ struct falkor_pool {
     falkor__waiter *first_waiter, *last_waiter;
     falkor__waiter *decided, *last_decided; /* to be woken, by `behind` */
     falkor__mark marks[FALKOR__MARKS];  /* a ring */
-    uint64_t mark_count;        /* all there ever were */
+    uint64_t mark_count;        /* all there ever were: one at least */
     uint64_t acquire_timeouts, connections_created, connections_recycled,
         connect_failures, health_failures, circuit_openings;
 
@@ -264,6 +265,19 @@ static inline falkor_conn *falkor__next_lease(falkor__slot *slot,
                           memory_order_relaxed);
     atomic_store_explicit(&slot->acquires, count, memory_order_release);
     return conn;
+}
+
+/* A slot that is the caller's has been used. Reading the clock costs as much as
+   an acquire: of the holds of a connection one in so many is timed, on average;
+   but when its turn has taken long, many in a row, for then the clock is cheap,
+   and long holds must not be missed. What is skipped is short therefore. */
+#define FALKOR__TIMED_SINGLY 64
+#define FALKOR__TIMED_ONE_IN 256
+#define FALKOR__LONG_NS (20 * FALKOR__NS_PER_MS)    /* two coarse steps */
+static inline void falkor__slot_used(falkor__slot *slot, int64_t now) {
+    if (!FALKOR__LIKELY(now - slot->used_ns < FALKOR__LONG_NS))
+        slot->timed_next = 0, slot->timed_singly = 0;
+    slot->used_ns = now;
 }
 
 /* What a dial, or another use, says about the server: it answered, or not. */

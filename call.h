@@ -14,7 +14,7 @@ struct falkor_graph {
     char name[];
 };
 
-/* What INFO said of rejected connections. */
+/* What INFO said of rejected connections, of one run of a server. */
 typedef struct falkor__told {
     int64_t at_ns, rejected;
 } falkor__told;
@@ -29,6 +29,7 @@ typedef struct falkor__client {
     falkor__guard guard;
     falkor__told told[FALKOR__TOLD];    /* a ring: every ten seconds at most */
     unsigned told_count;                /* all there ever were */
+    char run_id[48];
     falkor_pool *pool, *next_shared;    /* of a shared one; the list's mutex */
     int users;                          /* 0: not shared */
 } falkor__client;

@@ -509,24 +509,25 @@ falkor_status falkor_udf_flush(falkor_pool *pool,
 
 /* ---- INFO ---------------------------------------------------------------- */
 
-/* The number behind a key at the begin of a line; 0: there is none. */
-static int64_t falkor__info_number(const char *info, const char *key) {
-    size_t length = strlen(key);
-    for (const char *line = info; line; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, key, length) == 0)
-            return strtoll(line + length, NULL, 10);
-    }
-    return 0;
+/* What stands behind a key, "\n" before it; NULL: there is no such line. */
+static const char *falkor__info_value(const char *info, const char *key) {
+    const char *at = strstr(info, key);
+    return at ? at + strlen(key) : NULL;
 }
 
-static void falkor__info_version(const char *info, char *room, size_t size) {
-    static const char *const keys[] = {"\nvalkey_version:",
-                                       "\nredis_version:"};
-    const char *at = NULL;
-    for (int i = 0; i < 2 && !at; i++)
-        if ((at = strstr(info, keys[i])) != NULL)
-            at = strchr(at, ':') + 1;
+/* 0: there is none, or less. */
+static int64_t falkor__info_number(const char *info, const char *key) {
+    const char *at = falkor__info_value(info, key);
+    int64_t number = at ? strtoll(at, NULL, 10) : 0;
+    return number > 0 ? number : 0;
+}
+
+/* "" where none of the keys is there. */
+static void falkor__info_word(const char *info, const char *key,
+                              const char *older_key, char *room, size_t size) {
+    const char *at = falkor__info_value(info, key);
+    if (!at)
+        at = falkor__info_value(info, older_key);
     size_t length = at ? strcspn(at, "\r\n") : 0;
     length = length < size - 1 ? length : size - 1;
     memcpy(room, at ? at : "", length);
@@ -534,24 +535,33 @@ static void falkor__info_version(const char *info, char *room, size_t size) {
 }
 
 /* How many connections were rejected since what INFO said a minute ago, or the
-   first time of this server. */
+   first time of this run of the server; where that is longer ago, how many a
+   minute, and not none. What comes late, of threads that ask side by side, is
+   not noted. */
 static int64_t falkor__rejected_lately(falkor__client *client, int64_t now,
-                                       int64_t rejected) {
+                                       const char *run_id, int64_t rejected) {
+    const int64_t minute = 60 * FALKOR__NS_PER_S;
     const falkor__told *told = NULL;
     falkor__mutex_lock(&client->mutex);
+    if (strcmp(client->run_id, run_id) != 0)
+        client->told_count = 0;
+    memcpy(client->run_id, run_id, strlen(run_id) + 1);
     unsigned count = client->told_count;
     const falkor__told *last = &client->told[(count - 1) % FALKOR__TOLD];
-    if (count && rejected < last->rejected)
-        count = 0;
     for (unsigned i = 1; i <= count && i <= FALKOR__TOLD; i++) {
         told = &client->told[(count - i) % FALKOR__TOLD];
-        if (now - told->at_ns >= 60 * FALKOR__NS_PER_S)
+        if (now - told->at_ns >= minute)
             break;
     }
-    int64_t lately = told ? rejected - told->rejected : 0;
-    if (!count || now - last->at_ns >= 10 * FALKOR__NS_PER_S)
-        client->told[count++ % FALKOR__TOLD] = (falkor__told){now, rejected};
-    client->told_count = count;
+    int64_t lately = told && rejected > told->rejected
+        ? rejected - told->rejected : 0;
+    if (lately && now - told->at_ns > 2 * minute)
+        lately = (int64_t)((double)lately * (double)minute /
+                           (double)(now - told->at_ns)) + 1;
+    if (!count || (now - last->at_ns >= 10 * FALKOR__NS_PER_S &&
+                   rejected >= last->rejected))
+        client->told[client->told_count++ % FALKOR__TOLD] =
+            (falkor__told){now, rejected};
     falkor__mutex_unlock(&client->mutex);
     return lately;
 }
@@ -581,15 +591,18 @@ falkor_status falkor_snapshot_ask_server(falkor_snapshot *snapshot,
     const char *info = value->as.string;
     falkor__server_view *server = &snapshot->server;
     *server = (falkor__server_view){.known = true,
-        .uptime_s = falkor__info_number(info, "uptime_in_seconds:"),
-        .clients = falkor__info_number(info, "connected_clients:"),
-        .blocked = falkor__info_number(info, "blocked_clients:"),
-        .memory_bytes = falkor__info_number(info, "used_memory:"),
-        .commands = falkor__info_number(info, "total_commands_processed:"),
-        .rejected = falkor__info_number(info, "rejected_connections:")};
-    falkor__info_version(info, server->version, sizeof server->version);
+        .uptime_s = falkor__info_number(info, "\nuptime_in_seconds:"),
+        .clients = falkor__info_number(info, "\nconnected_clients:"),
+        .blocked = falkor__info_number(info, "\nblocked_clients:"),
+        .memory_bytes = falkor__info_number(info, "\nused_memory:"),
+        .commands = falkor__info_number(info, "\ntotal_commands_processed:"),
+        .rejected = falkor__info_number(info, "\nrejected_connections:")};
+    falkor__info_word(info, "\nvalkey_version:", "\nredis_version:",
+                      server->version, sizeof server->version);
+    char run_id[48];
+    falkor__info_word(info, "\nrun_id:", "\nrun_id:", run_id, sizeof run_id);
     server->rejected_lately = falkor__rejected_lately(
-        falkor__client_of(pool), falkor_now_ns(), server->rejected);
+        falkor__client_of(pool), falkor_now_ns(), run_id, server->rejected);
     falkor_result_free(result);
     return FALKOR_OK;
 }

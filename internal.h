@@ -224,6 +224,7 @@ typedef struct falkor__timing {
 typedef struct falkor__part {
     falkor__histogram times[FALKOR__OFTEN];
     atomic_uint_least64_t failed_waits, retries;
+    atomic_uint_least64_t timeouts;     /* of falkor_acquire: calls have ends */
     atomic_uint_least64_t ends[FALKOR_STATUS_SLOTS];    /* of calls */
     char apart[64];
 } falkor__part;
@@ -250,7 +251,7 @@ static inline void falkor__count(atomic_uint_least64_t *counter) {
 
 /* weight: as how many this one counts, where only one of so many is timed. */
 void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
-                    int64_t ns, unsigned weight);
+                    int64_t ns, uint64_t weight);
 
 /* The step of a time, and the shortest time of a step. */
 size_t falkor__step_of(uint64_t ns);
@@ -260,8 +261,10 @@ void falkor__recorder_read(const falkor__recorder *recorder,
                            falkor_stats *stats);
 void falkor__timing_read(const falkor__recorder *recorder,
                          falkor_latency_kind kind, falkor__timing *timing);
-uint64_t falkor__waited_ns(const falkor__recorder *recorder);
+uint64_t falkor__time_sum(const falkor__recorder *recorder,
+                          falkor_latency_kind kind);   /* WAIT or HOLD */
 uint64_t falkor__failed_waits(const falkor__recorder *recorder);
+uint64_t falkor__bare_timeouts(const falkor__recorder *recorder);
 
 int64_t falkor__unix_ms(void);
 

@@ -63,7 +63,7 @@ static void falkor__begin_child_locked(falkor_pool *pool) {
         if (slot->live && pool->driver->forget)
             pool->driver->forget(pool->driver_ctx, slot->handle);
         slot->live = false;
-        slot->timed_ns = 0;
+        atomic_store(&slot->timed_ns, 0);
         slot->noted = false;
         falkor__unlease_locked(slot);
     }
@@ -115,6 +115,7 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
     made->has_pockets = falkor__may_pocket(config, made->driver);
     made->wake_ns = FALKOR__NEVER;
     falkor__make_slots(made);
+    made->marks[made->mark_count++].at_ns = falkor_now_ns();
     made->guard = (falkor__guard){.object = made,
         .lock = falkor__before_pool_forks, .unlock = falkor__pool_has_forked};
     falkor__guard_add(&made->guard);
@@ -318,11 +319,11 @@ static falkor__slot *falkor__leak_locked(const falkor_pool *pool, int64_t now,
     int after_ms = pool->config.leak_after_ms;
     for (size_t i = 0; after_ms >= 0 && i < pool->slot_count; i++) {
         falkor__slot *slot = &pool->slots[i];
-        if (slot->since_ns == FALKOR__NEVER)
+        if (slot->since_ns == FALKOR__NEVER || slot->reported)
             continue;
         int64_t at = slot->since_ns + after_ms * FALKOR__NS_PER_MS;
-        bool held = atomic_load(&falkor__last_lease(slot)->state) !=
-            FALKOR__LEASE_COMING;
+        int state = atomic_load(&falkor__last_lease(slot)->state);
+        bool held = state == FALKOR__LEASE_HELD || state == FALKOR__LEASE_CUT;
         if (at <= now && held)
             return slot;
         *due_ns = falkor__sooner(*due_ns, held ? at
@@ -339,7 +340,7 @@ static void falkor__report_leak_locked(falkor_pool *pool, falkor__slot *slot,
     const char *file = slot->file;
     int line = slot->line;
     char quoted[300];
-    slot->since_ns = FALKOR__NEVER;
+    slot->reported = true;
     falkor__unlock(pool);
     falkor__event(&pool->config, (falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "connection_leak"},
@@ -455,6 +456,7 @@ static falkor_status falkor__lease_first(falkor_pool *pool,
         falkor__take_idle_locked(pool, slot);
         pool->in_use++;
         *lease = falkor__lease_locked(pool, slot, &(falkor__patience){0});
+        slot->timed_for++;              /* which is none of the program's */
     }
     falkor__unlock(pool);
     return closed ? falkor__refusal(FALKOR__POOL_CLOSED, error) : FALKOR_OK;
@@ -495,7 +497,6 @@ falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
     falkor__lock(pool);
     pool->has_worker = worker;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
-    falkor__mark_locked(pool, falkor_now_ns(), false);
     if (status || closed)
         falkor__close_idle_locked(pool, NULL);
     if (!closed)

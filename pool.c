@@ -239,18 +239,19 @@ static falkor__slot *falkor__out_of_pocket(falkor_pool *pool) {
                                                                       : NULL;
 }
 
-/* Reading the clock costs as much as an acquire: of the holds of a connection
-   only the first ones are timed, then one in so many, on average. Which one is
-   that follows no rhythm of the program's. */
-#define FALKOR__TIMED_FIRST 64
-#define FALKOR__TIMED_ONE_IN 256
+/* Times a hold, which stands for those before it that were skipped. The next
+   one follows no rhythm of the program's. */
 static void falkor__time_this(falkor__slot *slot, uint64_t acquires) {
-    uint64_t seed = (uint64_t)(slot->timed_ns = falkor_now_ns());
-    bool first = acquires <= FALKOR__TIMED_FIRST;
-    slot->weight = first ? 1 : FALKOR__TIMED_ONE_IN;
-    slot->noted = true;
-    slot->timed_next = acquires + 1 + (acquires < FALKOR__TIMED_FIRST ? 0
+    int64_t now = falkor_now_ns();
+    uint64_t seed = (uint64_t)now;
+    bool singly = slot->timed_singly < FALKOR__TIMED_SINGLY;
+    slot->weight = acquires - slot->timed_for;
+    slot->timed_for = acquires;
+    slot->timed_singly += singly;
+    slot->timed_next = acquires + 1 + (singly ? 0
         : (uint64_t)(falkor__random(&seed) * (2 * FALKOR__TIMED_ONE_IN - 1)));
+    slot->noted = true;
+    atomic_store_explicit(&slot->timed_ns, now, memory_order_relaxed);
 }
 
 /* acquires: how many the connection's slot has had. */
@@ -359,8 +360,10 @@ static void falkor__time_wait(falkor_pool *pool, falkor_conn *conn,
                    now - patience->since_ns, 1);
     if (conn)
         falkor__conn_begin(conn, now);
-    else
-        falkor__count(&falkor__my_part(pool->recorder)->failed_waits);
+    else                                /* not before it is timed */
+        atomic_fetch_add_explicit(
+            &falkor__my_part(pool->recorder)->failed_waits, 1,
+            memory_order_release);
 }
 
 /* Acquires by the books. *conn: NULL, or a lease that is only to be settled. */
@@ -394,11 +397,14 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
 
 /* Of those that are timed anyway none stands for others. */
 void falkor__conn_begin(falkor_conn *conn, int64_t now) {
-    if (!conn->slot->noted)
-        conn->slot->timed_next++;
-    conn->slot->timed_ns = now;
-    conn->slot->weight = 1;
-    conn->slot->noted = true;
+    falkor__slot *slot = conn->slot;
+    if (!slot->noted) {
+        slot->timed_next++;
+        slot->timed_for++;
+    }
+    slot->weight = 1;
+    slot->noted = true;
+    atomic_store_explicit(&slot->timed_ns, now, memory_order_relaxed);
 }
 
 /* Who does not wait still gets the time of a dial. */
@@ -419,6 +425,8 @@ static falkor_status falkor__acquire_slowly(falkor_pool *pool, int timeout_ms,
     if (!status && !patience.since_ns)
         falkor__sample_hold((*conn)->slot, atomic_load_explicit(
             &(*conn)->slot->acquires, memory_order_relaxed));
+    if (status == FALKOR_ERR_POOL_TIMEOUT)
+        falkor__count(&falkor__my_part(pool->recorder)->timeouts);
     return status;
 }
 
@@ -489,7 +497,7 @@ static void falkor__take_back_locked(falkor_pool *pool, falkor__slot *slot,
         : slot->expires_ns <= now ? "max_lifetime"
         : surplus ? "reserve" : NULL;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
-    slot->used_ns = now;
+    falkor__slot_used(slot, now);
     falkor__unlease_locked(slot);
     pool->in_use--;
     if (!reason && !closed) {
@@ -539,7 +547,7 @@ static inline bool falkor__into_pocket(falkor_pool *pool, falkor__slot *slot,
         slot->generation != atomic_load_explicit(&pool->generation,
                                                  memory_order_relaxed))
         return false;
-    slot->used_ns = now;
+    falkor__slot_used(slot, now);
     atomic_store_explicit(&falkor__last_lease(slot)->state, FALKOR__LEASE_FREE,
                           memory_order_relaxed);
     FALKOR__POINT();
@@ -561,14 +569,26 @@ static void falkor__release_booked(falkor_pool *pool, falkor__slot *slot,
         falkor__pool_free_memory(pool);
 }
 
+/* The end of a hold that is timed: a long one stands for no other, and those
+   skipped for the next. */
+static void falkor__time_hold(falkor_pool *pool, falkor__slot *slot,
+                              int64_t ns) {
+    if (ns >= FALKOR__LONG_NS) {
+        slot->timed_for -= slot->weight - 1;
+        slot->weight = 1;
+    }
+    falkor__record(pool->recorder, FALKOR_LATENCY_HOLD, ns, slot->weight);
+    atomic_store_explicit(&slot->timed_ns, 0, memory_order_relaxed);
+}
+
 /* The end of a hold that is timed, or of a connection that is broken. */
 static void falkor__see_to(falkor_pool *pool, falkor__slot *slot,
                            int64_t ended_ns) {
-    if (slot->timed_ns)
-        falkor__record(pool->recorder, FALKOR_LATENCY_HOLD,
-            (ended_ns ? ended_ns : falkor_now_ns()) - slot->timed_ns,
-            slot->weight);
-    slot->timed_ns = 0;
+    int64_t began_ns = atomic_load_explicit(&slot->timed_ns,
+                                            memory_order_relaxed);
+    if (began_ns)
+        falkor__time_hold(pool, slot,
+            (ended_ns ? ended_ns : falkor_now_ns()) - began_ns);
     slot->noted = slot->broken;
 }
 

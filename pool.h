@@ -341,8 +341,9 @@ typedef struct falkor_options {
                                    never */
     int breaker_max_delay_ms;   /* the longest pause between its probes, which
                                    begin with 100 ms and double: 1 000 */
-    const char *name;           /* the pool's, in statistics and traces; NULL:
-                                   client_name, or else where the server is */
+    const char *name;           /* the pool's, in traces, and cut at 127 bytes
+                                   in statistics; NULL: client_name, or else
+                                   where the server is */
     falkor_thresholds health;
     const falkor_tracer *tracer; /* NULL: none */
     void *tracer_ctx;           /* lives as long as the pool and every cursor
@@ -1047,11 +1048,12 @@ double falkor_snapshot_percentile(const falkor_snapshot *snapshot,
 
 /* falkor_snapshot_health judges by options.health: how much of max_size is in
    use, now or on average of the period, whichever is more; how long who
-   acquires waits, on average; how many calls failed, and acquires that timed
-   out. A pool that is not open, or whose circuit is open, is CRITICAL, one that
-   is paused a WARNING, and a server with too many clients, blocked clients
-   (which is what INFO calls those whose queries are under way) or refused
-   connections either. Each reason says whose fault it is. */
+   acquires waits, on average, who stands in line now included; how many calls
+   failed, and acquires that timed out. A pool that is not open, or whose
+   circuit is open, is CRITICAL, one that is paused a WARNING, and a server with
+   too many clients, blocked clients (which is what INFO calls those whose
+   queries are under way) or refused connections either. Each reason says whose
+   fault it is. */
 typedef enum falkor_verdict {
     FALKOR_HEALTH_OK, FALKOR_HEALTH_WARNING, FALKOR_HEALTH_CRITICAL
 } falkor_verdict;

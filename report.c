@@ -154,7 +154,7 @@ static void falkor__judge_server(const falkor__server_view *server,
                   "");
     falkor__judge(health, (double)server->rejected_lately,
                   (const double[]){0, 10}, "server",
-                  "connections that the server rejected in a minute:", "");
+                  "connections that the server rejects in a minute:", "");
 }
 
 void falkor_snapshot_health(const falkor_snapshot *snapshot,
@@ -271,6 +271,7 @@ static void falkor__json_pool(falkor__page *page, const falkor_snapshot *s) {
         {"closing", stats->closing}, {"waiting", stats->waiting}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         falkor__json_count(page, sizes[i].name, (uint64_t)sizes[i].count);
+    falkor__json_count(page, "oldest_wait_ms", (uint64_t)s->oldest_ms);
     falkor__json_number(page, "utilization_percent",
                         stats->utilization_percent);
     const struct { const char *name; uint64_t count; } counters[] = {
@@ -421,7 +422,7 @@ static void falkor__json_server(falkor__page *page,
         {"used_memory_bytes", server->memory_bytes},
         {"total_commands", server->commands},
         {"rejected_connections", server->rejected},
-        {"rejected_last_minute", server->rejected_lately}};
+        {"rejected_per_minute", server->rejected_lately}};
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         falkor__json_count(page, figures[i].name,
                            (uint64_t)figures[i].figure);
@@ -502,6 +503,7 @@ typedef double falkor__figure(const falkor_snapshot *s);
 FALKOR__FIGURE(max, s->stats.max_size)
 FALKOR__FIGURE(min, s->stats.min_size)
 FALKOR__FIGURE(waiting, s->stats.waiting)
+FALKOR__FIGURE(oldest, (double)s->oldest_ms / 1e3)
 FALKOR__FIGURE(use, s->stats.utilization_percent / 100)
 FALKOR__FIGURE(acquires, s->stats.acquires)
 FALKOR__FIGURE(releases, s->stats.releases)
@@ -533,6 +535,9 @@ static const struct {
      falkor__figure_min},
     {"waiting_threads", "gauge", "Threads that wait for a connection.",
      falkor__figure_waiting},
+    {"oldest_wait_seconds", "gauge",
+     "How long who is first in line has waited; 0: nobody waits.",
+     falkor__figure_oldest},
     {"utilization_ratio", "gauge", "Connections in use of max_connections.",
      falkor__figure_use},
     {"acquires_total", "counter", "Connections handed out.",
@@ -559,7 +564,8 @@ static const struct {
     {"open", "gauge", "1 while the pool is open.", falkor__figure_open},
     {"health_verdict", "gauge", "0 OK, 1 WARNING, 2 CRITICAL.",
      falkor__figure_verdict},
-    {"memory_bytes", "gauge", "Memory that the pool has taken.",
+    {"memory_bytes", "gauge",
+     "Memory of the pool; histograms without figures take less than theirs.",
      falkor__figure_memory},
 };
 
@@ -634,7 +640,8 @@ static void falkor__expose_histogram(falkor__page *page,
     falkor__page_count(page, below);
     falkor__page_text(page, "\n");
     falkor__sample(page, s, name, "_sum", NULL, NULL);
-    falkor__page_number(page, (double)timing->sum_ns / 1e9, 9);
+    double sum = (double)timing->sum_ns / 1e9;
+    falkor__page_number(page, sum, sum < 1e6 ? 9 : 3);
     falkor__page_text(page, "\n");
     falkor__sample(page, s, name, "_count", NULL, NULL);
     falkor__page_count(page, below);
@@ -684,8 +691,13 @@ typedef struct falkor__table {
     bool left[16];              /* a column of words */
 } falkor__table;
 
+/* Control bytes would break the line, and are a terminal's orders. */
 static void falkor__table_cell(falkor__table *table, const char *text) {
-    falkor__buffer_add(&table->cells.text, text, strlen(text) + 1);
+    for (const char *at = text; *at; at++)
+        falkor__buffer_add(&table->cells.text,
+                           (unsigned char)*at < ' ' || *at == 127 ? " " : at,
+                           1);
+    falkor__buffer_add(&table->cells.text, "", 1);
     table->cell_count++;
 }
 
@@ -755,8 +767,7 @@ static void falkor__row_pools(falkor__table *table, const falkor_snapshot *s) {
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         falkor__table_number(table, counts[i]);
     falkor__table_number(table, stats->utilization_percent);
-    falkor__table_number(table,
-        falkor_snapshot_latency(s, FALKOR_LATENCY_WAIT).max_ms);
+    falkor__table_number(table, (double)s->oldest_ms);
     falkor__table_cell(table, falkor__circuit_name(stats->circuit));
     falkor__table_cell(table, falkor_verdict_name(health.verdict));
 }
@@ -809,7 +820,7 @@ static const struct {
     void (*rows)(falkor__table *table, const falkor_snapshot *s);
 } falkor__tables[] = {
     {"<pool active waiting idle connecting closing total max use_% "
-     "max_wait_ms <circuit <health", falkor__row_pools},
+     "maxwait_ms <circuit <health", falkor__row_pools},
     {"<pool queries errors retries acquires timeouts avg_wait_ms p95_wait_ms "
      "avg_query_ms p50_ms p95_ms p99_ms max_ms", falkor__row_stats},
     {"<pool <state age_ms idle_ms uses held_ms <holder", falkor__rows_servers},

@@ -9,7 +9,7 @@
 
 /* ---- the parts that the lock guards ------------------------------------ */
 
-/* Counters that are no pool's, a sum of others, need not go together. */
+/* Sums of snapshots may have been made of other pools. */
 static uint64_t falkor__less(uint64_t now, uint64_t before) {
     return now > before ? now - before : 0;
 }
@@ -19,7 +19,7 @@ static int64_t falkor__ms_since(int64_t begin_ns, int64_t now) {
 }
 
 /* The newest mark from before the period; else the oldest there is, of a pool
-   that is younger; NULL: none. */
+   that is younger. */
 static const falkor__mark *falkor__first_mark(const falkor_pool *pool,
                                               int64_t begin_ns) {
     const falkor__mark *found = NULL;
@@ -31,26 +31,6 @@ static const falkor__mark *falkor__first_mark(const falkor_pool *pool,
             break;
     }
     return found;
-}
-
-/* Use is what it was at each mark, until the next. */
-static double falkor__used_lately(const falkor_pool *pool, int64_t begin_ns,
-                                  const falkor__mark *now) {
-    double sum = 0, span = 0;
-    int64_t end_ns = now->at_ns;
-    for (uint64_t i = 1; i <= pool->mark_count && i <= FALKOR__MARKS; i++) {
-        const falkor__mark *mark = &pool->marks[(pool->mark_count - i) %
-                                                FALKOR__MARKS];
-        int64_t from = mark->at_ns > begin_ns ? mark->at_ns : begin_ns;
-        if (end_ns > from) {
-            sum += (double)mark->in_use * (double)(end_ns - from);
-            span += (double)(end_ns - from);
-            end_ns = from;
-        }
-        if (mark->at_ns <= begin_ns)
-            break;
-    }
-    return span > 0 ? sum / span : now->in_use;
 }
 
 /* Who still waits has waited that long in the period. */
@@ -69,13 +49,10 @@ static uint64_t falkor__look_back_locked(falkor_pool *pool, int64_t now,
     int window_ms = pool->config.health.window_ms;
     int64_t begin_ns = window_ms < 0 ? 0 : now - window_ms * FALKOR__NS_PER_MS;
     falkor__mark last;
-    const falkor__mark none = {.at_ns = now};
     falkor__mark_now_locked(pool, now, &last);
     uint64_t tries = last.tries;
     falkor__add_waiting_locked(pool, now, begin_ns, &last);
     const falkor__mark *first = falkor__first_mark(pool, begin_ns);
-    if (!first)
-        first = &none;
     *lately = (falkor__lately){.ms = falkor__ms_since(first->at_ns, now),
         .tries = falkor__less(last.tries, first->tries),
         .waited_ns = last.waited_ns - first->waited_ns,
@@ -83,8 +60,9 @@ static uint64_t falkor__look_back_locked(falkor_pool *pool, int64_t now,
         .program_errors = last.program_errors - first->program_errors,
         .pool_errors = last.pool_errors - first->pool_errors,
         .timeouts = falkor__less(last.timeouts, first->timeouts),
-        .used = window_ms < 0 ? last.in_use
-                              : falkor__used_lately(pool, begin_ns, &last)};
+        .used = now <= first->at_ns ? pool->in_use
+            : (double)falkor__less(last.held_ns, first->held_ns) /
+              (double)(now - first->at_ns)};
     return tries;
 }
 
@@ -107,9 +85,12 @@ static void falkor__view_slot_locked(const falkor_pool *pool,
         view->thread = slot->thread;
         view->file = slot->file;
         view->line = slot->line;
-        if (slot->since_ns != FALKOR__NEVER)
-            view->held_ms = falkor__ms_since(slot->since_ns, now);
     }
+    int64_t since_ns = slot->since_ns == FALKOR__NEVER
+        ? atomic_load_explicit(&slot->timed_ns, memory_order_relaxed)
+        : slot->since_ns;
+    if (held && since_ns)
+        view->held_ms = falkor__ms_since(since_ns, now);
 }
 
 /* What is neither idle nor free is in use or on its way. */
@@ -184,12 +165,14 @@ static void falkor__take(falkor_pool *pool, bool *is_free,
     falkor__mark_locked(pool, now, false);
     falkor__view_conns_locked(pool, now, is_free, snapshot);
     falkor__stats_locked(pool, &snapshot->stats);
+    int64_t oldest_ns = pool->first_waiter ? pool->first_waiter->since_ns : 0;
     falkor__unlock(pool);
     falkor__recorder_read(pool->recorder, &snapshot->stats);
     for (int i = 0; i < FALKOR_LATENCIES; i++)
         falkor__timing_read(pool->recorder, (falkor_latency_kind)i,
                             &snapshot->times[i]);
     falkor__add_waitless(pool, tries, &snapshot->times[FALKOR_LATENCY_WAIT]);
+    snapshot->oldest_ms = oldest_ns ? falkor__ms_since(oldest_ns, now) : 0;
     snapshot->well_ms = well_ns ? falkor__ms_since(well_ns, now) : -1;
     snapshot->limits = config->health;
     snapshot->pool_bytes = sizeof *pool;
@@ -298,6 +281,8 @@ falkor_status falkor_snapshot_add(falkor_snapshot *sum,
     if (other->well_ms < 0 || (sum->well_ms >= 0 &&
                                sum->well_ms < other->well_ms))
         sum->well_ms = other->well_ms;
+    if (other->oldest_ms > sum->oldest_ms)
+        sum->oldest_ms = other->oldest_ms;
     if (strcmp(sum->graph, other->graph) != 0)
         *sum->graph = '\0';
     sum->pool_bytes += other->pool_bytes;
@@ -330,9 +315,12 @@ void falkor_snapshot_subtract(falkor_snapshot *now,
     now->stats.field = falkor__less(now->stats.field, before->stats.field);
     FALKOR__EACH_COUNTER(FALKOR__SUBTRACT)
 #undef FALKOR__SUBTRACT
-    for (int i = 0; i < FALKOR_STATUS_SLOTS; i++)
+    now->stats.queries = 0;
+    for (int i = 0; i < FALKOR_STATUS_SLOTS; i++) {
         now->stats.errors[i] = falkor__less(now->stats.errors[i],
                                             before->stats.errors[i]);
+        now->stats.queries += now->stats.errors[i];
+    }
     for (int kind = 0; kind < FALKOR_LATENCIES; kind++)
         falkor__subtract_timing(&now->times[kind], &before->times[kind]);
 }

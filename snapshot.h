@@ -33,7 +33,7 @@ typedef struct falkor__server_view {
     bool known;
     char version[32];
     int64_t uptime_s, clients, blocked, memory_bytes, commands;
-    int64_t rejected, rejected_lately;  /* since start; in the last minute */
+    int64_t rejected, rejected_lately;  /* since start; in a minute */
 } falkor__server_view;
 
 #define FALKOR__LABEL_SIZE 128
@@ -46,6 +46,7 @@ struct falkor_snapshot {
     falkor__timing times[FALKOR_LATENCIES];
     falkor__lately lately;
     int64_t well_ms;            /* since the server was seen well; -1: never */
+    int64_t oldest_ms;          /* how long who is first in line has waited */
     falkor_thresholds limits;
     falkor__server_view server;
     size_t pool_bytes, slot_bytes, statistics_bytes, connection_bytes;

@@ -52,7 +52,7 @@ static uint64_t falkor__read(const atomic_uint_least64_t *counter) {
 }
 
 void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
-                    int64_t ns, unsigned weight) {
+                    int64_t ns, uint64_t weight) {
     if (!FALKOR__TIMES)
         return;
     uint64_t time = ns > 0 ? (uint64_t)ns : 0;
@@ -102,18 +102,26 @@ void falkor__recorder_read(const falkor__recorder *recorder,
         stats->queries += stats->errors[i];
 }
 
-uint64_t falkor__waited_ns(const falkor__recorder *recorder) {
+uint64_t falkor__time_sum(const falkor__recorder *recorder,
+                          falkor_latency_kind kind) {
     uint64_t sum = 0;
     for (int i = 0; i < FALKOR__PARTS; i++)
-        sum += falkor__read(
-            &recorder->parts[i].times[FALKOR_LATENCY_WAIT].sum_ns);
+        sum += falkor__read(&recorder->parts[i].times[kind].sum_ns);
     return sum;
 }
 
 uint64_t falkor__failed_waits(const falkor__recorder *recorder) {
     uint64_t sum = 0;
     for (int i = 0; i < FALKOR__PARTS; i++)
-        sum += falkor__read(&recorder->parts[i].failed_waits);
+        sum += atomic_load_explicit(&recorder->parts[i].failed_waits,
+                                    memory_order_acquire);
+    return sum;
+}
+
+uint64_t falkor__bare_timeouts(const falkor__recorder *recorder) {
+    uint64_t sum = 0;
+    for (int i = 0; i < FALKOR__PARTS; i++)
+        sum += falkor__read(&recorder->parts[i].timeouts);
     return sum;
 }
 

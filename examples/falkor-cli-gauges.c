@@ -14,9 +14,11 @@ static const cJSON *member(const cJSON *json, const char *name) {
     return cJSON_GetObjectItemCaseSensitive(json, name);
 }
 
+/* A figure of a document that may be anybody's: none of ours is as large. */
 static double number(const cJSON *json, const char *name) {
     const cJSON *found = member(json, name);
-    return cJSON_IsNumber(found) ? found->valuedouble : 0;
+    double figure = cJSON_IsNumber(found) ? found->valuedouble : 0;
+    return figure > 1e15 ? 1e15 : figure > -1e15 ? figure : -1e15;
 }
 
 static const char *text(const cJSON *json, const char *name) {
@@ -74,9 +76,9 @@ static void print_verdict(const page *self, const char *verdict) {
 /* So much of a whole, in cells; something is never drawn as nothing. */
 static int cells_of(double share, double whole, int width) {
     double cells = whole > 0 ? share / whole * width : 0;
-    if (cells >= width)
-        return width;
-    return cells > 0 && cells < 1 ? 1 : (int)(cells + 0.5);
+    if (!(cells > 0) || cells >= width)
+        return cells > 0 ? width : 0;
+    return cells < 1 ? 1 : (int)(cells + 0.5);
 }
 
 static void bar(const page *self, double share, double whole) {

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MOST_BYTES = 1 << 24 };
+enum { MOST_BYTES = 1 << 22 };
 
 /* ---- where ------------------------------------------------------------ */
 

@@ -467,7 +467,9 @@ static struct MHD_Daemon *serve(service *app, int fd, int family) {
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
         MHD_USE_POLL | (family == AF_INET6 ? MHD_USE_IPv6 : 0), 0, NULL, NULL,
         on_request, app, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, 100u, MHD_OPTION_CONNECTION_TIMEOUT, 15u,
+        MHD_OPTION_CONNECTION_LIMIT, 200u,      /* more than one address may */
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, 50u,
+        MHD_OPTION_CONNECTION_TIMEOUT, 15u,
         MHD_OPTION_END);
     if (!daemon)
         die(1, "libmicrohttpd", "does not start");

@@ -1,7 +1,7 @@
 /* What the pool tells: events, the ready logger, error messages, statistics;
    and that no secret is among it. */
 #include "fake.h"
-#include "../internal.h"
+#include "../snapshot.h"
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
@@ -1016,6 +1016,44 @@ static void assert_no_secret(const falkor_error *error) {
     test_assert_lacks(error->message, "SECRET");
 }
 
+static void *release_it(void *argument) {
+    fake_disown(argument);
+    TEST_CHECK(falkor_release(argument) == FALKOR_OK);
+    return NULL;
+}
+
+/* Who has given his connection back holds it no longer, however long the
+   driver takes to reset it; who holds on is told of, and still shown. */
+/* A18, D3 */
+static void test_events_leak_is_held(void **state) {
+    (void)state;
+    falkor_options options = begin(1, 2);
+    options.leak_after_ms = 50;
+    open_pool(options);
+    falkor_conn *given = take();
+    falkor_conn *kept = take();
+    fake_shut(&f, FAKE_RESET);
+    test_threads threads = test_start(release_it, given, 0, 1);
+    fake_await_inside(&f, FAKE_RESET, 1);
+    TEST_EVENTUALLY(fake_event_count(&f, "connection_leak") > 0);
+    assert_int_equal(fake_event_count(&f, "connection_leak"), 1);
+    falkor_snapshot *snapshot;
+    assert_int_equal(falkor_snapshot_take(pool, &snapshot, NULL), FALKOR_OK);
+    int active = 0;
+    for (size_t i = 0; i < snapshot->conn_count; i++) {
+        bool held = snapshot->conns[i].state == FALKOR__CONN_ACTIVE;
+        active += held;
+        assert_true(held ? snapshot->conns[i].held_ms >= 50
+                         : snapshot->conns[i].held_ms == -1);
+    }
+    assert_int_equal(active, 1);
+    falkor_snapshot_free(snapshot);
+    fake_lift(&f, FAKE_RESET);
+    test_join(&threads);
+    give(kept);
+    end();
+}
+
 /* The recorder scans every event; this provokes them all, and every error that
    a pool with a driver of its own can return. */
 /* A19, R6 */
@@ -1123,5 +1161,6 @@ TEST_MAIN(
     cmocka_unit_test(test_events_deadlines),
     cmocka_unit_test(test_events_callback_may_use_what_a_lever_closes),
     cmocka_unit_test(test_events_stats_tell_each_state),
+    cmocka_unit_test(test_events_leak_is_held),
     cmocka_unit_test(test_events_tell_no_secret),
     cmocka_unit_test(test_events_builtin_driver_tells_no_secret))
