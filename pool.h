@@ -1014,10 +1014,12 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats);
 
    falkor_snapshot_take makes one, which is the caller's. It takes the pool's
    lock as falkor_pool_stats does. ask_server adds what INFO says about the
-   server, by one command of the pool's. add adds another pool's to sum, whose
-   name it keeps. subtract leaves of the counters and times what came after
-   before was taken: that is how to begin anew without others losing theirs. A
-   failure leaves the snapshot as it was. */
+   server, by one command of the pool's, which waits for a connection as any
+   does: not the way while the pool is paused or used up. add adds another
+   snapshot, of another pool, to sum, whose name it keeps (graph only where it
+   is the same). subtract leaves of the counters and times what came after
+   before was taken, and all else as it is now: that is how to begin anew
+   without others losing theirs. A failure leaves the snapshot as it was. */
 typedef struct falkor_snapshot falkor_snapshot;
 falkor_status falkor_snapshot_take(falkor_pool *pool,
                                    falkor_snapshot **snapshot,
@@ -1032,10 +1034,12 @@ void falkor_snapshot_subtract(falkor_snapshot *now,
                               const falkor_snapshot *before);
 void falkor_snapshot_free(falkor_snapshot *snapshot);
 
-/* What a snapshot has; NULL, or all zero, for NULL. Percentiles are at most
-   1 % off, count, average and max exact; of a hold by falkor_acquire one in 256
-   is timed and counts for all of them. A max is since the pool was made;
-   behind a subtract it is of the time between, 2 % above at most. */
+/* What a snapshot has; NULL, or all zero, for NULL and for a kind that is not
+   known. Percentiles (percent is 0 to 100) are at most 1 % off, count, average
+   and max exact. Holds by falkor_acquire are timed singly where they are long
+   (20 ms and more, but for a first long one); of short ones one in 256 is, and
+   stands for those between. A max is since the pool was made; behind a subtract
+   it is of the time between, 2 % above at most. */
 typedef struct falkor_latency {
     uint64_t count;
     double average_ms, p50_ms, p95_ms, p99_ms, max_ms;
@@ -1084,7 +1088,7 @@ const char *falkor_verdict_name(falkor_verdict verdict);
    line's end: JSON, one object with "pool", "queries", "latency", "health",
    "connections", "memory" and, where it was asked, "server" (an array of them
    when count is not 1); PROMETHEUS, its text format 0.0.4, with the labels pool
-   and graph, in which no two snapshots may be alike; or tables for people,
+   and graph: FALKOR_ERR_ARGUMENT where two are alike; or tables for people,
    which are like PgBouncer's SHOW POOLS, STATS, SERVERS (a line for each
    connection) and MEM. Returns as falkor_result_write_json. */
 typedef enum falkor_format {

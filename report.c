@@ -853,6 +853,17 @@ static void falkor__write_all(falkor__series *all, falkor_format format) {
     }
 }
 
+/* Prometheus would refuse all of it. */
+static bool falkor__any_alike(const falkor_snapshot *const *snapshots,
+                              size_t count) {
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(snapshots[i]->pool, snapshots[j]->pool) == 0 &&
+                strcmp(snapshots[i]->graph, snapshots[j]->graph) == 0)
+                return true;
+    return false;
+}
+
 falkor_status falkor_snapshot_write(const falkor_snapshot *const *snapshots,
                                     size_t count, falkor_format format,
                                     falkor_write_fn write, void *ctx) {
@@ -864,6 +875,9 @@ falkor_status falkor_snapshot_write(const falkor_snapshot *const *snapshots,
     for (size_t i = 0; i < count; i++)
         if (!snapshots || !snapshots[i])
             return FALKOR_ERR_ARGUMENT;
+    if (format == FALKOR_FORMAT_PROMETHEUS &&
+        falkor__any_alike(snapshots, count))
+        return FALKOR_ERR_ARGUMENT;
     falkor__buffer_begin(&page.text);
     falkor__write_all(&all, format);
     if (page.text.failed)

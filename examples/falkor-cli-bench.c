@@ -406,7 +406,7 @@ static bool graph_is_there(const cli *session, bool make) {
     if (error.status == FALKOR_ERR_QUERY && strstr(error.message, "empty key"))
         cli_say("there is no graph %s, and reading does not make it: name "
                 "another with -g, or make it with falkor-cli -g '%s' "
-                "'RETURN 1'",
+                "'RETURN 1', and the same -u, -h, -p or -s as here",
                 name, name);
     else
         cli_say("%s", error.message);

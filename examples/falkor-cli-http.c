@@ -339,7 +339,9 @@ char *cli_http_get(const cli_place *place, double seconds, char why[400]) {
             fail(&self, "what answers there does not speak HTTP/1.1: is it the "
                  "right port?");
         else if (found == MORE && ended)
-            fail(&self, "the answer was cut off behind %zu bytes", self.length);
+            fail(&self, "the answer was cut off behind %zu bytes%s",
+                 self.length, self.length ? ""
+                 : ": is there an HTTP server, and is it the right port?");
     }
     if (self.fd >= 0)
         close(self.fd);

@@ -334,7 +334,8 @@ static arguments read_arguments(int argc, char **argv) {
     if (!given.bench && given.query && strcmp(given.query, "stats") == 0)
         cli_wrong("stats comes first, as in falkor-cli stats -h HOST", "");
     if (optind < argc)
-        cli_wrong(given.stats ? "one URL, and not also: "
+        cli_wrong(given.stats ? "one URL (and --watch a number of seconds, "
+                      "where it has one), and not also: "
                   : "one QUERY, in quotes, and not also: ", argv[optind]);
     check_arguments(&given);
     return given;

@@ -438,8 +438,10 @@ static int listen_at(const char *address, const char *port, int *family) {
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
         bind(fd, found->ai_addr, found->ai_addrlen) != 0 ||
         listen(fd, 64) != 0) {
-        say("cannot listen on %s: %s; port 0 takes any that is free", where,
-            strerror(errno));
+        say("cannot listen on %s: %s%s", where, strerror(errno),
+            errno == EADDRINUSE ? "; port 0 takes any that is free"
+            : errno == EADDRNOTAVAIL ? "; give one of this machine, or none"
+            : "");
         exit(1);
     }
     *family = found->ai_family;

@@ -759,6 +759,9 @@ static void test_stats_prometheus(void **state) {
     text = written(&snapshot, 1, FALKOR_FORMAT_PROMETHEUS);
     assert_near(SAMPLE("hold_seconds_sum", "}"), 13835058055.282, 1e-9);
     free(text);
+    const falkor_snapshot *const alike[] = {snapshot, snapshot};
+    assert_int_equal(falkor_snapshot_write(alike, 2, FALKOR_FORMAT_PROMETHEUS,
+                                           append, NULL), FALKOR_ERR_ARGUMENT);
     strcpy(snapshot->pool, "a\x1b[2J\nb\x7f");
     text = written(&snapshot, 1, FALKOR_FORMAT_POOLS);
     assert_non_null(strstr(text, "\na [2J b   "));
