@@ -70,6 +70,7 @@ static void test_faults_tokens_under_client_kill(void **state) {
     (void)state;
     serving_start(&server, NULL);
     falkor_options options = crowd_options(server.port);
+    options.breaker_failures = -1;      /* each is to be asked, and lost */
     crowd all = {.queries = TOKENS / CROWD};
     killer other = {.port = server.port};
     all.pool = serving_pool(&options);
