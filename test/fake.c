@@ -239,7 +239,7 @@ falkor_options fake_options(fake *f) {
         .driver_ctx = f, .on_event = fake_on_event, .event_ctx = f,
         .health_check_interval_ms = -1, .idle_timeout_ms = -1,
         .max_lifetime_ms = -1, .validate_after_ms = -1, .max_retries = -1,
-        .breaker_failures = -1};
+        .breaker_failures = -1, .health = {.window_ms = -1}};
 }
 
 void fake_shut(fake *f, fake_call call) {

@@ -78,6 +78,7 @@ static falkor_options begin(int min_size, int max_size) {
     options.max_size = max_size;
     options.pool_timeout_ms = -1;
     options.name = "scripted";
+    options.health.window_ms = 0;       /* the default */
     stand_still();
     return options;
 }
