@@ -267,17 +267,16 @@ static inline falkor_conn *falkor__next_lease(falkor__slot *slot,
     return conn;
 }
 
-/* A slot that is the caller's has been used. Reading the clock costs as much as
-   an acquire: of the holds of a connection one in so many is timed, on average;
-   but when its turn has taken long, many in a row, for then the clock is cheap,
-   and long holds must not be missed. What is skipped is short therefore. */
+/* Reading the clock costs as much as an acquire: of the holds of a connection
+   one in so many is timed, on average; but many in a row whenever the worker
+   has looked at it, which is once a second, or one was long: then the clock is
+   cheap, and no long hold must be missed. */
 #define FALKOR__TIMED_SINGLY 64
 #define FALKOR__TIMED_ONE_IN 256
-#define FALKOR__LONG_NS (20 * FALKOR__NS_PER_MS)    /* two coarse steps */
-static inline void falkor__slot_used(falkor__slot *slot, int64_t now) {
-    if (!FALKOR__LIKELY(now - slot->used_ns < FALKOR__LONG_NS))
-        slot->timed_next = 0, slot->timed_singly = 0;
-    slot->used_ns = now;
+#define FALKOR__LONG_NS (20 * FALKOR__NS_PER_MS)
+static inline void falkor__time_next(falkor__slot *slot) {
+    slot->timed_next = 0;
+    slot->timed_singly = 0;
 }
 
 /* What a dial, or another use, says about the server: it answered, or not. */

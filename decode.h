@@ -15,14 +15,6 @@
 #include "internal.h"
 #include <string.h>
 
-#if defined(__GNUC__)
-#define FALKOR__COLD __attribute__((noinline, cold))
-#define FALKOR__INLINE inline __attribute__((always_inline))
-#else
-#define FALKOR__COLD
-#define FALKOR__INLINE inline
-#endif
-
 #define FALKOR__FRAMES 8                /* frames without memory of their own */
 #define FALKOR__MOST_LINE ((size_t)64 << 10)    /* a simple string or error */
 #define FALKOR__SLACK ((size_t)16)      /* zero bytes behind what arrived */

@@ -15,9 +15,13 @@
 #define FALKOR__PRINTF(text, first) \
     __attribute__((format(printf, text, first)))
 #define FALKOR__LIKELY(x) __builtin_expect(!!(x), 1)
+#define FALKOR__COLD __attribute__((noinline, cold))
+#define FALKOR__INLINE inline __attribute__((always_inline))
 #else
 #define FALKOR__PRINTF(text, first)
 #define FALKOR__LIKELY(x) (x)
+#define FALKOR__COLD
+#define FALKOR__INLINE inline
 #endif
 
 /* ---- error.c: errors and deadlines ------------------------------------ */

@@ -286,9 +286,11 @@ static bool falkor__mend_locked(falkor_pool *pool, int64_t now,
 /* The first idle connection, from the cold end, for which something is due. */
 static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
                                         falkor__duty *duty, int64_t *due_ns) {
-    for (falkor__slot *slot = pool->coldest; slot; slot = slot->hotter)
+    for (falkor__slot *slot = pool->coldest; slot; slot = slot->hotter) {
+        falkor__time_next(slot);
         if ((*duty = falkor__duty_locked(pool, slot, now, due_ns)))
             return slot;
+    }
     return NULL;
 }
 

@@ -241,7 +241,7 @@ static falkor__slot *falkor__out_of_pocket(falkor_pool *pool) {
 
 /* Times a hold, which stands for those before it that were skipped. The next
    one follows no rhythm of the program's. */
-static void falkor__time_this(falkor__slot *slot, uint64_t acquires) {
+static FALKOR__COLD void falkor__time_this(falkor__slot *slot, uint64_t acquires) {
     int64_t now = falkor_now_ns();
     uint64_t seed = (uint64_t)now;
     bool singly = slot->timed_singly < FALKOR__TIMED_SINGLY;
@@ -265,7 +265,7 @@ static inline void falkor__sample_hold(falkor__slot *slot, uint64_t acquires) {
    to be settled. Nothing orders the lease's state and the look at cutting:
    close has a second round for who is between them. What is constant is read
    first, for an atomic step lets nothing behind it begin. */
-static inline bool falkor__acquire_pocketed(falkor_pool *pool, bool samples,
+static FALKOR__INLINE bool falkor__acquire_pocketed(falkor_pool *pool, bool samples,
                                             falkor_conn **conn) {
     const falkor_driver driver = {.check = pool->driver->check};
     void *driver_ctx = pool->driver_ctx;
@@ -497,7 +497,7 @@ static void falkor__take_back_locked(falkor_pool *pool, falkor__slot *slot,
         : slot->expires_ns <= now ? "max_lifetime"
         : surplus ? "reserve" : NULL;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
-    falkor__slot_used(slot, now);
+    slot->used_ns = now;
     falkor__unlease_locked(slot);
     pool->in_use--;
     if (!reason && !closed) {
@@ -547,7 +547,7 @@ static inline bool falkor__into_pocket(falkor_pool *pool, falkor__slot *slot,
         slot->generation != atomic_load_explicit(&pool->generation,
                                                  memory_order_relaxed))
         return false;
-    falkor__slot_used(slot, now);
+    slot->used_ns = now;
     atomic_store_explicit(&falkor__last_lease(slot)->state, FALKOR__LEASE_FREE,
                           memory_order_relaxed);
     FALKOR__POINT();
@@ -576,13 +576,14 @@ static void falkor__time_hold(falkor_pool *pool, falkor__slot *slot,
     if (ns >= FALKOR__LONG_NS) {
         slot->timed_for -= slot->weight - 1;
         slot->weight = 1;
+        falkor__time_next(slot);
     }
     falkor__record(pool->recorder, FALKOR_LATENCY_HOLD, ns, slot->weight);
     atomic_store_explicit(&slot->timed_ns, 0, memory_order_relaxed);
 }
 
 /* The end of a hold that is timed, or of a connection that is broken. */
-static void falkor__see_to(falkor_pool *pool, falkor__slot *slot,
+static FALKOR__COLD void falkor__see_to(falkor_pool *pool, falkor__slot *slot,
                            int64_t ended_ns) {
     int64_t began_ns = atomic_load_explicit(&slot->timed_ns,
                                             memory_order_relaxed);
@@ -594,7 +595,7 @@ static void falkor__see_to(falkor_pool *pool, falkor__slot *slot,
 
 /* The lease is claimed before the reset, which is not for the lock. ended_ns:
    0, or the time, where the caller has read it. */
-static inline falkor_status falkor__release(falkor_conn *conn,
+static FALKOR__INLINE falkor_status falkor__release(falkor_conn *conn,
                                             int64_t ended_ns) {
     falkor__slot *slot = conn->slot;
     falkor_pool *pool = slot->pool;

@@ -1036,9 +1036,9 @@ void falkor_snapshot_free(falkor_snapshot *snapshot);
 
 /* What a snapshot has; NULL, or all zero, for NULL and for a kind that is not
    known. Percentiles (percent is 0 to 100) are at most 1 % off, count, average
-   and max exact. Holds by falkor_acquire are timed singly where they are long
-   (20 ms and more, but for a first long one); of short ones one in 256 is, and
-   stands for those between. A max is since the pool was made; behind a subtract
+   and max exact. Of the holds by falkor_acquire, whose connection had more than
+   64 in this second, one in 256 is timed and stands for those between; a max is
+   of those that were timed. A max is since the pool was made; behind a subtract
    it is of the time between, 2 % above at most. */
 typedef struct falkor_latency {
     uint64_t count;
