@@ -63,9 +63,11 @@ PAGES    := $(filter-out $(OUT)/examples/demo $(OUT)/examples/tls,$(EXAMPLES))
 # (test_tls runs examples/tls, on a build with TLS.)
 TESTS    := $(if $(TEST),$(patsubst %,$(OUT)/test/test_%,$(TEST:test_%=%)),$(call programs,test/test_*.c) test/differential.sh)
 TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TESTS))
-# The longest ones first, so that the last of two at once does not run alone for long.
+# The longest first, so that the last of two at once does not run alone for long; last those that run alone anyway.
 LONGEST := $(patsubst %,$(OUT)/test/test_%,schedules proof faults names)
-TESTS    := $(foreach test,$(LONGEST),$(filter $(test),$(TESTS))) $(filter-out $(LONGEST),$(TESTS))
+LONERS  := $(patsubst %.c,$(OUT)/%,$(shell grep -l 'Runs alone:' test/test_*.c))
+TESTS   := $(foreach test,$(LONGEST),$(filter $(test),$(TESTS))) $(filter-out $(LONGEST) $(LONERS),$(TESTS)) \
+    $(filter $(LONERS),$(TESTS))
 # The scheduler of test/sched.h runs one thread at a time, on stacks that ThreadSanitizer does not know.
 ifeq ($(VARIANT),tsan)
 TESTS    := $(filter-out %/test_schedules,$(TESTS))
