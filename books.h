@@ -107,7 +107,7 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
    the pool's whole life. */
 #define FALKOR__MARKS 128
 typedef struct falkor__mark {
-    int64_t at_ns;              /* coarse clock */
+    int64_t at_ns;
     uint64_t tries, waited_ns, held_ns;     /* of holds that go on too */
     uint64_t timeouts;          /* of bare acquires: a call's are errors */
     uint64_t errors, program_errors, pool_errors;   /* of them by fault */
@@ -133,7 +133,8 @@ struct falkor_pool {
     atomic_bool cutting;        /* close has begun to shut sockets down */
     atomic_uint generation;     /* of connections; changed under the lock */
     atomic_int_least64_t well_ns;   /* when the server was last seen well */
-    atomic_uint_least64_t waitless; /* acquires, as the last snapshot has it */
+    atomic_uint_least64_t waitless; /* acquires that did not wait: the most
+                                       that a snapshot has had */
     atomic_int_least64_t wake_ns;   /* when the worker means to wake; changed
                                        under the lock; NEVER: it is awake */
 
@@ -268,9 +269,9 @@ static inline falkor_conn *falkor__next_lease(falkor__slot *slot,
 }
 
 /* Reading the clock costs as much as an acquire: of the holds of a connection
-   one in so many is timed, on average; but many in a row whenever the worker
-   has looked at it, which is once a second, or one was long: then the clock is
-   cheap, and no long hold must be missed. */
+   one in so many is timed, on average; but many in a row when the worker, who
+   wakes about once a second, has seen it idle, or one that was timed was long:
+   then the clock is cheap, and no long hold must be missed. */
 #define FALKOR__TIMED_SINGLY 64
 #define FALKOR__TIMED_ONE_IN 256
 #define FALKOR__LONG_NS (20 * FALKOR__NS_PER_MS)

@@ -522,12 +522,8 @@ static int64_t falkor__info_number(const char *info, const char *key) {
     return number > 0 ? number : 0;
 }
 
-/* "" where none of the keys is there. */
-static void falkor__info_word(const char *info, const char *key,
-                              const char *older_key, char *room, size_t size) {
-    const char *at = falkor__info_value(info, key);
-    if (!at)
-        at = falkor__info_value(info, older_key);
+/* Up to the line's end; NULL: "". */
+static void falkor__info_word(const char *at, char *room, size_t size) {
     size_t length = at ? strcspn(at, "\r\n") : 0;
     length = length < size - 1 ? length : size - 1;
     memcpy(room, at ? at : "", length);
@@ -535,9 +531,9 @@ static void falkor__info_word(const char *info, const char *key,
 }
 
 /* How many connections were rejected since what INFO said a minute ago, or the
-   first time of this run of the server; where that is longer ago, how many a
-   minute, and not none. What comes late, of threads that ask side by side, is
-   not noted. */
+   first time of this run of the server; where that is more than two minutes
+   ago, how many a minute, and not none. What comes late, of threads that ask
+   side by side, is not noted. */
 static int64_t falkor__rejected_lately(falkor__client *client, int64_t now,
                                        const char *run_id, int64_t rejected) {
     const int64_t minute = 60 * FALKOR__NS_PER_S;
@@ -597,10 +593,13 @@ falkor_status falkor_snapshot_ask_server(falkor_snapshot *snapshot,
         .memory_bytes = falkor__info_number(info, "\nused_memory:"),
         .commands = falkor__info_number(info, "\ntotal_commands_processed:"),
         .rejected = falkor__info_number(info, "\nrejected_connections:")};
-    falkor__info_word(info, "\nvalkey_version:", "\nredis_version:",
+    const char *version = falkor__info_value(info, "\nvalkey_version:");
+    falkor__info_word(version ? version
+                      : falkor__info_value(info, "\nredis_version:"),
                       server->version, sizeof server->version);
     char run_id[48];
-    falkor__info_word(info, "\nrun_id:", "\nrun_id:", run_id, sizeof run_id);
+    falkor__info_word(falkor__info_value(info, "\nrun_id:"), run_id,
+                      sizeof run_id);
     server->rejected_lately = falkor__rejected_lately(
         falkor__client_of(pool), falkor_now_ns(), run_id, server->rejected);
     falkor_result_free(result);

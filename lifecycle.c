@@ -286,12 +286,16 @@ static bool falkor__mend_locked(falkor_pool *pool, int64_t now,
 /* The first idle connection, from the cold end, for which something is due. */
 static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
                                         falkor__duty *duty, int64_t *due_ns) {
-    for (falkor__slot *slot = pool->coldest; slot; slot = slot->hotter) {
-        falkor__time_next(slot);
+    for (falkor__slot *slot = pool->coldest; slot; slot = slot->hotter)
         if ((*duty = falkor__duty_locked(pool, slot, now, due_ns)))
             return slot;
-    }
     return NULL;
+}
+
+/* The next holds of what is idle are timed: see falkor__time_next. */
+static void falkor__time_idle_locked(falkor_pool *pool) {
+    for (falkor__slot *slot = pool->coldest; slot; slot = slot->hotter)
+        falkor__time_next(slot);
 }
 
 /* A connection that becomes idle, or is acquired, while the worker sleeps has
@@ -379,6 +383,7 @@ static void *falkor__worker(void *argument) {
             failures = delay_ms ? failures + 1 : 0;
             dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
         } else {
+            falkor__time_idle_locked(pool);
             pool->wake_ns = lacks ? falkor__sooner(due_ns, dial_ns) : due_ns;
             pool->away = false;
             falkor__wait_locked(pool, &pool->work, pool->wake_ns);

@@ -241,7 +241,8 @@ static falkor__slot *falkor__out_of_pocket(falkor_pool *pool) {
 
 /* Times a hold, which stands for those before it that were skipped. The next
    one follows no rhythm of the program's. */
-static FALKOR__COLD void falkor__time_this(falkor__slot *slot, uint64_t acquires) {
+static FALKOR__COLD void falkor__time_this(falkor__slot *slot,
+                                           uint64_t acquires) {
     int64_t now = falkor_now_ns();
     uint64_t seed = (uint64_t)now;
     bool singly = slot->timed_singly < FALKOR__TIMED_SINGLY;
@@ -265,8 +266,9 @@ static inline void falkor__sample_hold(falkor__slot *slot, uint64_t acquires) {
    to be settled. Nothing orders the lease's state and the look at cutting:
    close has a second round for who is between them. What is constant is read
    first, for an atomic step lets nothing behind it begin. */
-static FALKOR__INLINE bool falkor__acquire_pocketed(falkor_pool *pool, bool samples,
-                                            falkor_conn **conn) {
+static FALKOR__INLINE bool falkor__acquire_pocketed(falkor_pool *pool,
+                                                    bool samples,
+                                                    falkor_conn **conn) {
     const falkor_driver driver = {.check = pool->driver->check};
     void *driver_ctx = pool->driver_ctx;
     falkor__slot *slot = falkor__out_of_pocket(pool);
@@ -584,7 +586,7 @@ static void falkor__time_hold(falkor_pool *pool, falkor__slot *slot,
 
 /* The end of a hold that is timed, or of a connection that is broken. */
 static FALKOR__COLD void falkor__see_to(falkor_pool *pool, falkor__slot *slot,
-                           int64_t ended_ns) {
+                                        int64_t ended_ns) {
     int64_t began_ns = atomic_load_explicit(&slot->timed_ns,
                                             memory_order_relaxed);
     if (began_ns)
@@ -596,7 +598,7 @@ static FALKOR__COLD void falkor__see_to(falkor_pool *pool, falkor__slot *slot,
 /* The lease is claimed before the reset, which is not for the lock. ended_ns:
    0, or the time, where the caller has read it. */
 static FALKOR__INLINE falkor_status falkor__release(falkor_conn *conn,
-                                            int64_t ended_ns) {
+                                                    int64_t ended_ns) {
     falkor__slot *slot = conn->slot;
     falkor_pool *pool = slot->pool;
     const falkor_driver driver = {.reset = pool->driver->reset};

@@ -1036,10 +1036,12 @@ void falkor_snapshot_free(falkor_snapshot *snapshot);
 
 /* What a snapshot has; NULL, or all zero, for NULL and for a kind that is not
    known. Percentiles (percent is 0 to 100) are at most 1 % off, count, average
-   and max exact. Of the holds by falkor_acquire, whose connection had more than
-   64 in this second, one in 256 is timed and stands for those between; a max is
-   of those that were timed. A max is since the pool was made; behind a subtract
-   it is of the time between, 2 % above at most. */
+   and max exact, but for holds by falkor_acquire: 64 in a row are timed when
+   the worker has seen their connection idle (it looks once a second, unless
+   health says otherwise), else one in 256, which stands for those since the
+   last; the latest are not there yet, and a long one may be missed. A max is
+   since the pool was made; behind a subtract it is of the time between, 2 %
+   above at most. */
 typedef struct falkor_latency {
     uint64_t count;
     double average_ms, p50_ms, p95_ms, p99_ms, max_ms;

@@ -9,7 +9,8 @@
 
 /* ---- the parts that the lock guards ------------------------------------ */
 
-/* Sums of snapshots may have been made of other pools. */
+/* Nothing, where sums of snapshots were made of other pools, or a hold has
+   ended while holds were added up. */
 static uint64_t falkor__less(uint64_t now, uint64_t before) {
     return now > before ? now - before : 0;
 }
@@ -54,12 +55,12 @@ static uint64_t falkor__look_back_locked(falkor_pool *pool, int64_t now,
     falkor__add_waiting_locked(pool, now, begin_ns, &last);
     const falkor__mark *first = falkor__first_mark(pool, begin_ns);
     *lately = (falkor__lately){.ms = falkor__ms_since(first->at_ns, now),
-        .tries = falkor__less(last.tries, first->tries),
+        .tries = last.tries - first->tries,
         .waited_ns = last.waited_ns - first->waited_ns,
         .errors = last.errors - first->errors,
         .program_errors = last.program_errors - first->program_errors,
         .pool_errors = last.pool_errors - first->pool_errors,
-        .timeouts = falkor__less(last.timeouts, first->timeouts),
+        .timeouts = last.timeouts - first->timeouts,
         .used = now <= first->at_ns ? pool->in_use
             : (double)falkor__less(last.held_ns, first->held_ns) /
               (double)(now - first->at_ns)};

@@ -5,8 +5,8 @@
 
    Nothing that it answers waits for the pool: a snapshot is one short lock, and
    what the server says about itself is asked on a connection beside the pool,
-   with a second of time at most. So /health answers while the pool is exhausted,
-   and while the server is gone.
+   with a second of time at most. So /health answers while the pool is
+   exhausted, and while the server is gone.
 
    Threads are pthreads rather than <threads.h>, for signals and the monotonic
    clock. Read it from the bottom. */
@@ -469,8 +469,8 @@ static struct MHD_Daemon *serve(service *app, int fd, int family) {
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
         MHD_USE_POLL | (family == AF_INET6 ? MHD_USE_IPv6 : 0), 0, NULL, NULL,
         on_request, app, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, 200u,      /* more than one address may */
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, 50u,
+        MHD_OPTION_CONNECTION_LIMIT, 200u,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, 50u,    /* no one has all of them */
         MHD_OPTION_CONNECTION_TIMEOUT, 15u,
         MHD_OPTION_END);
     if (!daemon)

@@ -1722,8 +1722,9 @@ static void test_cli_stats_wrong_usage(void **state) {
         {{"http://h/a b"}, "a space or a control byte"},
         {{"http://h/\r\nX: y"}, "a space or a control byte"},
         {{"http://h?x=1"}, "/health?pool=main"},
-        {{"http://h/health", "http://i/health"}, "one URL (and --watch a number of seconds, "
-         "where it has one), and not also: "},
+        {{"http://h/health", "http://i/health"},
+         "one URL (and --watch a number of seconds, where it has one), and not "
+         "also: "},
         {{"http://h/health", "-p", "7"}, "goes without the options"},
         {{"http://h/health", "--threads", "7"}, "goes without the options"},
         {{"http://h/health", "--query", "RETURN 1"}, "goes without"},

@@ -249,6 +249,34 @@ static void test_stats_long_holds_stand_for_themselves(void **state) {
     end();
 }
 
+/* After many short ones, of which few are timed, the worker sees the idle
+   connection, and the next long one is not missed. */
+/* D2 */
+static void test_stats_long_holds_after_a_look(void **state) {
+    (void)state;
+    falkor_options options = begin(1, 2);
+    options.health.window_ms = 600;     /* a look every 11 ms */
+    open_pool(options);
+    falkor_conn *conn;
+    assert_int_equal(falkor_acquire(pool, &conn, NULL), FALKOR_OK);
+    const falkor__slot *slot = conn->slot;
+    assert_int_equal(falkor_release(conn), FALKOR_OK);
+    for (int i = 0; i < 20000; i++)
+        hold_for(1000);
+    bool looked = false;
+    for (int i = 0; i < TEST_PATIENCE_MS && !looked; i++) {
+        falkor__lock(pool);
+        looked = slot->timed_next == 0;
+        falkor__unlock(pool);
+        if (!looked)
+            test_pause_ms(1);
+    }
+    assert_true(looked);
+    hold_for(3000 * MS);
+    assert_true(latency(FALKOR_LATENCY_HOLD).max_ms == 3000);
+    end();
+}
+
 /* Dials, and the acquires that wait for them; the failed ones too. */
 /* D2 */
 static void test_stats_dials_and_their_waits(void **state) {
@@ -498,8 +526,8 @@ static void test_stats_verdict_of_who_still_waits(void **state) {
     end();
 }
 
-/* Without a period all counts that has happened since the pool was made, and
-   use at the moment; with one, what was before it does not. */
+/* Without a period all counts that has happened since the pool was made; with
+   one, what was before it does not. */
 /* D4 */
 static void test_stats_verdict_without_a_period(void **state) {
     (void)state;
@@ -519,6 +547,7 @@ static void test_stats_verdict_without_a_period(void **state) {
         assert_int_equal(found.verdict, whole ? FALKOR_HEALTH_CRITICAL
                                               : FALKOR_HEALTH_OK);
         assert_near(found.window_ms, whole ? 3 * 3600000 : 3600000, 1);
+        assert_true(found.utilization_percent < 0.001); /* 4 ms of hours */
         end();
     }
 }
@@ -1044,6 +1073,7 @@ TEST_MAIN(
     cmocka_unit_test(test_stats_holds),
     cmocka_unit_test(test_stats_holds_are_sampled),
     cmocka_unit_test(test_stats_long_holds_stand_for_themselves),
+    cmocka_unit_test(test_stats_long_holds_after_a_look),
     cmocka_unit_test(test_stats_average_use),
     cmocka_unit_test(test_stats_verdict_of_bare_timeouts),
     cmocka_unit_test(test_stats_verdict_before_open),
