@@ -1,7 +1,8 @@
 # falkorpool: all the ways to build, test, measure and install it. GNU make; `make help` lists them.
 #
-# Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, DESTDIR, BUILD (the folder for everything made or fetched),
-# VARIANT (asan, tsan, clang, hiredis1, werror, tls), THREADS=c11, TLS=1, WERROR=1, TEST, ONLY and CHECK (see test, checks).
+# Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, DESTDIR, BUILD (the folder for everything made or
+# fetched), VARIANT (asan, tsan, clang, hiredis1, werror, single, tls), THREADS=c11, TLS=1, WERROR=1, TEST, ONLY and CHECK (see
+# test, checks).
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
@@ -25,8 +26,8 @@ VARIANT_LDFLAGS = -L$(HIREDIS1)/lib -Wl,-rpath,$(abspath $(HIREDIS1))/lib
 VARIANT_NEEDS = $(HIREDIS1)
 else ifeq ($(VARIANT),tls)
 TLS = 1
-else ifneq ($(filter-out werror size,$(VARIANT)),)
-$(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror, size and tls are known)
+else ifneq ($(filter-out werror size single,$(VARIANT)),)
+$(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror, size, single and tls are known)
 endif
 # TLS=1 goes with every variant, in the same folder: VARIANT=tls has one of its own.
 ifneq ($(TLS),)
@@ -73,6 +74,7 @@ BENCHES  := $(call programs,test/bench_*.c) $(wildcard test/bench_*.sh)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
 .PHONY: all test rows check drivers fuzz bench bench-quick bench-plots demo install clean distclean format help tests checks FORCE
+.PHONY: single check-single
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -81,7 +83,7 @@ all: $(LIB) $(TOOLS) $(EXAMPLES) $(HEADER)  ## the library, falkor-cli, the exam
 # ---- building -------------------------------------------------------------------------------------------------------
 
 # Libraries that the system lacks are fetched before anything is built: make reads its own flags from what deps.sh wrote.
-ifneq ($(filter-out clean distclean format help,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out single clean distclean format help,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/deps.mk
 ifneq ($(TLS),)
 include $(BUILD)/deps-tls.mk
@@ -120,7 +122,7 @@ $(OUT)/obj/%.o: %.c $(OUT)/flags | $(VARIANT_NEEDS)
 %.a:
 	@rm -f $@
 	$(AR) rcs $@ $(filter %.o,$^)
-$(LIB): $(call obj,$(LIB_SRC))
+$(LIB): $(if $(filter single,$(VARIANT)),$(OUT)/obj/unit-single.o,$(call obj,$(LIB_SRC)))
 $(OUT)/libtest.a: $(call obj,$(HELP_SRC))
 
 LINK = @mkdir -p $(@D); set -x; $(CC) $(filter %.o,$^) $(filter %.a,$^) $(ALL_LDFLAGS) -o $@
@@ -148,15 +150,25 @@ $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
 $(OUT)/obj/test/bench_pool.o: ALL_CPPFLAGS += $(BENCH_CPPFLAGS)
 # The library once more, without its timing, beside itself.
 $(OUT)/obj/untimed.o: $(BUILD)/falkorpool.h $(OUT)/flags
-	@mkdir -p $(@D)
-	printf '#define FALKORPOOL_IMPLEMENTATION\n#include "$<"\n' | $(CC) $(ALL_CPPFLAGS) -DFALKOR_WITHOUT_TIMES $(ALL_CFLAGS) -MF $(@:.o=.d) -x c -c - -o $@
+	$(call unit,-DFALKOR_WITHOUT_TIMES)
 	nm -g --defined-only $@ | sed -n 's/.* \(.*\)/\1 untimed_\1/p' >$(@:.o=.names)
 	objcopy --redefine-syms=$(@:.o=.names) $@
 $(OUT)/test/bench_pool: $(OUT)/obj/test/bench_pool.o $(OUT)/obj/untimed.o $(HELP_LIB) $(LIB)
 	$(LINK) $(BENCH_LDFLAGS) $(BENCH_LIBS) -lhiredis $(TLS_LIBS) -lm
 
+single: $(HEADER)  ## the single header, $(BUILD)/falkorpool.h
 $(BUILD)/falkorpool.h: test/amalgamate.sh LICENSE $(LIB_SRC) $(wildcard *.h)
-	test/amalgamate.sh $(LIB_SRC) >$@
+	@mkdir -p $(@D)
+	test/amalgamate.sh >$@
+# The single header as one object, with these flags.
+unit = @mkdir -p $(@D); set -x; printf '\#define FALKORPOOL_IMPLEMENTATION\n\#include "$<"\n' | \
+    $(CC) $(ALL_CPPFLAGS) $(1) $(ALL_CFLAGS) -MF $(@:.o=.d) -x c -c - -o $@
+# VARIANT=single: all of libfalkorpool.a. Its internal names are not static, for the tests; weak, because a test that has
+# files of the library as its own goes before them.
+$(OUT)/obj/unit-single.o: $(BUILD)/falkorpool.h $(OUT)/flags
+	$(call unit,-DFALKOR__PRIVATE=)
+	nm -g --defined-only $@ | sed -n 's/.* //p' >$(@:.o=.names)
+	objcopy --weaken-symbols=$(@:.o=.names) $@
 
 -include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
 
@@ -186,6 +198,12 @@ check: all  ## sanitizers, clang, hiredis 1.x, C11 threads, mutants, drivers, he
 # CHECK=stress runs test/check_stress.c only.
 checks: $(CHECKS)
 	@TEST_JOBS=1 TEST_TIMEOUT=600 $(RUN) $(CHECKS)
+
+# The flags of what is built by hand there.
+SCRIPT = test/server.sh run env OUT=$(OUT) TLS=$(TLS) CPPFLAGS='$(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS) $(TLS_CPPFLAGS) $(CPPFLAGS)' \
+    LDFLAGS='$(VARIANT_LDFLAGS) $(DEPS_LDFLAGS) $(TLS_LDFLAGS) $(LDFLAGS)'
+check-single: $(HEADER)  ## the single header in every way that it can be included
+	@$(SCRIPT) test/check_single.sh
 
 drivers: $(DRIVERS)  ## examples/drivers against PostgreSQL, PgBouncer, MariaDB, Redis, nginx and Bolt
 	@test/services.sh check $(OUT)/examples/drivers
@@ -239,4 +257,4 @@ distclean:  ## all of the build folder
 format:  ## clang-format over all sources
 	clang-format -i $(wildcard *.c *.h examples/*.c test/*.c test/*.h)
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15
