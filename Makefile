@@ -1,10 +1,13 @@
 # falkorpool: all the ways to build, test, measure and install it. GNU make; `make help` lists them.
 #
-# Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, DESTDIR, BUILD (the folder for everything made or fetched),
-# VARIANT (asan, tsan, clang, hiredis1, werror, tls), THREADS=c11, TLS=1, WERROR=1, TEST, ONLY and CHECK (see test, checks).
+# Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, LIBDIR, MANDIR, DESTDIR, BUILD (the folder for everything made or
+# fetched), VARIANT (asan, tsan, clang, hiredis1, werror, single, tls), THREADS=c11, TLS=1, WERROR=1, TEST, ONLY and CHECK (see
+# test, checks).
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+MANDIR  ?= $(PREFIX)/share/man
 CFLAGS  ?= -O2 -g
 VERSION := $(shell awk '/^.define FALKOR_VERSION_[MP]/ { v = v (v == "" ? "" : ".") $$3 } END { print v }' pool.h 2>/dev/null)
 export BUILD CC CPPFLAGS
@@ -25,8 +28,8 @@ VARIANT_LDFLAGS = -L$(HIREDIS1)/lib -Wl,-rpath,$(abspath $(HIREDIS1))/lib
 VARIANT_NEEDS = $(HIREDIS1)
 else ifeq ($(VARIANT),tls)
 TLS = 1
-else ifneq ($(filter-out werror size,$(VARIANT)),)
-$(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror, size and tls are known)
+else ifneq ($(filter-out werror size single,$(VARIANT)),)
+$(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror, size, single and tls are known)
 endif
 # TLS=1 goes with every variant, in the same folder: VARIANT=tls has one of its own.
 ifneq ($(TLS),)
@@ -56,6 +59,8 @@ obj       = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 programs  = $(patsubst %.c,$(OUT)/%,$(wildcard $(1)))
 
 LIB      := $(OUT)/libfalkorpool.a
+SONAME   := libfalkorpool.so.$(firstword $(subst ., ,$(VERSION)))
+SHARED   := $(OUT)/libfalkorpool.so.$(VERSION)
 HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
 EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
 TOOLS    := $(if $(CLI_SRC),$(OUT)/falkor-cli) $(if $(wildcard examples/health_server.c),$(OUT)/health_server)
@@ -77,16 +82,20 @@ DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
 BENCHES  := $(call programs,test/bench_*.c) $(wildcard test/bench_*.sh)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 
-.PHONY: all test rows check drivers fuzz bench bench-quick bench-plots demo install clean distclean format help tests checks FORCE
+.PHONY: all test rows check drivers fuzz bench bench-quick bench-plots demo clean distclean format help tests checks FORCE
+.PHONY: single check-single install uninstall check-install dist
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(LIB) $(TOOLS) $(EXAMPLES) $(HEADER)  ## the library, falkor-cli, the examples, the single header (the default)
+all: $(LIB) $(TOOLS) $(EXAMPLES) $(HEADER)  ## the libraries, falkor-cli, the examples, the single header (the default)
+ifeq ($(VARIANT)$(THREADS),)
+all: $(SHARED)
+endif
 
 # ---- building -------------------------------------------------------------------------------------------------------
 
 # Libraries that the system lacks are fetched before anything is built: make reads its own flags from what deps.sh wrote.
-ifneq ($(filter-out clean distclean format help,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out single uninstall dist clean distclean format help,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/deps.mk
 ifneq ($(TLS),)
 include $(BUILD)/deps-tls.mk
@@ -125,7 +134,7 @@ $(OUT)/obj/%.o: %.c $(OUT)/flags | $(VARIANT_NEEDS)
 %.a:
 	@rm -f $@
 	$(AR) rcs $@ $(filter %.o,$^)
-$(LIB): $(call obj,$(LIB_SRC))
+$(LIB): $(if $(filter single,$(VARIANT)),$(OUT)/obj/unit-single.o,$(call obj,$(LIB_SRC)))
 $(OUT)/libtest.a: $(call obj,$(HELP_SRC))
 
 LINK = @mkdir -p $(@D); set -x; $(CC) $(filter %.o,$^) $(filter %.a,$^) $(ALL_LDFLAGS) -o $@
@@ -153,15 +162,30 @@ $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
 $(OUT)/obj/test/bench_pool.o: ALL_CPPFLAGS += $(BENCH_CPPFLAGS)
 # The library once more, without its timing, beside itself.
 $(OUT)/obj/untimed.o: $(BUILD)/falkorpool.h $(OUT)/flags
-	@mkdir -p $(@D)
-	printf '#define FALKORPOOL_IMPLEMENTATION\n#include "$<"\n' | $(CC) $(ALL_CPPFLAGS) -DFALKOR_WITHOUT_TIMES $(ALL_CFLAGS) -MF $(@:.o=.d) -x c -c - -o $@
+	$(call unit,-DFALKOR_WITHOUT_TIMES)
 	nm -g --defined-only $@ | sed -n 's/.* \(.*\)/\1 untimed_\1/p' >$(@:.o=.names)
 	objcopy --redefine-syms=$(@:.o=.names) $@
 $(OUT)/test/bench_pool: $(OUT)/obj/test/bench_pool.o $(OUT)/obj/untimed.o $(HELP_LIB) $(LIB)
 	$(LINK) $(BENCH_LDFLAGS) $(BENCH_LIBS) -lhiredis $(TLS_LIBS) -lm
 
+single: $(HEADER)  ## the single header, $(BUILD)/falkorpool.h
 $(BUILD)/falkorpool.h: test/amalgamate.sh LICENSE $(LIB_SRC) $(wildcard *.h)
-	test/amalgamate.sh $(LIB_SRC) >$@
+	@mkdir -p $(@D)
+	test/amalgamate.sh >$@
+# The single header as one object, with these flags.
+unit = @mkdir -p $(@D); set -x; printf '\#define FALKORPOOL_IMPLEMENTATION\n\#include "$<"\n' | \
+    $(CC) $(ALL_CPPFLAGS) $(1) $(ALL_CFLAGS) -MF $(@:.o=.d) -x c -c - -o $@
+# VARIANT=single: all of libfalkorpool.a. Its internal names are not static, for the tests; weak, because a test that has
+# files of the library as its own goes before them.
+$(OUT)/obj/unit-single.o: $(BUILD)/falkorpool.h $(OUT)/flags
+	$(call unit,-DFALKOR__PRIVATE=)
+	nm -g --defined-only $@ | sed -n 's/.* //p' >$(@:.o=.names)
+	objcopy --weaken-symbols=$(@:.o=.names) $@
+# What the shared library exports is what is not static: just pool.h's functions.
+$(OUT)/obj/unit-shared.o: $(BUILD)/falkorpool.h $(OUT)/flags
+	$(call unit,-fPIC -fno-semantic-interposition -DFALKOR_API='__attribute__((visibility("default")))')
+$(SHARED): $(OUT)/obj/unit-shared.o
+	$(CC) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs $< $(ALL_LDFLAGS) -lhiredis $(TLS_LIBS) -o $@
 
 -include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
 
@@ -191,6 +215,15 @@ check: all  ## sanitizers, clang, hiredis 1.x, C11 threads, mutants, drivers, he
 # CHECK=stress runs test/check_stress.c only.
 checks: $(CHECKS)
 	@TEST_JOBS=1 TEST_TIMEOUT=600 $(RUN) $(CHECKS)
+
+# The flags of what is built by hand there.
+SCRIPT = test/server.sh run env OUT=$(OUT) TLS=$(TLS) CPPFLAGS='$(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS) $(TLS_CPPFLAGS) $(CPPFLAGS)' \
+    LDFLAGS='$(VARIANT_LDFLAGS) $(DEPS_LDFLAGS) $(TLS_LDFLAGS) $(LDFLAGS)'
+check-single: $(HEADER)  ## the single header in every way that it can be included
+	@$(SCRIPT) test/check_single.sh
+check-install: $(LIB) $(SHARED) $(OUT)/falkor-cli $(HEADER)  ## install, uninstall, dist, CMake: a stranger's program each way
+	@test/deps.sh packaging
+	@$(SCRIPT) test/check_install.sh
 
 drivers: $(DRIVERS)  ## examples/drivers against PostgreSQL, PgBouncer, MariaDB, Redis, nginx and Bolt
 	@test/services.sh check $(OUT)/examples/drivers
@@ -226,15 +259,39 @@ demo: all  ## loads a real data set and shows the library at work
 
 # ---- housekeeping ---------------------------------------------------------------------------------------------------
 
-install: all  ## into $(DESTDIR)$(PREFIX): library, headers, falkor-cli, falkorpool.pc
-	install -d $(DESTDIR)$(PREFIX)/include/falkorpool $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/bin
-	install -m 644 pool.h $(DESTDIR)$(PREFIX)/include/falkorpool/
-	install -m 644 $(BUILD)/falkorpool.h $(DESTDIR)$(PREFIX)/include/
-	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/
-	$(if $(CLI_SRC),install -m 755 $(OUT)/falkor-cli $(DESTDIR)$(PREFIX)/bin/)
-	printf '%s\n' 'prefix=$(PREFIX)' 'Name: falkorpool' 'Description: FalkorDB client with a connection pool' \
-	    'Version: $(or $(VERSION),0)' 'Cflags: -I$${prefix}/include -I$${prefix}/include/falkorpool' \
-	    'Libs: -L$${prefix}/lib -lfalkorpool $(strip -lhiredis $(TLS_LIBS) -pthread)' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/falkorpool.pc
+# What install puts below $(DESTDIR), and uninstall takes away.
+INSTALLED = $(PREFIX)/include/falkorpool/pool.h $(PREFIX)/include/falkorpool.h $(PREFIX)/bin/falkor-cli \
+    $(addprefix $(LIBDIR)/,libfalkorpool.a libfalkorpool.so $(SONAME) $(notdir $(SHARED)) pkgconfig/falkorpool.pc) \
+    $(MANDIR)/man1/falkor-cli.1 $(MANDIR)/man3/falkorpool.3
+INSTALL = install -D -m
+
+install: $(LIB) $(SHARED) $(OUT)/falkor-cli $(HEADER)  ## into $(DESTDIR)$(PREFIX): libraries, headers, falkor-cli, man
+	$(INSTALL) 644 pool.h $(DESTDIR)$(PREFIX)/include/falkorpool/pool.h
+	$(INSTALL) 644 $(HEADER) $(DESTDIR)$(PREFIX)/include/falkorpool.h
+	$(INSTALL) 755 $(OUT)/falkor-cli $(DESTDIR)$(PREFIX)/bin/falkor-cli
+	$(INSTALL) 644 $(LIB) $(DESTDIR)$(LIBDIR)/libfalkorpool.a
+	$(INSTALL) 644 $(SHARED) $(DESTDIR)$(LIBDIR)/$(notdir $(SHARED))
+	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libfalkorpool.so
+	$(INSTALL) 644 man/falkor-cli.1 $(DESTDIR)$(MANDIR)/man1/falkor-cli.1
+	$(INSTALL) 644 man/falkorpool.3 $(DESTDIR)$(MANDIR)/man3/falkorpool.3
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|; s|@VERSION@|$(VERSION)|' \
+	    -e 's|@REQUIRES@|$(strip $(PC_REQUIRES))|; s|@LIBS@|$(strip $(PC_LIBS))|' falkorpool.pc.in >$(OUT)/falkorpool.pc
+	$(INSTALL) 644 $(OUT)/falkorpool.pc $(DESTDIR)$(LIBDIR)/pkgconfig/falkorpool.pc
+# A static program needs what the library needs: by name where pkg-config knows it.
+pc = $(shell pkg-config --exists $(1) 2>/dev/null && echo $(1))
+PC_REQUIRES = $(call pc,hiredis) $(if $(TLS),$(call pc,libssl libcrypto))
+PC_LIBS = $(if $(call pc,hiredis),,-lhiredis) $(if $(TLS),$(if $(call pc,libssl libcrypto),,$(TLS_LIBS))) -pthread
+
+# Folders that are empty then go with DESTDIR only: elsewhere others may want them.
+uninstall:  ## takes away what install, with the same PREFIX and DESTDIR, has put there
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	rmdir $(DESTDIR)$(PREFIX)/include/falkorpool 2>/dev/null || :
+	$(if $(DESTDIR),cd $(DESTDIR) && for folder in $(sort $(dir $(INSTALLED:/%=%))); do \
+	    [ ! -d $$folder ] || rmdir -p --ignore-fail-on-non-empty $$folder; done)
+
+dist:  ## $(BUILD)/falkorpool-VERSION.tar.gz of the last commit, with the single header in it
+	@test/dist.sh
 
 clean:  ## what was built; what was fetched stays
 	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name server ! -name services ! -name 'deps*' ! -name data ! -name node ! -name apt \
@@ -244,4 +301,4 @@ distclean:  ## all of the build folder
 format:  ## clang-format over all sources
 	clang-format -i $(wildcard *.c *.h examples/*.c test/*.c test/*.h)
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 15

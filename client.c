@@ -3,6 +3,7 @@
 #include "call.h"
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define FALKOR__SCHEMA_WORDS 64         /* of one CONSTRAINT command */
 
@@ -144,8 +145,9 @@ static const char *falkor__refusal_of(const falkor__call *call,
    refuses the whole when one of them is indexed, so that this proves nothing
    of the others. */
 static bool falkor__indexes_many(const char *statement) {
-    const char *on = strcasestr(statement, " ON ");
-    const char *open = on ? strchr(on, '(') : NULL;
+    while (*statement && strncasecmp(statement, " ON ", 4) != 0)
+        statement++;
+    const char *open = strchr(statement, '(');
     const char *close = open ? strchr(open, ')') : NULL;
     return close && memchr(open, ',', (size_t)(close - open));
 }

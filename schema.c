@@ -465,10 +465,11 @@ static bool falkor__is_written(const char *name, const struct iovec *text) {
     const char *begin = text->iov_base, *end = begin + text->iov_len;
     size_t length = strlen(name);
     for (const char *at = begin; length; at++) {
-        at = memmem(at, (size_t)(end - at), name, length);
-        if (!at)
+        at = memchr(at, name[0], (size_t)(end - at));
+        if (!at || (size_t)(end - at) < length)
             return false;
-        if ((at == begin || !falkor__is_name_byte(at[-1])) &&
+        if (memcmp(at, name, length) == 0 &&
+            (at == begin || !falkor__is_name_byte(at[-1])) &&
             (at + length == end || !falkor__is_name_byte(at[length])))
             return true;
     }

@@ -18,7 +18,7 @@
 #include <unistd.h>
 #endif
 #ifndef CLOCK_MONOTONIC
-#error "include pool.h with FALKORPOOL_IMPLEMENTATION before any system header"
+#error "a system header came before sync.h without _GNU_SOURCE: no clocks"
 #endif
 
 #define FALKOR__NS_PER_MS INT64_C(1000000)

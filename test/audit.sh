@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Every public function has a test that calls it against a real server and one that gives it bad input: test/audit.sh [--list].
+# Every public function has a test that calls it against a real server and one that gives it bad input:
+# test/audit.sh [--list | --names].
 # For each function that pool.h declares it wants
 #   - test_contract_NAME in test/test_contract.c, in that file's list of tests, which calls falkor_NAME: the place of bad input;
 #   - a call in another test that talks to a server;
 # and it wants the library to define just the functions that pool.h declares. It says what is missing, or nothing; --list
-# prints who calls what.
+# prints who calls what, --names just the functions of pool.h.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 LIB=${OUT:-${BUILD:-build}}/libfalkorpool.a
@@ -38,6 +39,8 @@ declared() {
 # body NAME: the text of that test in the contract.
 body() { awk -v name="static void $1(" 'index($0, name) == 1 { on = 1 } on { print } on && /^}/ { exit }' <<<"$TEXT"; }
 
+if [ "${1:-}" = --names ]; then declared; exit; fi
+
 TEXT=$(code "$CONTRACT")
 SERVED=()
 for file in test/serving.c $(grep -lE 'serving_(start|pool)\(' test/test_*.c); do
@@ -46,7 +49,7 @@ done
 
 FUNCTIONS=$(declared)
 [ "$(wc -w <<<"$FUNCTIONS")" -gt 40 ] || complain "pool.h: its functions were not found"
-DEFINED=$(nm -g --defined-only "$LIB" | awk '$2 == "T" && $3 ~ /^falkor_[a-z]/ { print $3 }' | sort -u)
+DEFINED=$(nm -g --defined-only "$LIB" | awk '$2 ~ /[TW]/ && $3 ~ /^falkor_[a-z]/ { print $3 }' | sort -u)
 while read -r name; do
     complain "$name: only on one side of pool.h and $LIB"
 done < <(comm -3 <(echo "$FUNCTIONS") <(echo "$DEFINED") | tr -d '\t')

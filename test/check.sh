@@ -35,6 +35,8 @@ step clang 8 test VARIANT=clang WERROR=1 TEST='commands json names options param
 step hiredis1 8 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='attempts connect pipeline queries resp3 safety streaming tls'
 TEST_TIMEOUT=540 FALKOR_TEST_PREEMPTIONS=2 step threads 14 test THREADS=c11 TLS=1 WERROR=1
 step mutants 8 mutants
+step single 3 check-single
+step install 4 check-install
 step drivers 6 drivers VARIANT=werror WERROR=1
 step metrics 6 metrics
 step long 20 checks VARIANT=werror WERROR=1

@@ -15,6 +15,7 @@ usage: test/deps.sh get        headers and libraries to build with; writes $BUIL
        test/deps.sh bench      peers of the benchmarks, as far as they can be had; writes $BUILD/deps-bench.mk
        test/deps.sh peers      what bench installs or unpacks
        test/deps.sh plots      gnuplot
+       test/deps.sh packaging  what `make check-install` looks at an installed library with
        test/deps.sh node       the official Node client, into $BUILD/node
        test/deps.sh lock       print test/versions.lock with what the Debian archive holds now
 END
@@ -139,6 +140,14 @@ plots() {
     command -v gnuplot >/dev/null || install gnuplot-nox
 }
 
+packaging() {
+    local tool missing=()
+    for tool in cmake pkg-config:pkgconf mandoc groff:groff-base; do
+        command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
+    done
+    [ ${#missing[@]} = 0 ] || install "${missing[@]}"
+}
+
 peer_folder() { case $1 in apr) echo apr-1.0 ;; zdb) echo zdb ;; esac; }
 peer_libs() { case $1 in apr) echo -laprutil-1 -lapr-1 ;; zdb) echo -lzdb ;; esac; }
 
@@ -248,7 +257,7 @@ deb_line() {
 }
 
 case ${1:-} in
-    get | tls | bench | peers | plots | check | lock) "$1" ;;
+    get | tls | bench | peers | plots | packaging | check | lock) "$1" ;;
     hiredis1) with_lock hiredis1 build_hiredis1 ;;
     data) with_lock data fetch_data ;;
     node) with_lock node fetch_node ;;
