@@ -81,6 +81,7 @@ struct falkor__guard {
     falkor__guard *next, *before;
 };
 void falkor__guard_add(falkor__guard *guard);
+bool falkor__guards_begin(void);        /* before the first; false: no memory */
 void falkor__guard_remove(falkor__guard *guard);
 
 /* ---- url.c: a URL's parts --------------------------------------------- */

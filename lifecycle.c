@@ -369,12 +369,12 @@ static void *falkor__worker(void *argument) {
             falkor__report_leak_locked(pool, leak, now);
         } else if (open && falkor__mend_locked(pool, now, &dial_ns, &due_ns)) {
             continue;
-        } else if (slot) {
-            falkor__serve_idle_locked(pool, slot, duty);
         } else if (lacks && dial_ns <= now) {
             int delay_ms = falkor__refill_locked(pool, failures, false);
             failures = delay_ms ? failures + 1 : 0;
             dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
+        } else if (slot) {
+            falkor__serve_idle_locked(pool, slot, duty);
         } else {
             pool->wake_ns = lacks ? falkor__sooner(due_ns, dial_ns) : due_ns;
             pool->away = false;
