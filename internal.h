@@ -443,6 +443,7 @@ typedef struct falkor__buffer {
 } falkor__buffer;
 void falkor__buffer_begin(falkor__buffer *buffer);
 void falkor__buffer_end(falkor__buffer *buffer);
+bool falkor__buffer_grow(falkor__buffer *buffer, size_t more);  /* has room */
 void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
                         size_t length);
 void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...)

@@ -5,6 +5,7 @@
    key update, half a record) a small server of this file does.
 
    In a build without TLS: that everything that asks for it is refused. */
+#include "secret.h"
 #include "serving.h"
 #include "../internal.h"
 #include <errno.h>
@@ -309,6 +310,44 @@ static void test_tls_works(void **state) {
     works(options);
     options.tls_server_name = "127.0.0.1";
     works(options);
+}
+
+/* The password goes through OpenSSL too: test_secrets.c is about the rest. */
+static void leave_no_trace(void) {
+    char plain[SECRET_SIZE];
+    falkor_options options = tls_options();
+    falkor_pool *pool;
+    options.username = "ann";
+    options.password = secret_write(plain, 1);
+    TEST_CHECK(!falkor_pool_create(&options, &pool, &error));
+    secret_wipe(plain, sizeof plain);
+    TEST_CHECK(!falkor_pool_open(pool, &error));
+    falkor_pool_free(pool);
+    TEST_CHECK(secret_hits() == 0);
+}
+
+static void add_user(void) {
+    char plain[SECRET_SIZE];
+    redisContext *client = serving_client(server.port);
+    redisReply *reply = redisCommand(client, "ACL SETUSER ann on >%s ~* &* "
+                                     "+@all", secret_write(plain, 1));
+    TEST_CHECK(reply && reply->str && !strcmp(reply->str, "OK"));
+}
+
+/* A19, R6 */
+static void test_tls_leaves_no_password(void **state) {
+    (void)state;
+    void (*const steps[])(void) = {add_user, leave_no_trace};
+    secret_draw();
+    for (int i = 0; i < 2; i++) {
+        pid_t child = test_fork();
+        if (child == 0) {
+            test_child_begins();
+            steps[i]();
+            test_child_quits();
+        }
+        test_await_child(child);
+    }
 }
 
 static void test_tls_1_2(void **state) {
@@ -1063,7 +1102,40 @@ static void test_tls_fork(void **state) {
     falkor_pool_free(pool);
 }
 
-#define TLS_FORK cmocka_unit_test(test_tls_fork),
+static void *ask_for_ever(void *argument) {
+    while (!falkor_query(argument, "UNWIND range(1, 500) AS i RETURN i", NULL,
+                         NULL, NULL))
+        continue;
+    abort();
+}
+
+/* A process that ends while its threads read, write and shake hands: OpenSSL
+   must not be torn down under them. */
+static void test_tls_exit_while_threads_query(void **state) {
+    (void)state;
+    for (int round = 0; round < (TEST_SANITIZED ? 3 : 15); round++) {
+        fflush(stdout);
+        pid_t child = test_fork();
+        if (child == 0) {
+            test_child_begins();
+            falkor_options options = tls_options();
+            falkor_pool *pool = serving_pool(&options);
+            falkor_graph *graph = falkor_select_graph(pool, "exit");
+            falkor_stats stats = {0};
+            for (int i = 0; i < 6; i++)
+                pthread_create(&(pthread_t){0}, NULL, ask_for_ever, graph);
+            while (stats.queries < 50 + 3 * (uint64_t)round) {
+                falkor_pool_flush(pool);
+                falkor_pool_stats(pool, &stats);
+            }
+            exit(0);
+        }
+        test_await_child(child);
+    }
+}
+
+#define TLS_FORK cmocka_unit_test(test_tls_fork), \
+    cmocka_unit_test(test_tls_exit_while_threads_query),
 #else
 #define TLS_FORK
 #endif
@@ -1139,6 +1211,7 @@ static void test_tls_options_refused(void **state) {
 TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_tls_options_refused),
     cmocka_unit_test(test_tls_works),
+    cmocka_unit_test(test_tls_leaves_no_password),
     cmocka_unit_test(test_tls_1_2),
     cmocka_unit_test(test_tls_is_used),
     cmocka_unit_test(test_tls_wrong_ca),
