@@ -360,7 +360,7 @@ static void *falkor__worker(void *argument) {
         pool->rests = pool->idle == falkor__total(pool);
         int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
         falkor__mark_locked(pool, now, pool->rests);
-        falkor__duty duty;
+        falkor__duty duty = FALKOR__DUTY_NONE;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
         falkor__slot *leak = falkor__leak_locked(pool, now, &due_ns);
         bool open = pool->breaker.state != FALKOR_CIRCUIT_CLOSED;

@@ -45,7 +45,8 @@
  *   what ends calls early. Between calls it may be cancelled, and a cleanup
  *   handler releases what it holds.
  * - A signal handler must not call anything here but falkor_now_ns. exit() may
- *   come while other threads are in calls.
+ *   come while other threads are in calls (with TLS: where the program has not
+ *   used OpenSSL before its first pool with TLS).
  * - Without memory a call ends with FALKOR_ERR_NOMEM and has changed nothing
  *   here; a dial without memory is FALKOR_ERR_CONNECT. A write's maybe_executed
  *   says when it had been sent.

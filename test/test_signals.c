@@ -342,7 +342,8 @@ static int exits(int port) {
     options.health_check_interval_ms = 5;
     pool = serving_pool(&options);
     graph = falkor_select_graph(pool, "signals");
-    test_start(ask_for_ever, members, sizeof *members, THREADS);
+    static test_threads threads;        /* known to who looks for leaks */
+    threads = test_start(ask_for_ever, members, sizeof *members, THREADS);
     for (int i = 0; i < THREADS; i++)
         while (atomic_load(&members[i].rounds) < 3)
             falkor_pool_flush(pool);
