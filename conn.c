@@ -621,8 +621,10 @@ static falkor_status falkor__dial_finish(falkor__link *link,
                                          const char *address,
                                          int64_t deadline_ns,
                                          falkor_error *error) {
-    if (!context)
+    if (!context || context->err == REDIS_ERR_OOM) {
+        redisFree(context);
         return falkor__no_memory(error, "out of memory");
+    }
     int code = 0;
     socklen_t size = sizeof code;
     if (!context->err)                  /* before the wait below */

@@ -36,7 +36,8 @@ static falkor_options with(const char *user, const char *password) {
 /* Nothing of it was in this process before. */
 static void child_begins(void) {
     test_child_begins();
-    TEST_CHECK(TEST_SANITIZED || secret_hits() == 0);
+    if (!TEST_SANITIZED)
+        TEST_CHECK(secret_hits() == 0);
 }
 
 static void forget_texts(void) {
@@ -218,7 +219,8 @@ static void by_server_that_tells(void) {
     TEST_CHECK(!falkor_pool_open(pool, &error));
     falkor_pool_drop_idle(pool);
     TEST_CHECK(falkor_acquire(pool, &conn, &error) == FALKOR_ERR_AUTH);
-    TEST_CHECK(TEST_SANITIZED || secret_hits() == 3);   /* the pool's own */
+    if (!TEST_SANITIZED)
+        TEST_CHECK(secret_hits() == 3); /* the pool's own */
     TEST_CHECK(strstr(error.message, "not shown") != NULL);
     for (int i = 0; i < 8 && error.status != FALKOR_ERR_CIRCUIT_OPEN; i++)
         TEST_CHECK(falkor_acquire(pool, &conn, &error) != FALKOR_OK);

@@ -334,6 +334,8 @@ static void *ask_for_ever(void *argument) {
     return NULL;
 }
 
+static test_threads askers;             /* known to who looks for leaks */
+
 /* Another process, which ends in the middle of everything: two threads are at
    the server, one dials, others wait. */
 static int exits(int port) {
@@ -342,12 +344,11 @@ static int exits(int port) {
     options.health_check_interval_ms = 5;
     pool = serving_pool(&options);
     graph = falkor_select_graph(pool, "signals");
-    static test_threads threads;        /* known to who looks for leaks */
-    threads = test_start(ask_for_ever, members, sizeof *members, THREADS);
+    askers = test_start(ask_for_ever, members, sizeof *members, THREADS);
     for (int i = 0; i < THREADS; i++)
         while (atomic_load(&members[i].rounds) < 3)
             falkor_pool_flush(pool);
-    exit(0);
+    exit(askers.count == THREADS ? 0 : 1);
 }
 
 static pid_t start_exiting(void) {

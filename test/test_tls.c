@@ -312,44 +312,6 @@ static void test_tls_works(void **state) {
     works(options);
 }
 
-/* The password goes through OpenSSL too: test_secrets.c is about the rest. */
-static void leave_no_trace(void) {
-    char plain[SECRET_SIZE];
-    falkor_options options = tls_options();
-    falkor_pool *pool;
-    options.username = "ann";
-    options.password = secret_write(plain, 1);
-    TEST_CHECK(!falkor_pool_create(&options, &pool, &error));
-    secret_wipe(plain, sizeof plain);
-    TEST_CHECK(!falkor_pool_open(pool, &error));
-    falkor_pool_free(pool);
-    TEST_CHECK(secret_hits() == 0);
-}
-
-static void add_user(void) {
-    char plain[SECRET_SIZE];
-    redisContext *client = serving_client(server.port);
-    redisReply *reply = redisCommand(client, "ACL SETUSER ann on >%s ~* &* "
-                                     "+@all", secret_write(plain, 1));
-    TEST_CHECK(reply && reply->str && !strcmp(reply->str, "OK"));
-}
-
-/* A19, R6 */
-static void test_tls_leaves_no_password(void **state) {
-    (void)state;
-    void (*const steps[])(void) = {add_user, leave_no_trace};
-    secret_draw();
-    for (int i = 0; i < 2; i++) {
-        pid_t child = test_fork();
-        if (child == 0) {
-            test_child_begins();
-            steps[i]();
-            test_child_quits();
-        }
-        test_await_child(child);
-    }
-}
-
 static void test_tls_1_2(void **state) {
     (void)state;
     configure("tls-protocols", "TLSv1.2");
@@ -1141,7 +1103,46 @@ static void test_tls_fork(void **state) {
     falkor_pool_free(pool);
 }
 
-#define TLS_FORK cmocka_unit_test(test_tls_fork),
+/* The password goes through OpenSSL too: test_secrets.c is about the rest. */
+static void leave_no_trace(void) {
+    char plain[SECRET_SIZE];
+    falkor_options options = tls_options();
+    falkor_pool *pool;
+    options.username = "ann";
+    options.password = secret_write(plain, 1);
+    TEST_CHECK(!falkor_pool_create(&options, &pool, &error));
+    secret_wipe(plain, sizeof plain);
+    TEST_CHECK(!falkor_pool_open(pool, &error));
+    falkor_pool_free(pool);
+    TEST_CHECK(secret_hits() == 0);
+}
+
+static void add_user(void) {
+    char plain[SECRET_SIZE];
+    redisContext *client = serving_client(server.port);
+    redisReply *reply = redisCommand(client, "ACL SETUSER ann on >%s ~* &* "
+                                     "+@all", secret_write(plain, 1));
+    TEST_CHECK(reply && reply->str && !strcmp(reply->str, "OK"));
+}
+
+/* A19, R6 */
+static void test_tls_leaves_no_password(void **state) {
+    (void)state;
+    void (*const steps[])(void) = {add_user, leave_no_trace};
+    secret_draw();
+    for (int i = 0; i < 2; i++) {
+        pid_t child = test_fork();
+        if (child == 0) {
+            test_child_begins();
+            steps[i]();
+            test_child_quits();
+        }
+        test_await_child(child);
+    }
+}
+
+#define TLS_FORK cmocka_unit_test(test_tls_fork), \
+    cmocka_unit_test(test_tls_leaves_no_password),
 #else
 #define TLS_FORK
 #endif
@@ -1218,7 +1219,6 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tls_options_refused),
         cmocka_unit_test(test_tls_works),
-        cmocka_unit_test(test_tls_leaves_no_password),
         cmocka_unit_test(test_tls_1_2),
         cmocka_unit_test(test_tls_is_used),
         cmocka_unit_test(test_tls_wrong_ca),
