@@ -25,19 +25,22 @@ void secret_wipe(void *room, size_t size) {
     explicit_bzero(room, size);
 }
 
+/* Byte by byte, so that no wide register has it. */
 char *secret_write(char *room, int times) {
-    size_t length = 0;
+    volatile char *out = room;
     for (int i = 0; i < times; i++)
         for (size_t k = 0; k < sizeof masked; k++)
-            room[length++] = (char)(masked[k] ^ MASK);
-    room[length] = '\0';
+            *out++ = (char)(masked[k] ^ MASK);
+    *out = '\0';
     return room;
 }
 
 char *secret_write_encoded(char *room) {
-    secret_write(room, 1);
-    memmove(room + MIDDLE + 3, room + MIDDLE + 1, SECRET_SIZE - MIDDLE - 1);
-    memcpy(room + MIDDLE, "%40", 3);
+    volatile char *out = secret_write(room, 1);
+    for (size_t k = SECRET_SIZE - 1; k > MIDDLE; k--)
+        out[k + 2] = out[k];
+    for (size_t k = 0; k < 3; k++)
+        out[MIDDLE + k] = "%40"[k];
     return room;
 }
 
