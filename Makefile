@@ -157,7 +157,12 @@ DRIVER_LIB_postgres = -lpq
 DRIVER_LIB_mariadb = -lmariadb
 DRIVER_LIB_http = -lcurl
 $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
-	$(LINK) -lhiredis $(TLS_LIBS) -lcmocka -lcjson -lm
+	$(LINK) $(LINK_$*) -lhiredis $(TLS_LIBS) -lcmocka -lcjson -lm
+# What can run out there, in the library too (test/scarce.c).
+LINK_test_memory = $(SCARCE:%=-Wl,--wrap=%)
+LINK_test_secrets = $(SCARCE:%=-Wl,--wrap=%)
+SCARCE = malloc calloc realloc strdup free pthread_create pthread_mutex_init pthread_cond_init pthread_atfork thrd_create \
+    mtx_init cnd_init
 
 $(OUT)/obj/test/bench_pool.o: ALL_CPPFLAGS += $(BENCH_CPPFLAGS)
 # The library once more, without its timing, beside itself.

@@ -96,7 +96,8 @@ falkor_status falkor_pool_create(const falkor_options *options,
     if (!pool)
         return falkor__refuse(error, "pool is NULL");
     *pool = NULL;
-    falkor__client *client = calloc(1, sizeof *client);
+    falkor__client *client = falkor__guards_begin()
+        ? calloc(1, sizeof *client) : NULL;
     if (!client || !falkor__mutex_init(&client->mutex)) {
         free(client);
         return falkor__no_memory(error, "out of memory for a pool");

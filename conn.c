@@ -371,7 +371,7 @@ int64_t falkor__link_since(const falkor__link *link) {
 /* ---- greeting --------------------------------------------------------- */
 
 /* What one line of the answer to a greeting says. secret: it answers AUTH, and
-   only words that we know hold no part of it may be shown. last: it answers
+   only words that we know hold no part of that may be shown. last: it answers
    the PING, which a user who has been let in may lack the right to. */
 static falkor_status falkor__greet_line(const char *line, size_t length,
                                         bool secret, bool last,
@@ -381,7 +381,8 @@ static falkor_status falkor__greet_line(const char *line, size_t length,
         return FALKOR_OK;
     if (length == 0 || line[0] != '-')
         return falkor__fail(error, FALKOR_ERR_CONNECT, 0, "the server does "
-            "not speak Redis' protocol: \"%.*s\"", (int)length, line);
+            "not speak Redis' protocol: \"%.*s\"", secret ? 3 : (int)length,
+            secret ? "..." : line);
     int size = (int)length - 1;
     falkor_status kind = falkor__classify(line + 1, length - 1);
     if (kind == FALKOR_ERR_AUTH)
@@ -420,12 +421,13 @@ static falkor_status falkor__greet_broken(const falkor__link *link,
         falkor__link_reason(link, sys_errno), hint);
 }
 
-/* Reads the answers to a greeting until one refuses: lines, the first of which
-   answers AUTH when there is one. */
-static falkor_status falkor__greet_read(falkor__link *link, int lines,
-                                        bool secret, int64_t deadline_ns,
+/* Reads the answers to a greeting into reply until one refuses: lines, of which
+   the first answers AUTH when there is one. */
+#define FALKOR__GREETED ((size_t)1024)
+static falkor_status falkor__greet_read(falkor__link *link, char *reply,
+                                        int lines, bool secret,
+                                        int64_t deadline_ns,
                                         falkor_error *error) {
-    char reply[1024];
     size_t have = 0;
     falkor_status status = FALKOR_OK;
     while (!status && (lines > 0 || have > 0)) {
@@ -440,11 +442,12 @@ static falkor_status falkor__greet_read(falkor__link *link, int lines,
             memmove(reply, end + 1, have -= taken);
             continue;
         }
-        if (lines == 0 || have == sizeof reply)
+        if (lines == 0 || have == FALKOR__GREETED)
             return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
                 "the server answered more than it was asked: is it FalkorDB?");
         ssize_t bytes = falkor__link_fetch(link, reply + have,
-                                           sizeof reply - have, deadline_ns);
+                                           FALKOR__GREETED - have,
+                                           deadline_ns);
         if (bytes <= 0)
             return falkor__greet_broken(link, bytes, errno, error);
         have += (size_t)bytes;
@@ -457,9 +460,13 @@ static falkor_status falkor__greet_read(falkor__link *link, int lines,
    lets us in. Returns how many answers there will be. */
 static int falkor__greet_write(const falkor__config *config,
                                falkor__buffer *text) {
-    const char *user = config->username;
+    const char *user = config->username, *name = config->client_name;
     int lines = 1;
     if (config->password) {
+        size_t size = strlen(config->password) + (user ? strlen(user) : 0) +
+            (name ? strlen(name) : 0) + 200;
+        if (text->size < size)          /* at once: it shall not move */
+            falkor__buffer_grow(text, size);
         const char *argv[] = {"AUTH", user ? user : config->password,
                               config->password};
         falkor__buffer_command(text, user ? 3 : 2, argv, NULL);
@@ -472,9 +479,9 @@ static int falkor__greet_write(const falkor__config *config,
                                NULL);
         lines++;
     }
-    if (config->client_name) {
+    if (name) {
         falkor__buffer_command(text, 3,
-            (const char *[]){"CLIENT", "SETNAME", config->client_name}, NULL);
+            (const char *[]){"CLIENT", "SETNAME", name}, NULL);
         lines++;
     }
     falkor__buffer_command(text, 1, (const char *[]){"PING"}, NULL);
@@ -485,6 +492,7 @@ static int falkor__greet_write(const falkor__config *config,
 static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
                                    falkor_error *error) {
     falkor__buffer text;
+    char reply[FALKOR__GREETED];
     size_t sent;
     falkor__buffer_begin(&text);
     int lines = falkor__greet_write(link->config, &text);
@@ -493,12 +501,14 @@ static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
         ? falkor__no_memory(error, "out of memory")
         : falkor__link_send(link, &piece, 1, 1, deadline_ns, &sent, error);
     if (!status)
-        status = falkor__greet_read(link, lines,
+        status = falkor__greet_read(link, reply, lines,
             link->config->password != NULL, deadline_ns, error);
     if (!status)
         link->awaiting = 0;
-    falkor__wipe(text.text, text.length);       /* it held the password */
-    falkor__wipe(text.inside, sizeof text.inside);
+    if (link->config->password) {       /* text held it, and reply might */
+        falkor__wipe(text.text, text.length);
+        falkor__wipe(reply, sizeof reply);
+    }
     falkor__buffer_end(&text);
     return status;
 }
@@ -611,8 +621,10 @@ static falkor_status falkor__dial_finish(falkor__link *link,
                                          const char *address,
                                          int64_t deadline_ns,
                                          falkor_error *error) {
-    if (!context)
+    if (!context || context->err == REDIS_ERR_OOM) {
+        redisFree(context);
         return falkor__no_memory(error, "out of memory");
+    }
     int code = 0;
     socklen_t size = sizeof code;
     if (!context->err)                  /* before the wait below */

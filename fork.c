@@ -6,7 +6,6 @@
 #include <pthread.h>
 
 static pthread_mutex_t falkor__guards_mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t falkor__guards_once = PTHREAD_ONCE_INIT;
 static falkor__guard *falkor__guards;
 
 static void falkor__before_fork(void) {
@@ -29,12 +28,18 @@ static void falkor__in_child(void) {
     falkor__after_fork(true);
 }
 
-static void falkor__guards_begin(void) {
-    pthread_atfork(falkor__before_fork, falkor__in_parent, falkor__in_child);
+bool falkor__guards_begin(void) {
+    static bool begun;
+    pthread_mutex_lock(&falkor__guards_mutex);
+    if (!begun)
+        begun = pthread_atfork(falkor__before_fork, falkor__in_parent,
+                               falkor__in_child) == 0;
+    bool now = begun;
+    pthread_mutex_unlock(&falkor__guards_mutex);
+    return now;
 }
 
 void falkor__guard_add(falkor__guard *guard) {
-    pthread_once(&falkor__guards_once, falkor__guards_begin);
     pthread_mutex_lock(&falkor__guards_mutex);
     guard->before = NULL;
     guard->next = falkor__guards;

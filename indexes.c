@@ -150,17 +150,18 @@ static falkor_status falkor__index_send(falkor__indexing *indexing,
 
 /* Whether the label's index has the language and the stopwords that are asked
    for. It was refused because it has some of its own. */
-static bool falkor__same_words(falkor__indexing *indexing) {
+static falkor_status falkor__same_words(falkor__indexing *indexing, bool *are,
+                                        falkor_error *error) {
     falkor_result *same;
-    falkor__step_query(&indexing->steps, true, "CALL db.indexes() YIELD label,"
-        " entitytype, language, stopwords WHERE label = $label AND entitytype "
-        "= $entity AND ($language IS NULL OR language = $language) AND "
-        "($stopwords IS NULL OR (size(stopwords) = size($stopwords) AND "
-        "all(w IN stopwords WHERE w IN $stopwords))) RETURN 1",
-        indexing->params, &same, &(falkor_error){0});
-    bool found = falkor_result_rows(same) > 0;
+    falkor_status status = falkor__step_query(&indexing->steps, true,
+        "CALL db.indexes() YIELD label, entitytype, language, stopwords WHERE "
+        "label = $label AND entitytype = $entity AND ($language IS NULL OR "
+        "language = $language) AND ($stopwords IS NULL OR (size(stopwords) = "
+        "size($stopwords) AND all(w IN stopwords WHERE w IN $stopwords))) "
+        "RETURN 1", indexing->params, &same, error);
+    *are = falkor_result_rows(same) > 0;
     falkor_result_free(same);
-    return found;
+    return status;
 }
 
 static falkor_status falkor__index_add(falkor__indexing *indexing,
@@ -168,11 +169,16 @@ static falkor_status falkor__index_add(falkor__indexing *indexing,
                                        size_t count, falkor_error *error) {
     falkor_status status = falkor__index_send(indexing, "CREATE", true,
                                               properties, count, error);
-    if (status && falkor__was_refused(error, falkor__index_configured) &&
-        falkor__same_words(indexing))
-        status = falkor__index_send(indexing, "CREATE", false, properties,
-                                    count, error);
-    return status;
+    if (!status || !falkor__was_refused(error, falkor__index_configured))
+        return status;
+    falkor_error asking;
+    bool same;
+    falkor_status asked = falkor__same_words(indexing, &same, &asking);
+    if (asked)
+        *error = asking;
+    return asked ? asked : !same ? status
+        : falkor__index_send(indexing, "CREATE", false, properties, count,
+                             error);
 }
 
 /* All properties in one statement, so that the server goes over its data once;

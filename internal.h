@@ -85,6 +85,7 @@ struct falkor__guard {
     falkor__guard *next, *before;
 };
 void falkor__guard_add(falkor__guard *guard);
+bool falkor__guards_begin(void);        /* before the first; false: no memory */
 void falkor__guard_remove(falkor__guard *guard);
 
 /* ---- url.c: a URL's parts --------------------------------------------- */
@@ -449,6 +450,7 @@ typedef struct falkor__buffer {
 } falkor__buffer;
 void falkor__buffer_begin(falkor__buffer *buffer);
 void falkor__buffer_end(falkor__buffer *buffer);
+bool falkor__buffer_grow(falkor__buffer *buffer, size_t more);  /* has room */
 void falkor__buffer_add(falkor__buffer *buffer, const char *bytes,
                         size_t length);
 void falkor__buffer_format(falkor__buffer *buffer, const char *format, ...)

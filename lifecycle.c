@@ -367,7 +367,7 @@ static void *falkor__worker(void *argument) {
         pool->rests = pool->idle == falkor__total(pool);
         int64_t now = falkor_now_ns(), due_ns = falkor__nap_locked(pool, now);
         falkor__mark_locked(pool, now, pool->rests);
-        falkor__duty duty;
+        falkor__duty duty = FALKOR__DUTY_NONE;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
         falkor__slot *leak = falkor__leak_locked(pool, now, &due_ns);
         bool open = pool->breaker.state != FALKOR_CIRCUIT_CLOSED;
@@ -376,12 +376,12 @@ static void *falkor__worker(void *argument) {
             falkor__report_leak_locked(pool, leak, now);
         } else if (open && falkor__mend_locked(pool, now, &dial_ns, &due_ns)) {
             continue;
-        } else if (slot) {
-            falkor__serve_idle_locked(pool, slot, duty);
         } else if (lacks && dial_ns <= now) {
             int delay_ms = falkor__refill_locked(pool, failures, false);
             failures = delay_ms ? failures + 1 : 0;
             dial_ns = falkor_now_ns() + delay_ms * FALKOR__NS_PER_MS;
+        } else if (slot) {
+            falkor__serve_idle_locked(pool, slot, duty);
         } else {
             falkor__time_idle_locked(pool);
             pool->wake_ns = lacks ? falkor__sooner(due_ns, dial_ns) : due_ns;

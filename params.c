@@ -23,7 +23,7 @@ void falkor__buffer_end(falkor__buffer *buffer) {
         free(buffer->text);
 }
 
-static bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
+bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
     bool inside = buffer->text == buffer->inside;
     size_t size = buffer->size;
     if (buffer->failed)

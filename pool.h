@@ -39,6 +39,18 @@
  *   rows that were being read end there with FALKOR_ERR_IO. What was in the
  *   middle of a call of another thread (a dial, a result) is not freed in the
  *   child.
+ * - A thread must not be cancelled (pthread_cancel) while it is in a call: its
+ *   connection, its place in the line and even a lock would be lost. Disable
+ *   cancellation around calls (pthread_setcancelstate); falkor_pool_close is
+ *   what ends calls early. Between calls it may be cancelled, and a cleanup
+ *   handler releases what it holds.
+ * - A signal handler must not call anything here but falkor_now_ns. exit() may
+ *   come while other threads are in calls (with TLS: where the program has not
+ *   used OpenSSL before its first pool with TLS).
+ * - Without memory a call ends with FALKOR_ERR_NOMEM and has changed nothing
+ *   here; a dial without memory is FALKOR_ERR_CONNECT. A write's maybe_executed
+ *   says when it had been sent.
+ * - A password is wiped when its pool is freed, and is in no message.
  * - NULL given to a function that frees, or that reads a result, is harmless.
  * - Pool and graph may be used by any thread at any time; a held connection
  *   by one thread at a time; a result is read-only, by any number of threads.

@@ -477,27 +477,31 @@ static bool falkor__is_written(const char *name, const struct iovec *text) {
 }
 
 /* Whether all names that the reply lacks are in the schema, and in the texts of
-   its query. Each name is looked for once, however often it is lacking. */
-static bool falkor__all_written(const falkor_result *reply,
-                                const falkor__schema *schema,
-                                const struct iovec *texts, size_t count) {
+   its query: OK, STALE or NOMEM. Each name is looked for once, however often it
+   is lacking. */
+static falkor_status falkor__all_written(const falkor_result *reply,
+                                         const falkor__schema *schema,
+                                         const struct iovec *texts,
+                                         size_t count) {
     falkor__name_kind kind;
     uint64_t id;
-    bool all = true, *found[FALKOR__NAME_KINDS];
+    bool *found[FALKOR__NAME_KINDS];
+    falkor_status status = FALKOR_OK;
     for (int i = 0; i < FALKOR__NAME_KINDS; i++)
-        all = (found[i] = calloc(schema->counts[i] + 1, sizeof **found)) && all;
-    for (size_t i = 0; all && falkor__reply_lacks(reply, i, &kind, &id); i++) {
-        all = id < schema->counts[kind];
-        if (!all || found[kind][id])
-            continue;
-        for (size_t k = 0; k < count && !found[kind][id]; k++)
+        if (!(found[i] = calloc(schema->counts[i] + 1, sizeof **found)))
+            status = FALKOR_ERR_NOMEM;
+    for (size_t i = 0; !status && falkor__reply_lacks(reply, i, &kind, &id);
+         i++) {
+        bool known = id < schema->counts[kind];
+        for (size_t k = 0; known && k < count && !found[kind][id]; k++)
             found[kind][id] = falkor__is_written(schema->names[kind][id],
                                                  &texts[k]);
-        all = found[kind][id];
+        if (!known || !found[kind][id])
+            status = FALKOR_ERR_STALE;
     }
     for (int i = 0; i < FALKOR__NAME_KINDS; i++)
         free(found[i]);
-    return all;
+    return status;
 }
 
 falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
@@ -531,19 +535,20 @@ falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
         return status;
     if (reading.version != FALKOR__ANY_VERSION)
         falkor__names_drop(names, before, &reading.version);
-    if (!falkor__continues(before, &reading.fetched->schema) ||
-        !(marked || falkor__all_written(reply, &reading.fetched->schema, texts,
-                                        count)))
-        status = falkor__fail(error, FALKOR_ERR_STALE, 0, "the query was done, "
-            "but graph \"%s\" was replaced before the names that it added "
-            "were read", asked.graph);
-    size_t missing = status ? 0
-        : falkor__reply_resolve(reply, &reading.fetched->schema);
-    if (missing)
-        status = falkor__fail(error, missing == SIZE_MAX ? FALKOR_ERR_NOMEM
-            : FALKOR_ERR_STALE, 0, "graph \"%s\" lacks names that it gave",
+    falkor__schema *newer = &reading.fetched->schema;
+    status = !falkor__continues(before, newer) ? FALKOR_ERR_STALE
+        : marked ? FALKOR_OK
+        : falkor__all_written(reply, newer, texts, count);
+    size_t missing = status ? 0 : falkor__reply_resolve(reply, newer);
+    if (status == FALKOR_ERR_STALE)
+        falkor__fail(error, status, 0, "the query was done, but graph \"%s\" "
+            "was replaced before the names that it added were read",
             asked.graph);
-    if (reading.fetched)
-        falkor__schema_release(&reading.fetched->schema);
+    else if (status == FALKOR_ERR_NOMEM || missing == SIZE_MAX)
+        status = falkor__no_memory(error, "out of memory for names");
+    else if (missing)
+        status = falkor__fail(error, FALKOR_ERR_STALE, 0,
+            "graph \"%s\" lacks names that it gave", asked.graph);
+    falkor__schema_release(newer);
     return status;
 }

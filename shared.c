@@ -74,7 +74,9 @@ static falkor_status falkor__join_shared(const falkor_options *options,
                                          falkor_pool **pool,
                                          falkor_error *error) {
     falkor__config config;
-    falkor_status status = falkor__config_make(options, &config, error);
+    falkor_status status = falkor__guards_begin()
+        ? falkor__config_make(options, &config, error)
+        : falkor__no_memory(error, "out of memory for a pool");
     if (status)
         return status;
     pthread_once(&falkor__shared_once, falkor__guard_shared);

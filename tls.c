@@ -302,6 +302,8 @@ falkor_status falkor__tls_settle(falkor__tls_settings *settings,
                                  falkor_error *error) {
     if (!settings->on)
         return FALKOR_OK;
+    /* Else exit would take OpenSSL away from threads that are in calls. */
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
     falkor__tls_shared *shared = calloc(1, sizeof *shared);
     if (!shared || !falkor__mutex_init(&shared->mutex)) {
         free(shared);

@@ -18,15 +18,21 @@ bool falkor__same_word(const char *a, const char *b) {
     return *a == *b;
 }
 
-/* Unlike memset this is not optimised away before a free. */
+/* Unlike memset this is not optimised away before a free. What memcpy had in
+   the processor's wide registers would lie on a stack when they are saved: so
+   zeros are copied in each way that a secret may have been. */
 void falkor__wipe(void *memory, size_t size) {
+    static void *(*volatile copy)(void *, const void *, size_t) = memcpy;
+    static const char zeros[1024];
+    char room[sizeof zeros];
     for (volatile char *at = memory; size > 0; size--)
         *at++ = 0;
+    for (size_t part = 1; part <= sizeof room; part *= 2)
+        copy(room, zeros, part);
 }
 
 void falkor__url_free(falkor__url *url) {
-    if (url->text)
-        falkor__wipe(url->text, url->size);
+    falkor__wipe(url->text, url->text ? url->size : 0);
     free(url->text);
     *url = (falkor__url){.text = NULL};
 }

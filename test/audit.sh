@@ -4,6 +4,7 @@
 # For each function that pool.h declares it wants
 #   - test_contract_NAME in test/test_contract.c, in that file's list of tests, which calls falkor_NAME: the place of bad input;
 #   - a call in another test that talks to a server;
+#   - a call in test/test_memory.c, in which memory ends;
 # and it wants the library to define just the functions that pool.h declares. It says what is missing, or nothing; --list
 # prints who calls what, --names just the functions of pool.h.
 set -uo pipefail
@@ -54,6 +55,12 @@ while read -r name; do
     complain "$name: only on one side of pool.h and $LIB"
 done < <(comm -3 <(echo "$FUNCTIONS") <(echo "$DEFINED") | tr -d '\t')
 
+SCARCE=$(code test/test_memory.c)
+while read -r name; do
+    complain "$name: asks for memory in a way that test/scarce.c does not know"
+done < <(nm -u "$LIB" | awk '{ print $2 }' | grep -vx strdup |
+    grep -xE '(__)?strn?dup|reallocarray|aligned_alloc|(posix_)?memalign|v?asprintf|open_memstream|getline')
+
 declare -A CALLS
 for file in "${SERVED[@]}"; do CALLS[$file]=$(code "$file"); done
 for name in $FUNCTIONS; do
@@ -63,6 +70,7 @@ for name in $FUNCTIONS; do
     for file in "${SERVED[@]}"; do
         ! grep -qw "$name" <<<"${CALLS[$file]}" || callers+=" ${file#test/}"
     done
+    grep -qw "$name" <<<"$SCARCE" || complain "$name: memory does not end in it in test/test_memory.c"
     [ -n "$callers" ] || complain "$name: no test calls it against a server but $CONTRACT"
     [ "${1:-}" != --list ] || printf '%-28s %s\n' "$name" "${callers# }"
 done

@@ -30,9 +30,10 @@ export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
 # detector, bytes and connections for another hiredis, a sample of everything for another compiler.
 FALKOR_TEST_PREEMPTIONS=0 step asan 12 test VARIANT=asan TLS=1     # all schedules are tried twice elsewhere
 step tsan 12 test VARIANT=tsan TLS=1 TEST='attempts breaker classes clock connect cursor events faults fork levers lifecycle
-    load names pipecuts pipeline pool proof queries safety shared stats streaming tls'
+    load names pipecuts pipeline pool proof queries safety shared signals stats streaming tls'
 step clang 8 test VARIANT=clang WERROR=1 TEST='commands json names options parameters pool queries reply resp3'
-step hiredis1 8 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='attempts connect pipeline queries resp3 safety streaming tls'
+step hiredis1 8 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='attempts connect memory pipeline queries resp3 safety streaming
+    tls'
 TEST_TIMEOUT=540 FALKOR_TEST_PREEMPTIONS=2 step threads 14 test THREADS=c11 TLS=1 WERROR=1
 step mutants 8 mutants
 step single 3 check-single

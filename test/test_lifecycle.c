@@ -765,6 +765,28 @@ static void test_lifecycle_worker_keeps_min_size(void **state) {
     end();
 }
 
+/* A check is due at every moment: a connection that is missing comes first. */
+/* A2, A10 */
+static void test_lifecycle_worker_dials_among_checks(void **state) {
+    (void)state;
+    falkor_options options = begin(3, 5);
+    options.health_check_interval_ms = 1;
+    fake_shut(&f, FAKE_DEEP);
+    open_pool(options);
+    fake_await_inside(&f, FAKE_DEEP, 1);
+    falkor_conn *held = take();
+    falkor_conn_mark_broken(held);
+    give(held);
+    assert_int_equal(stats().total, 2);
+    int64_t due = falkor_now_ns() + 10000000;   /* of the coarse clock too */
+    TEST_EVENTUALLY(falkor_now_ns() > due);
+    fake_permit(&f, FAKE_DEEP, 1);
+    TEST_EVENTUALLY(fake_begun(&f, FAKE_DEEP) == 2);
+    assert_int_equal(fake_opened(&f), 4);
+    fake_lift(&f, FAKE_DEEP);
+    end();
+}
+
 /* While the server is down the worker tries less and less often, and says so;
    when it is back, so is min_size. */
 /* A10, M9 */
@@ -1058,6 +1080,7 @@ TEST_MAIN(
     cmocka_unit_test(test_lifecycle_free_closes),
     cmocka_unit_test(test_lifecycle_free_with_held_connections),
     cmocka_unit_test(test_lifecycle_worker_keeps_min_size),
+    cmocka_unit_test(test_lifecycle_worker_dials_among_checks),
     cmocka_unit_test(test_lifecycle_worker_backs_off),
     cmocka_unit_test(test_lifecycle_caller_does_not_wait_for_the_worker),
     cmocka_unit_test(test_lifecycle_deep_check_at_its_interval),

@@ -5,6 +5,7 @@
    key update, half a record) a small server of this file does.
 
    In a build without TLS: that everything that asks for it is refused. */
+#include "secret.h"
 #include "serving.h"
 #include "../internal.h"
 #include <errno.h>
@@ -1011,6 +1012,45 @@ static void test_tls_child_forgets(void **state) {
     falkor__config_free(&config);
 }
 
+static void *ask_for_ever(void *argument) {
+    while (!falkor_query(argument, "UNWIND range(1, 500) AS i RETURN i", NULL,
+                         NULL, NULL))
+        continue;
+    abort();
+}
+
+/* A process that ends while its threads read, write and shake hands: OpenSSL
+   must not be taken from them. */
+static int exits(const char *url) {
+    falkor_pool *pool = serving_pool(&(falkor_options){.url = url});
+    falkor_graph *graph = falkor_select_graph(pool, "exit");
+    falkor_stats stats = {0};
+    serving_run(graph, "RETURN 1");
+    for (int i = 0; i < 6; i++)
+        pthread_create(&(pthread_t){0}, NULL, ask_for_ever, graph);
+    while (stats.queries < 60) {
+        falkor_pool_flush(pool);
+        falkor_pool_stats(pool, &stats);
+    }
+    exit(0);
+}
+
+static void test_tls_exit_while_threads_query(void **state) {
+    char url[200];
+    (void)state;
+    snprintf(url, sizeof url, "falkors://localhost:%d?tls_ca_file=%s&"
+             "pool_max_size=4&max_retries=0", tls_port, file("ca.crt"));
+    for (int round = 0; round < (TEST_SANITIZED ? 3 : 20); round++) {
+        pid_t child = test_fork();
+        if (child == 0) {
+            alarm(TEST_PATIENCE_MS / 1000);
+            execl("/proc/self/exe", "test_tls", "exits", url, (char *)NULL);
+            _exit(127);
+        }
+        test_await_child(child);
+    }
+}
+
 /* ThreadSanitizer lets no child of fork start a thread, as the pool's worker
    is: test_fork shows there what it can. */
 #ifndef __SANITIZE_THREAD__
@@ -1063,7 +1103,46 @@ static void test_tls_fork(void **state) {
     falkor_pool_free(pool);
 }
 
-#define TLS_FORK cmocka_unit_test(test_tls_fork),
+/* The password goes through OpenSSL too: test_secrets.c is about the rest. */
+static void leave_no_trace(void) {
+    char plain[SECRET_SIZE];
+    falkor_options options = tls_options();
+    falkor_pool *pool;
+    options.username = "ann";
+    options.password = secret_write(plain, 1);
+    TEST_CHECK(!falkor_pool_create(&options, &pool, &error));
+    secret_wipe(plain, sizeof plain);
+    TEST_CHECK(!falkor_pool_open(pool, &error));
+    falkor_pool_free(pool);
+    TEST_CHECK(secret_hits() == 0);
+}
+
+static void add_user(void) {
+    char plain[SECRET_SIZE];
+    redisContext *client = serving_client(server.port);
+    redisReply *reply = redisCommand(client, "ACL SETUSER ann on >%s ~* &* "
+                                     "+@all", secret_write(plain, 1));
+    TEST_CHECK(reply && reply->str && !strcmp(reply->str, "OK"));
+}
+
+/* A19, R6 */
+static void test_tls_leaves_no_password(void **state) {
+    (void)state;
+    void (*const steps[])(void) = {add_user, leave_no_trace};
+    secret_draw();
+    for (int i = 0; i < 2; i++) {
+        pid_t child = test_fork();
+        if (child == 0) {
+            test_child_begins();
+            steps[i]();
+            test_child_quits();
+        }
+        test_await_child(child);
+    }
+}
+
+#define TLS_FORK cmocka_unit_test(test_tls_fork), \
+    cmocka_unit_test(test_tls_leaves_no_password),
 #else
 #define TLS_FORK
 #endif
@@ -1136,35 +1215,44 @@ static void test_tls_options_refused(void **state) {
             .tls_cert_file = "c"}, "tls_key_file is not");
 }
 
-TEST_MAIN_WITH(begin, end,
-    cmocka_unit_test(test_tls_options_refused),
-    cmocka_unit_test(test_tls_works),
-    cmocka_unit_test(test_tls_1_2),
-    cmocka_unit_test(test_tls_is_used),
-    cmocka_unit_test(test_tls_wrong_ca),
-    cmocka_unit_test(test_tls_wrong_name),
-    cmocka_unit_test(test_tls_expired),
-    cmocka_unit_test(test_tls_certificate_changes),
-    cmocka_unit_test(test_tls_client_certificate),
-    cmocka_unit_test(test_tls_refused_while_writing),
-    cmocka_unit_test(test_tls_files),
-    cmocka_unit_test(test_tls_refusal_is_retried),
-    cmocka_unit_test(test_tls_plain_server),
-    cmocka_unit_test(test_tls_plain_client),
-    cmocka_unit_test_teardown(test_tls_handshake_in_time, go_on),
-    cmocka_unit_test(test_tls_large),
-    cmocka_unit_test(test_tls_pipeline),
-    cmocka_unit_test(test_tls_dripping),
-    cmocka_unit_test(test_tls_threads),
-    cmocka_unit_test(test_tls_killed),
-    cmocka_unit_test(test_tls_idle),
-    cmocka_unit_test_teardown(test_tls_close_cuts, go_on),
-    cmocka_unit_test_teardown(test_tls_call_in_time, go_on),
-    cmocka_unit_test(test_tls_fast_check),
-    cmocka_unit_test(test_tls_drip_in_time),
-    cmocka_unit_test(test_tls_child_forgets),
-    TLS_FORK
-    cmocka_unit_test(test_tls_shared),
-    cmocka_unit_test(test_tls_strange_errors),
-    cmocka_unit_test(test_tls_example))
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tls_options_refused),
+        cmocka_unit_test(test_tls_works),
+        cmocka_unit_test(test_tls_1_2),
+        cmocka_unit_test(test_tls_is_used),
+        cmocka_unit_test(test_tls_wrong_ca),
+        cmocka_unit_test(test_tls_wrong_name),
+        cmocka_unit_test(test_tls_expired),
+        cmocka_unit_test(test_tls_certificate_changes),
+        cmocka_unit_test(test_tls_client_certificate),
+        cmocka_unit_test(test_tls_refused_while_writing),
+        cmocka_unit_test(test_tls_files),
+        cmocka_unit_test(test_tls_refusal_is_retried),
+        cmocka_unit_test(test_tls_plain_server),
+        cmocka_unit_test(test_tls_plain_client),
+        cmocka_unit_test_teardown(test_tls_handshake_in_time, go_on),
+        cmocka_unit_test(test_tls_large),
+        cmocka_unit_test(test_tls_pipeline),
+        cmocka_unit_test(test_tls_dripping),
+        cmocka_unit_test(test_tls_threads),
+        cmocka_unit_test(test_tls_killed),
+        cmocka_unit_test(test_tls_idle),
+        cmocka_unit_test_teardown(test_tls_close_cuts, go_on),
+        cmocka_unit_test_teardown(test_tls_call_in_time, go_on),
+        cmocka_unit_test(test_tls_fast_check),
+        cmocka_unit_test(test_tls_drip_in_time),
+        cmocka_unit_test(test_tls_child_forgets),
+        TLS_FORK
+        cmocka_unit_test(test_tls_shared),
+        cmocka_unit_test(test_tls_strange_errors),
+        cmocka_unit_test(test_tls_exit_while_threads_query),
+        cmocka_unit_test(test_tls_example)};
+    if (argc == 3 && strcmp(argv[1], "exits") == 0)
+        return exits(argv[2]);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, begin, end);
+}
 #endif
