@@ -3,6 +3,7 @@
    version; its texts are printed without what would move a terminal's
    cursor. */
 #include "falkor-cli-stats.h"
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -14,9 +15,14 @@ static const cJSON *member(const cJSON *json, const char *name) {
     return cJSON_GetObjectItemCaseSensitive(json, name);
 }
 
+/* JSON has numbers that no double holds. */
+static double number_of(const cJSON *json) {
+    return cJSON_IsNumber(json) && isfinite(json->valuedouble)
+        ? json->valuedouble : 0;
+}
+
 static double number(const cJSON *json, const char *name) {
-    const cJSON *found = member(json, name);
-    return cJSON_IsNumber(found) ? found->valuedouble : 0;
+    return number_of(member(json, name));
 }
 
 static const char *text(const cJSON *json, const char *name) {
@@ -108,7 +114,8 @@ static void latency_bar(const page *self, const cJSON *times, double longest) {
 
 static void draw_head(const page *self, const cJSON *document) {
     const cJSON *pool = member(document, "pool");
-    time_t taken = (time_t)(number(document, "taken_unix_ms") / 1000);
+    double seconds = number(document, "taken_unix_ms") / 1000;
+    time_t taken = seconds > 0 && seconds < 1e12 ? (time_t)seconds : 0;
     struct tm local;
     char clock[20] = "";
     if (taken > 0 && localtime_r(&taken, &local))
@@ -188,18 +195,18 @@ static void draw_errors(const page *self, const cJSON *queries) {
     if (!cJSON_IsObject(errors))        /* an array's elements have no names */
         errors = NULL;
     cJSON_ArrayForEach(one, errors)
-        if (one->valuedouble > most)
-            most = one->valuedouble;
+        if (number_of(one) > most)
+            most = number_of(one);
     label(self, "errors");
     if (most <= 0)
         fputs("0\n", self->out);
     cJSON_ArrayForEach(one, errors) {
-        if (one->valuedouble <= 0)
+        if (number_of(one) <= 0)
             continue;
         if (one != errors->child)
             label(self, "");
-        bar(self, one->valuedouble, most);
-        fprintf(self->out, "%.0f ", one->valuedouble);
+        bar(self, number_of(one), most);
+        fprintf(self->out, "%.0f ", number_of(one));
         print_text(self, one->string);
         fputc('\n', self->out);
     }
