@@ -509,13 +509,16 @@ falkor_status falkor_udf_flush(falkor_pool *pool,
 
 /* ---- INFO ---------------------------------------------------------------- */
 
-/* The number behind a key at the begin of a line; 0: there is none. */
+/* The number behind a key at the begin of a line; 0: there is none, or one
+   below, which counts nothing. */
 static int64_t falkor__info_number(const char *info, const char *key) {
     size_t length = strlen(key);
     for (const char *line = info; line; line = strchr(line, '\n')) {
         line += *line == '\n';
-        if (strncmp(line, key, length) == 0)
-            return strtoll(line + length, NULL, 10);
+        if (strncmp(line, key, length) == 0) {
+            int64_t number = strtoll(line + length, NULL, 10);
+            return number > 0 ? number : 0;
+        }
     }
     return 0;
 }
