@@ -82,7 +82,9 @@ static int cells_of(double share, double whole, int width) {
     double cells = whole > 0 ? share / whole * width : 0;
     if (cells >= width)
         return width;
-    return cells > 0 && cells < 1 ? 1 : (int)(cells + 0.5);
+    if (cells <= 0)
+        return 0;
+    return cells < 1 ? 1 : (int)(cells + 0.5);
 }
 
 static void bar(const page *self, double share, double whole) {

@@ -1517,7 +1517,8 @@ static void test_cli_stats_takes_every_answer(void **state) {
     expect_status(0);
     expect_shown("health       unknown  ");
     ask_endpoint(WHOLE("{\"pool\":{\"waiting\":1e999,\"max_connections\":1e999},"
-        "\"taken_unix_ms\":1e300,\"queries\":{\"errors\":{\"IO\":1e999}}}"), NULL,
+        "\"taken_unix_ms\":1e300,\"queries\":{\"errors\":{\"IO\":1e999}},"
+        "\"latency\":{\"hold\":{\"p50_ms\":-1e300,\"p99_ms\":1}}}"), NULL,
         NULL);                          /* what no number can be */
     expect_status(0);
     expect_shown("pool         \n");
