@@ -18,25 +18,32 @@ static uint64_t fuzz_text(const char *text) {
     return sum;
 }
 
-static uint64_t fuzz_map(const falkor_value *map) {
+/* A name of the schema: it is there when none is missing. */
+static bool fuzz_all_named;
+static uint64_t fuzz_name(const char *name) {
+    FUZZ_CHECK(*name || !fuzz_all_named);
+    return fuzz_text(name);
+}
+
+static uint64_t fuzz_map(const falkor_value *map, bool named) {
     uint64_t sum = 1;
     for (uint32_t i = 0; i < map->length; i++)
-        sum = sum * 31 + fuzz_text(map->as.entries[i].key) +
-            fuzz_read(&map->as.entries[i].value);
+        sum = sum * 31 + (named ? fuzz_name : fuzz_text)
+            (map->as.entries[i].key) + fuzz_read(&map->as.entries[i].value);
     return sum;
 }
 
 static uint64_t fuzz_node(const falkor_node *node) {
     uint64_t sum = (uint64_t)node->id;
     for (size_t i = 0; i < node->label_count; i++)
-        sum = sum * 31 + fuzz_text(node->labels[i]);
-    return sum + fuzz_map(&node->properties);
+        sum = sum * 31 + fuzz_name(node->labels[i]);
+    return sum + fuzz_map(&node->properties, true);
 }
 
 static uint64_t fuzz_edge(const falkor_edge *edge) {
     return (uint64_t)edge->id * 3 + (uint64_t)edge->source * 5 +
-        (uint64_t)edge->destination + fuzz_text(edge->type) +
-        fuzz_map(&edge->properties);
+        (uint64_t)edge->destination + fuzz_name(edge->type) +
+        fuzz_map(&edge->properties, true);
 }
 
 static uint64_t fuzz_path(const falkor_path *path) {
@@ -67,7 +74,7 @@ static uint64_t fuzz_read(const falkor_value *value) {
         for (uint32_t i = 0; i < value->length; i++)
             sum = sum * 31 + fuzz_read(&value->as.items[i]);
         return sum;
-    case FALKOR_MAP: return fuzz_map(value);
+    case FALKOR_MAP: return fuzz_map(value, false);
     case FALKOR_NODE: return fuzz_node(value->as.node);
     case FALKOR_EDGE: return fuzz_edge(value->as.edge);
     case FALKOR_PATH: return fuzz_path(value->as.path);
@@ -119,7 +126,7 @@ static fuzz_end fuzz_once(falkor__reply_kind kind, size_t known,
         at += room;
         end.status = falkor__reply_feed(r, room, &error);
         while (!end.status && falkor__reply_row_ready(r)) {
-            falkor__reply_resolve(r, &all);
+            fuzz_all_named = falkor__reply_resolve(r, &all) == 0;
             end.sum = fuzz_rows(r, end.sum);
             end.rows += falkor_result_rows(r);
             end.status = falkor__reply_next(r, &error);
@@ -127,7 +134,7 @@ static fuzz_end fuzz_once(falkor__reply_kind kind, size_t known,
     }
     if (!end.status && falkor__reply_done(r)) {
         end.done = true;
-        falkor__reply_resolve(r, &all);
+        fuzz_all_named = falkor__reply_resolve(r, &all) == 0;
         end.sum = fuzz_rows(r, end.sum);
         end.rows += falkor_result_rows(r);
         for (size_t i = 0; i < falkor_result_columns(r); i++)
