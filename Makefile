@@ -240,12 +240,23 @@ mutants:  ## small mistakes put into the library one at a time: each must be cau
 	@test/mutants.sh
 
 FUZZERS = $(patsubst test/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz_*.c))
-fuzz: $(FUZZERS)  ## the fuzzers, FUZZ_SECONDS (30) each
+FUZZ_FLAGS = -std=c11 -g -O1 -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow -fno-sanitize-recover=all \
+    -pthread -MMD -MP
+fuzz: $(FUZZERS)  ## the fuzzers, two at a time, FUZZ_SECONDS (60) each; their corpora first
 	@test/fuzz.sh $(FUZZERS)
-$(BUILD)/fuzz/%: test/%.c $(LIB_SRC) $(wildcard *.h)
+$(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
-	clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -I. $(DEPS_CPPFLAGS) \
-	    $(DEPS_LDFLAGS) $< $(LIB_SRC) -lhiredis -o $@
+	clang $(FUZZ_FLAGS) -I. $(FUZZ_CPPFLAGS) $(DEPS_CPPFLAGS) -c $< -o $@
+$(BUILD)/fuzz/lib.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) $(filter-out examples/falkor-cli.c,$(CLI_SRC)))
+$(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/test/%.o $(BUILD)/fuzz/lib.a
+	clang $(subst -no-link,,$(FUZZ_FLAGS)) $(filter %.o %.a,$^) $(FUZZ_LDFLAGS) $(DEPS_LDFLAGS) -lhiredis -lcjson -ledit -lm -o $@
+# The answer to INFO comes from the target, not from a server.
+$(BUILD)/fuzz/fuzz_texts: FUZZ_LDFLAGS = -Wl,--wrap=falkor_command
+# The peer of the differential target is hiredis 1.x, whatever the library is built with.
+$(BUILD)/fuzz/obj/test/fuzz_hiredis.o: FUZZ_CPPFLAGS = -isystem $(HIREDIS1)/include
+$(BUILD)/fuzz/obj/test/fuzz_hiredis.o: | $(HIREDIS1)
+$(BUILD)/fuzz/fuzz_hiredis: FUZZ_LDFLAGS = $(HIREDIS1)/lib/libhiredis.a
+-include $(shell find $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
 
 bench: all $(BENCHES)  ## test/bench_*.c against their peers: a table, and $(BUILD)/bench.json; RUNS=3 takes medians of runs
 	@-test/deps.sh node

@@ -67,18 +67,22 @@ static char *falkor__plain_boolean(falkor__reply *r, char *p,
     return FALKOR__LITERAL(r, p, "#t\r\n", "true or false");
 }
 
-/* Whether digits with a sign are an integer of 64 bits. */
-static bool falkor__fits(const char *bytes, uint32_t length, int64_t *number) {
+/* The number that digits with a sign are; *fits: it has 64 bits. */
+static bool falkor__big_digits(const char *bytes, uint32_t length,
+                               int64_t *number, bool *fits) {
     bool negative = length > 0 && *bytes == '-';
+    bool sign = negative || (length > 0 && *bytes == '+');
     uint64_t sum = 0, most = (uint64_t)INT64_MAX + negative;
-    for (uint32_t i = negative; i < length; i++) {
+    *fits = true;
+    for (uint32_t i = sign; i < length; i++) {
         unsigned digit = (unsigned)(unsigned char)bytes[i] - '0';
-        if (digit > 9 || sum > (most - digit) / 10)
+        if (digit > 9)
             return false;
+        *fits = *fits && sum <= (most - digit) / 10;
         sum = sum * 10 + digit;
     }
     *number = (int64_t)(negative ? 0 - sum : sum);
-    return length > negative;
+    return length > sign;
 }
 
 /* A number too big for us stays text, as it was sent. */
@@ -86,10 +90,16 @@ static char *falkor__big_number(falkor__reply *r, char *p,
                                 falkor_value *value) {
     char *bytes;
     uint32_t length;
+    int64_t number;
+    bool fits;
     char *end = falkor__line(r, p + 1, &bytes, &length);
-    if (!end || !falkor__fits(bytes, length, &value->as.integer))
-        return end ? falkor__plain_text(r, p, value) : NULL;
-    value->type = FALKOR_INTEGER;
+    if (!end)
+        return NULL;
+    if (!falkor__big_digits(bytes, length, &number, &fits))
+        return falkor__stuck(r, bytes, "a big number");
+    if (!fits)
+        return falkor__plain_text(r, p, value);
+    *value = (falkor_value){.type = FALKOR_INTEGER, .as.integer = number};
     return end;
 }
 
@@ -158,6 +168,24 @@ char *falkor__plain(falkor__reply *r, char *p, falkor_value *value) {
 
 /* ---- maps ------------------------------------------------------------- */
 
+/* The text of a number, which is one. */
+static char *falkor__numeral(falkor__reply *r, char *p, char **bytes,
+                             uint32_t *length) {
+    int64_t number;
+    double real;
+    bool fits;
+    char *end = *p == ':' ? falkor__integer(r, p, &number)
+                          : falkor__line(r, p + 1, bytes, length);
+    if (!end)
+        return NULL;
+    *bytes = p + 1;
+    *length = (uint32_t)(end - *bytes) - 2;
+    if ((*p == ',' && !falkor__read_double(*bytes, *length, &real)) ||
+        (*p == '(' && !falkor__big_digits(*bytes, *length, &number, &fits)))
+        return falkor__stuck(r, *bytes, "a number");
+    return end;
+}
+
 /* A key: text, or a scalar as text. *fixed is set instead of bytes where it is
    one of few words. */
 static char *falkor__pair_key(falkor__reply *r, char *p, char **bytes,
@@ -166,10 +194,10 @@ static char *falkor__pair_key(falkor__reply *r, char *p, char **bytes,
     switch (*p) {
     case '$':
     case '+':
-    case '=':
+    case '=': return falkor__scalar_text(r, p, bytes, length);
     case ':':
     case ',':
-    case '(': return falkor__scalar_text(r, p, bytes, length);
+    case '(': return falkor__numeral(r, p, bytes, length);
     case '#':
         p = falkor__plain_boolean(r, p, &boolean);
         *fixed = boolean.as.boolean ? "true" : "false";

@@ -308,7 +308,7 @@ static bool falkor__rows_head(falkor__reply *r) {
         return false;
     r->stage = FALKOR__ROWS;
     falkor__commit(r, p);
-    r->row_start = falkor__position(r, r->at);
+    r->row_start = by_row ? falkor__position(r, r->at) : 0;
     r->row_at = r->arena.at;
     r->row_chunk = r->arena.chunks;
     return true;

@@ -15,10 +15,13 @@ static const cJSON *member(const cJSON *json, const char *name) {
 }
 
 /* A figure of a document that may be anybody's: none of ours is as large. */
-static double number(const cJSON *json, const char *name) {
-    const cJSON *found = member(json, name);
-    double figure = cJSON_IsNumber(found) ? found->valuedouble : 0;
+static double number_of(const cJSON *json) {
+    double figure = cJSON_IsNumber(json) ? json->valuedouble : 0;
     return figure > 1e15 ? 1e15 : figure > -1e15 ? figure : -1e15;
+}
+
+static double number(const cJSON *json, const char *name) {
+    return number_of(member(json, name));
 }
 
 static const char *text(const cJSON *json, const char *name) {
@@ -110,7 +113,8 @@ static void latency_bar(const page *self, const cJSON *times, double longest) {
 
 static void draw_head(const page *self, const cJSON *document) {
     const cJSON *pool = member(document, "pool");
-    time_t taken = (time_t)(number(document, "taken_unix_ms") / 1000);
+    double seconds = number(document, "taken_unix_ms") / 1000;
+    time_t taken = seconds > 0 && seconds < 1e12 ? (time_t)seconds : 0;
     struct tm local;
     char clock[20] = "";
     if (taken > 0 && localtime_r(&taken, &local))
@@ -190,18 +194,18 @@ static void draw_errors(const page *self, const cJSON *queries) {
     if (!cJSON_IsObject(errors))        /* an array's elements have no names */
         errors = NULL;
     cJSON_ArrayForEach(one, errors)
-        if (one->valuedouble > most)
-            most = one->valuedouble;
+        if (number_of(one) > most)
+            most = number_of(one);
     label(self, "errors");
     if (most <= 0)
         fputs("0\n", self->out);
     cJSON_ArrayForEach(one, errors) {
-        if (one->valuedouble <= 0)
+        if (number_of(one) <= 0)
             continue;
         if (one != errors->child)
             label(self, "");
-        bar(self, one->valuedouble, most);
-        fprintf(self->out, "%.0f ", one->valuedouble);
+        bar(self, number_of(one), most);
+        fprintf(self->out, "%.0f ", number_of(one));
         print_text(self, one->string);
         fputc('\n', self->out);
     }

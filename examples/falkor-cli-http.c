@@ -300,7 +300,8 @@ static verdict read_answer(exchange *self, bool ended, char **document) {
     *document = NULL;
     if (self->length < 12 || !body)
         return self->length >= 5 && memcmp(head, "HTTP/", 5) != 0 ? BAD : MORE;
-    if (strncmp(head, "HTTP/1.", 7) != 0 || head[8] != ' ')
+    if (strncmp(head, "HTTP/1.", 7) != 0 || head[8] != ' '
+        || strspn(head + 9, "0123456789") != 3)
         return BAD;
     if (!check_status(self, head))
         return WHOLE;

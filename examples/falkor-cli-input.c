@@ -44,22 +44,29 @@ static void cutter_keep(cutter *self, char c) {
     self->text[self->length] = '\0';
 }
 
+/* Here the statement is more than space and comments. */
+static void cutter_means(cutter *self) {
+    if (!self->meant)
+        self->begin = self->line;
+    self->meant = true;
+}
+
+/* A slash means something once it has begun no comment. */
 static void plain_character(cutter *self, char c) {
+    bool slash = self->before == '/';
     if (c == '\'')
         self->place = SINGLE_QUOTES;
     else if (c == '"')
         self->place = DOUBLE_QUOTES;
     else if (c == '`')
         self->place = BACKTICKS;
-    else if (self->before == '/' && c == '/')
+    else if (slash && c == '/')
         self->place = LINE_COMMENT;
-    else if (self->before == '/' && c == '*')
+    else if (slash && c == '*')
         self->place = BLOCK_COMMENT;
-    if (!strchr(" \t\r\n/", c) && self->place != BLOCK_COMMENT
-        && !self->meant) {
-        self->meant = true;
-        self->begin = self->line;
-    }
+    bool comment = slash && (c == '/' || c == '*');
+    if (!comment && (slash || !strchr(" \t\r\n/", c)))
+        cutter_means(self);
     self->before = self->place == PLAIN ? c : '\0';
 }
 
@@ -103,6 +110,8 @@ static bool cutter_feed(cutter *self, char c) {
 
 static int run_cut(cli *session, cutter *self, bool say_line) {
     int status = CLI_OK;
+    if (self->place == PLAIN && self->before == '/')
+        cutter_means(self);
     if (self->meant)
         status = cli_run(session, self->text + strspn(self->text, " \t\r\n"),
                          say_line ? self->begin : 0);

@@ -4,6 +4,7 @@
    cJSON's tree. */
 #include "falkor-cli.h"
 #include <cjson/cJSON.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,14 +97,22 @@ static falkor_value value_of(reading *from, const cJSON *json) {
     return value;
 }
 
-/* cJSON cuts a string at an escaped NUL. */
-static bool holds_nul(const char *json) {
-    for (; *json; json++)
-        if (*json == '\\' && strncmp(json, "\\u0000", 6) == 0)
-            return true;
-        else if (*json == '\\' && json[1])
-            json++;
-    return false;
+static const char no_json[] = "that is no JSON (a string needs its quotes: "
+                              "'name=\"Ada\"')";
+
+/* cJSON cuts a string at an escaped NUL, and takes a \u without its digits for
+   one. NULL: nothing is wrong. */
+static const char *wrong_escape(const char *json) {
+    for (; *json; json++) {
+        if (*json != '\\' || !json[1] || *++json != 'u')
+            continue;
+        if (strncmp(json, "u0000", 5) == 0)
+            return "a string holds \\u0000, which FalkorDB does not take";
+        for (int i = 1; i <= 4; i++)
+            if (!isxdigit((unsigned char)json[i]))
+                return no_json;
+    }
+    return NULL;
 }
 
 /* ---- the list --------------------------------------------------------- */
@@ -144,8 +153,8 @@ bool cli_param_set(cli_param **list, const char *name, size_t name_length,
     else if (!is_name(name, name_length))
         *why = "a name has the form [A-Za-z_][A-Za-z0-9_]*, without $ and "
                "quotes";
-    else if (holds_nul(json))
-        *why = "a string holds \\u0000, which FalkorDB does not take";
+    else
+        *why = wrong_escape(json);
     if (*why)
         return false;
     cli_param *param = cli_reserve(NULL, 1, sizeof *param);
@@ -156,8 +165,7 @@ bool cli_param_set(cli_param **list, const char *name, size_t name_length,
     if (param->tree)
         param->value = value_of(&from, param->tree);
     else
-        from.why = "that is no JSON (a string needs its quotes: "
-                   "'name=\"Ada\"')";
+        from.why = no_json;
     *why = from.why;
     if (*why)
         param_free(param);

@@ -42,7 +42,7 @@ step drivers 6 drivers VARIANT=werror WERROR=1
 step metrics 6 metrics
 step long 20 checks VARIANT=werror WERROR=1
 step stress 8 checks VARIANT=tsan CHECK=stress
-step fuzz 5 fuzz
+FUZZ_SECONDS=4 step fuzz 5 fuzz
 
 printf '\n== code size at -Os\n'
 make VARIANT=size CFLAGS=-Os "$BUILD/size/libfalkorpool.a" >/dev/null 2>&1 && size -t "$BUILD/size/libfalkorpool.a" | tail -n 1

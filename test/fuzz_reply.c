@@ -1,22 +1,11 @@
 /* A libFuzzer target for the decoder. The first bytes of an input choose the
-   kind of reply, the portions it arrives in and how many names are known; the
-   rest is the reply. Every value that comes out is read to its end. With each
-   input the decoder runs twice, once in other portions, and must come to the
-   same end. Now and then an input begins anew from a good reply of the list at
-   the end of this file, so that no corpus is needed to come far.
-
-       clang -g -O1 -fsanitize=fuzzer,address,undefined -I. \
-           test/fuzz_reply.c reply.c value.c plain.c result.c \
-           error.c -o fuzz_reply
-       ./fuzz_reply -max_total_time=60 CORPUS */
-#include "../internal.h"
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most,
-                               unsigned seed);
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
+   kind of reply, how many names are known and the portions it arrives in; the
+   rest is the reply. Every value that comes out is read to its end. Each input
+   is decoded whole and in pieces, and a query's reply row by row too, and all
+   must come to the same values, or to the same error. A byte 1 repeats what
+   stands before it, so that a short input makes a long reply. Now and then an
+   input begins anew from a good reply of the list at the end of this file. */
+#include "fuzz.h"
 
 /* Reads all of a value, recursion being bounded by the limit of depth below.
    The sum stands for all that was read. */
@@ -29,25 +18,32 @@ static uint64_t fuzz_text(const char *text) {
     return sum;
 }
 
-static uint64_t fuzz_map(const falkor_value *map) {
+/* A name of the schema: it is there when none is missing. */
+static bool fuzz_all_named;
+static uint64_t fuzz_name(const char *name) {
+    FUZZ_CHECK(*name || !fuzz_all_named);
+    return fuzz_text(name);
+}
+
+static uint64_t fuzz_map(const falkor_value *map, bool named) {
     uint64_t sum = 1;
     for (uint32_t i = 0; i < map->length; i++)
-        sum = sum * 31 + fuzz_text(map->as.entries[i].key) +
-            fuzz_read(&map->as.entries[i].value);
+        sum = sum * 31 + (named ? fuzz_name : fuzz_text)
+            (map->as.entries[i].key) + fuzz_read(&map->as.entries[i].value);
     return sum;
 }
 
 static uint64_t fuzz_node(const falkor_node *node) {
     uint64_t sum = (uint64_t)node->id;
     for (size_t i = 0; i < node->label_count; i++)
-        sum = sum * 31 + fuzz_text(node->labels[i]);
-    return sum + fuzz_map(&node->properties);
+        sum = sum * 31 + fuzz_name(node->labels[i]);
+    return sum + fuzz_map(&node->properties, true);
 }
 
 static uint64_t fuzz_edge(const falkor_edge *edge) {
     return (uint64_t)edge->id * 3 + (uint64_t)edge->source * 5 +
-        (uint64_t)edge->destination + fuzz_text(edge->type) +
-        fuzz_map(&edge->properties);
+        (uint64_t)edge->destination + fuzz_name(edge->type) +
+        fuzz_map(&edge->properties, true);
 }
 
 static uint64_t fuzz_path(const falkor_path *path) {
@@ -78,7 +74,7 @@ static uint64_t fuzz_read(const falkor_value *value) {
         for (uint32_t i = 0; i < value->length; i++)
             sum = sum * 31 + fuzz_read(&value->as.items[i]);
         return sum;
-    case FALKOR_MAP: return fuzz_map(value);
+    case FALKOR_MAP: return fuzz_map(value, false);
     case FALKOR_NODE: return fuzz_node(value->as.node);
     case FALKOR_EDGE: return fuzz_edge(value->as.edge);
     case FALKOR_PATH: return fuzz_path(value->as.path);
@@ -90,8 +86,8 @@ static uint64_t fuzz_read(const falkor_value *value) {
     }
 }
 
-static uint64_t fuzz_rows(const falkor_result *result) {
-    uint64_t sum = 0;
+/* Added to sum: of all rows at once, or of one at a time, it is the same. */
+static uint64_t fuzz_rows(const falkor_result *result, uint64_t sum) {
     for (size_t row = 0; row < falkor_result_rows(result); row++)
         for (size_t i = 0; i < falkor_result_columns(result); i++)
             sum = sum * 31 + fuzz_read(falkor_result_value(result, row, i));
@@ -100,67 +96,123 @@ static uint64_t fuzz_rows(const falkor_result *result) {
 
 static const char *const fuzz_names[] = {"a", "b", "c", "d"};
 
-/* A message stands behind the reply: whether it is read with it, and may be
-   malformed then, depends on the portions. */
-#define FUZZ_MORE UINT64_MAX
+/* What a reply has come to. more: a message stands behind it; whether that is
+   read with it, and may be malformed then, depends on the portions. */
+typedef struct fuzz_end {
+    falkor_status status;
+    bool done, more;
+    uint64_t sum, rows;
+    char message[512];          /* as far as no portion changes it */
+} fuzz_end;
 
-static uint64_t fuzz_once(falkor__reply_kind kind, size_t known,
-                          const uint8_t *data, size_t size, size_t portion) {
+static fuzz_end fuzz_once(falkor__reply_kind kind, size_t known,
+                          const uint8_t *data, size_t size, size_t most) {
     falkor__schema schema = {.references = 1, .counts = {known, known, known},
         .names = {fuzz_names, fuzz_names, fuzz_names}};
     falkor__schema all = {.references = 1, .counts = {4, 4, 4},
         .names = {fuzz_names, fuzz_names, fuzz_names}};
     falkor__limits limits = {.depth = 200, .bytes = 1 << 24};
     falkor_result *r = falkor__reply_new(kind, &schema, &limits);
-    falkor_status status = FALKOR_OK;
-    uint64_t sum = 0;
+    fuzz_end end = {.status = FALKOR_OK};
+    falkor_error error = {0};
+    uint64_t state = most;
     size_t at = 0, room;
-    while (!status && !falkor__reply_done(r) && at < size) {
+    while (!end.status && !falkor__reply_done(r) && at < size) {
         char *to = falkor__reply_room(r, &room);
+        size_t portion = fuzz_portion(&state, most);
         room = room > portion ? portion : room;
         room = room > size - at ? size - at : room;
         memcpy(to, data + at, room);
         at += room;
-        status = falkor__reply_feed(r, room, NULL);
-        while (!status && falkor__reply_row_ready(r)) {
-            falkor__reply_resolve(r, &all);
-            sum = sum * 31 + fuzz_rows(r);
-            status = falkor__reply_next(r, NULL);
+        end.status = falkor__reply_feed(r, room, &error);
+        while (!end.status && falkor__reply_row_ready(r)) {
+            fuzz_all_named = falkor__reply_resolve(r, &all) == 0;
+            end.sum = fuzz_rows(r, end.sum);
+            end.rows += falkor_result_rows(r);
+            end.status = falkor__reply_next(r, &error);
         }
     }
-    if (status) {
-        sum = status;
-    } else if (falkor__reply_done(r)) {
-        falkor__reply_resolve(r, &all);
-        sum = sum * 31 + fuzz_rows(r);
+    if (!end.status && falkor__reply_done(r)) {
+        end.done = true;
+        fuzz_all_named = falkor__reply_resolve(r, &all) == 0;
+        end.sum = fuzz_rows(r, end.sum);
+        end.rows += falkor_result_rows(r);
         for (size_t i = 0; i < falkor_result_columns(r); i++)
-            sum = sum * 31 + fuzz_text(falkor_result_column(r, i));
-        const char *error = falkor__reply_error(r, NULL);
-        sum = sum * 31 + (error ? fuzz_text(error) : 0);
-        sum += (uint64_t)falkor_result_summary(r)->nodes_created;
+            end.sum = end.sum * 31 + fuzz_text(falkor_result_column(r, i));
+        const char *text = falkor__reply_error(r, NULL);
+        end.sum = end.sum * 31 + (text ? fuzz_text(text) : 0);
+        end.sum += fuzz_bytes(falkor_result_summary(r), sizeof(falkor_summary));
         falkor__reply_surplus(r, &room);
-        if (at - room < size && data[at - room] == '>')
-            sum = FUZZ_MORE;
+        end.more = at - room < size && data[at - room] == '>';
     }
+    strcpy(end.message, error.message);
+    char *cut = strstr(end.message, end.status == FALKOR_ERR_LIMIT
+                       ? "a line of " : ", found ");
+    if (cut)
+        *cut = '\0';
     falkor_result_free(r);
-    if (schema.references != 1 || all.references != 1)
-        abort();
-    return sum;
+    FUZZ_CHECK(schema.references == 1 && all.references == 1);
+    FUZZ_CHECK(!end.status == !*error.message);
+    return end;
+}
+
+static void fuzz_same(const fuzz_end *one, const fuzz_end *other) {
+    if (one->more || other->more)
+        return;
+    FUZZ_CHECK(one->status == other->status);
+    FUZZ_CHECK(strcmp(one->message, other->message) == 0);
+    if (one->status)
+        return;
+    FUZZ_CHECK(one->done == other->done);
+    FUZZ_CHECK(!one->done || one->rows == other->rows);
+    FUZZ_CHECK(!one->done || one->sum == other->sum);
+}
+
+/* A byte 1, a length and a number: so many bytes before it come again so many
+   times. */
+static size_t fuzz_unfold(const uint8_t *data, size_t size, uint8_t *out,
+                          size_t most) {
+    size_t at = 0;
+    for (size_t i = 0; i < size && at < most; i++) {
+        if (data[i] != 1 || i + 2 >= size) {
+            out[at++] = data[i];
+            continue;
+        }
+        size_t length = data[i + 1] < at ? data[i + 1] : at;
+        unsigned times = data[i + 2];
+        for (; times && at + length <= most; times--) {
+            memcpy(out + at, out + at - length, length);
+            at += length;
+        }
+        i += 2;
+    }
+    return at;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static uint8_t reply[160000];
     if (size < 2)
         return 0;
-    falkor__reply_kind kind = (falkor__reply_kind)(data[0] % 3);
-    size_t known = data[0] / 3 % 5, portion = data[1] ? data[1] : SIZE_MAX;
-    uint64_t one = fuzz_once(kind, known, data + 2, size - 2, portion);
-    uint64_t other = fuzz_once(kind, known, data + 2, size - 2, SIZE_MAX);
-    if (one != other && one != FUZZ_MORE)
-        abort();
+    bool plain = data[0] % 3 == 0;
+    size_t known = data[0] / 3 % 5, most = data[1] % 64 + 1u;
+    falkor__reply_kind kind = plain ? FALKOR__REPLY_PLAIN : FALKOR__REPLY_QUERY;
+    size = fuzz_unfold(data + 2, size - 2, reply, sizeof reply);
+    if (most < size / 1000)
+        most = size / 1000;
+    fuzz_end whole = fuzz_once(kind, known, reply, size, SIZE_MAX >> 33);
+    fuzz_end pieces = fuzz_once(kind, known, reply, size, most);
+    fuzz_same(&whole, &pieces);
+    if (plain)
+        return 0;
+    kind = FALKOR__REPLY_ROWS;
+    fuzz_end rows = fuzz_once(kind, known, reply, size, SIZE_MAX >> 33);
+    fuzz_same(&whole, &rows);
+    rows = fuzz_once(kind, known, reply, size, most);
+    fuzz_same(&whole, &rows);
     return 0;
 }
 
-/* ---- what to begin with ----------------------------------------------- */
+/* ---- what to begin with ------------------------------------------------- */
 
 #define ONE_CELL "*3\r\n*1\r\n*2\r\n:1\r\n$1\r\nn\r\n*1\r\n*1\r\n"
 #define END "*1\r\n$20\r\nCached execution: 1 \r\n"

@@ -265,6 +265,7 @@ static void test_cli_parameters_refused(void **state) {
         {"a=9223372036854775808", "64 bits"},
         {"a=[-9223372036854775809]", "64 bits"},
         {"a=\"x\\u0000y\"", "\\u0000"},
+        {"a=\"x\\u00yzz\"", "no JSON"}, {"a=\"\\u", "no JSON"},
         {"\"q\"=1", "-P \"q\"=1: a name has the form [A-Za-z_]"},
         {"na me=1", "-P na me=1: a name has the form"},
         {"$x=1", "-P $x=1: a name has the form"}, {"1x=1", "the form"},
@@ -305,6 +306,18 @@ static void test_cli_input_of_nothing(void **state) {
     RUN_INPUT(" \n// nothing\n;; /* at all */ ", "--json");
     expect_status(0);
     assert_string_equal(last.out, "");
+}
+
+/* Slashes that begin no comment are a statement, and a wrong one. */
+static void test_cli_input_of_slashes(void **state) {
+    (void)state;
+    static const char *const inputs[] = {"// no\n\n/", "\n\n/;", "\n\n/\n;",
+                                         "\n\n/ /;", "/**/\n\n/'a'"};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        RUN_INPUT(inputs[i], "--csv");
+        expect_status(1);
+        expect_said("line 3: ");
+    }
 }
 
 static void test_cli_input_stops_at_the_first_failure(void **state) {
@@ -1503,6 +1516,14 @@ static void test_cli_stats_takes_every_answer(void **state) {
     ask_endpoint(WHOLE("{\"pool\":{}}"), NULL, NULL);   /* of a new version */
     expect_status(0);
     expect_shown("health       unknown  ");
+    ask_endpoint(WHOLE("{\"pool\":{\"waiting\":1e999,\"max_connections\":1e999},"
+        "\"taken_unix_ms\":1e300,\"queries\":{\"errors\":{\"IO\":1e999}},"
+        "\"latency\":{\"hold\":{\"p50_ms\":-1e300,\"p99_ms\":1}}}"), NULL,
+        NULL);                          /* what no number can be */
+    expect_status(0);
+    expect_shown("pool         \n");
+    expect_shown("  0 threads, 0 timed out\n");
+    expect_shown("errors       0\n");
 }
 
 static void test_cli_stats_says_what_is_no_document(void **state) {
@@ -1529,6 +1550,7 @@ static void test_cli_stats_says_what_is_no_document(void **state) {
         {"SSH-2.0-x\r\n\r\n", "is it the right port?"},
         {"-ERR wrong number of arguments\r\n", "is it the right port?"},
         {"HTTP/2 200\r\n\r\n", "does not speak HTTP/1.1"},
+        {"HTTP/1.1 \r\n\r\n200\r\n\r\n{}", "does not speak HTTP/1.1"},
         {"HTTP/1.1 404 Not Found\r\n\r\n", "the answer is 404 Not Found, not"},
         {"HTTP/1.1 302 Found\r\nLocation: http://x/\033[1m\r\n\r\n",
          "a redirect, which is not followed: ask http://x/ [1m"},
@@ -1802,6 +1824,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cli_parameters_refused),
         cmocka_unit_test(test_cli_statements_from_input),
         cmocka_unit_test(test_cli_input_of_nothing),
+        cmocka_unit_test(test_cli_input_of_slashes),
         cmocka_unit_test(test_cli_input_stops_at_the_first_failure),
         cmocka_unit_test(test_cli_keeps_going),
         cmocka_unit_test(test_cli_commands_in_input),

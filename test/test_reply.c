@@ -676,7 +676,8 @@ static const struct { const char *reply, *want; } plain[] = {
     {"(18446744073709551617\r\n", "\"18446744073709551617\""},
     {"(1234567999999999999999999999999999999\r\n",
      "\"1234567999999999999999999999999999999\""},
-    {"(-\r\n", "\"-\""}, {"(\r\n", "\"\""},
+    {"(+12\r\n", "12"}, {"(007\r\n", "7"},
+    {"(+9223372036854775808\r\n", "\"+9223372036854775808\""},
     {"=15\r\ntxt:Some string\r\n", "\"Some string\""},
     {"=4\r\nmkd:\r\n", "\"\""}, {"=8\r\ntxt:a\r\n\n\r\n", "\"a\r\n\n\""},
     {"*2\r\n!5\r\nE\r\nno\r\n#t\r\n", "[error \"E\r\nno\", true, ]"},
@@ -794,6 +795,11 @@ static void test_reply_plain_malformed(void **state) {
     (void)state;
     static const struct { const char *reply, *message; } wrong[] = {
         {"?\r\n", "expected one of + - : $ * _ , # ( = ! % ~ > |"},
+        {"(\r\n", "expected a big number at byte 1"},
+        {"(-\r\n", "expected a big number"},
+        {"(12a\r\n", "expected a big number"},
+        {"(--1\r\n", "expected a big number"},
+        {"*1\r\n(9223372036854775808x\r\n", "expected a big number"},
         {"_x\r\n", "expected null"}, {"#x\r\n", "expected true or false"},
         {"#tt\r\n", "expected true or false"}, {",\r\n", "expected a number"},
         {",1,5\r\n", "expected a number"}, {",+1\r\n", "expected a number"},
@@ -807,6 +813,9 @@ static void test_reply_plain_malformed(void **state) {
         {"*?\r\n", "streamed"}, {"%?\r\n", "streamed"}, {"~?\r\n", "streamed"},
         {"|?\r\n", "streamed"}, {"*1\r\n=?\r\n", "streamed"},
         {"%1\r\n*0\r\n", "expected a key that is a scalar"},
+        {"%1\r\n:a\r\n_\r\n", "expected an integer at byte 5"},
+        {"%1\r\n,a\r\n_\r\n", "expected a number at byte 5"},
+        {"%1\r\n(a\r\n_\r\n", "expected a number at byte 5"},
         {"%1\r\n%0\r\n", "expected a key that is a scalar"},
         {"%1\r\n-no\r\n", "expected a key that is a scalar"},
         {"%1\r\n$-1\r\n", "expected a string"},
@@ -1469,6 +1478,15 @@ static void test_reply_byte_limit(void **state) {
     got = feed_text((feeder){.kind = FALKOR__REPLY_ROWS, .limits = &limits,
                              .portion = 500}, &t);
     assert_non_null(strstr(got, "column c0"));
+    free(got);
+    text_free(&t);
+    /* what stands before the rows counts too */
+    text_put(&t, "*3\r\n*1\r\n*2\r\n:1\r\n$400\r\n%0400d\r\n*1\r\n*1\r\n", 0);
+    text_put(&t, "*2\r\n:6\r\n*2\r\n*2\r\n:2\r\n$400\r\n%0400d\r\n", 0);
+    text_put(&t, "*2\r\n:2\r\n$400\r\n%0400d\r\n*0\r\n", 0);
+    got = feed_text((feeder){.kind = FALKOR__REPLY_QUERY, .limits = &limits,
+                             .portion = 100}, &t);
+    assert_non_null(strstr(got, "ERR_LIMIT: reply with bytes of "));
     free(got);
     text_free(&t);
 }
