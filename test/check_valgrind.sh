@@ -11,7 +11,8 @@ export FALKOR_SERVER_SH=$PWD/test/server.sh FALKOR_STRESS_SECONDS=${FALKOR_STRES
 
 # A tool's programs, the longest first; a pattern behind a colon chooses tests by name.
 MEMCHECK='test_shared test_pipeline test_events test_safety test_resp3 test_plan'
-THREADED='check_stress test_shared'
+HELGRIND='test_pool check_stress test_shared'
+DRD='test_pipeline check_stress test_shared'
 OPTIONS=(--error-exitcode=99 --suppressions=test/valgrind.supp --gen-suppressions=all)
 
 # one TOOL:PROGRAM[:PATTERN]
@@ -44,14 +45,15 @@ test/deps.sh tools || { echo '0 passed, 1 failed'; exit 1; }
 TOOLS=("$@") WORK=()
 [ $# != 0 ] || TOOLS=(memcheck helgrind drd)
 for tool in "${TOOLS[@]}"; do
-    for program in $([ "$tool" = memcheck ] && echo "$MEMCHECK" || echo "$THREADED"); do WORK+=("$tool:$program"); done
+    programs=${tool^^}
+    for program in ${!programs}; do WORK+=("$tool:$program"); done
 done
 rm -rf "$LOGS"
 mkdir -p "$LOGS"
 : >"$LOGS/failed"
-# shellcheck disable=SC2046,SC2086,SC2059
+# shellcheck disable=SC2046,SC2059,SC2086
 if ! { make -j"$JOBS" ${MEMCHECK//test_/$BUILD/test/test_} &&
-    make -j"$JOBS" VARIANT=valgrind $(printf "$BUILD/valgrind/test/%s " $THREADED); } >"$LOGS/make.log" 2>&1; then
+    make -j"$JOBS" VARIANT=valgrind $(printf "$BUILD/valgrind/test/%s " $HELGRIND $DRD); } >"$LOGS/make.log" 2>&1; then
     tail -n 20 "$LOGS/make.log"
     echo '0 passed, 1 failed'
     exit 1

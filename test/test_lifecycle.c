@@ -236,13 +236,13 @@ static void test_lifecycle_second_opener_after_a_failure(void **state) {
 
 /* A dial that does not look at its deadline. */
 static falkor_status (*quick_open)(void *, int64_t, void **, falkor_error *);
-static atomic_bool dials, may_end;
+static atomic_bool slow_dials, slow_may_end;
 
 static falkor_status slow_open(void *ctx, int64_t deadline_ns, void **handle,
                                falkor_error *error) {
     (void)deadline_ns;
-    atomic_store(&dials, true);
-    while (!atomic_load(&may_end))
+    atomic_store(&slow_dials, true);
+    while (!atomic_load(&slow_may_end))
         test_pause_ms(1);
     return quick_open(ctx, INT64_MAX, handle, error);
 }
@@ -259,13 +259,13 @@ static void test_lifecycle_second_opener_gives_up_in_time(void **state) {
     options.pool_timeout_ms = options.socket_timeout_ms = 30;
     create(options);
     test_threads thread = start(open_run, &first);
-    TEST_EVENTUALLY(atomic_load(&dials));
+    TEST_EVENTUALLY(atomic_load(&slow_dials));
     int64_t begun_ms = test_now_ms();
     assert_int_equal(falkor_pool_open(pool, &error), FALKOR_ERR_POOL_TIMEOUT);
     test_assert_has(error.message, "another thread has not finished opening");
     assert_true(test_now_ms() - begun_ms >= 59);
     assert_false(atomic_load(&first.done));
-    atomic_store(&may_end, true);
+    atomic_store(&slow_may_end, true);
     test_join(&thread);
     assert_int_equal(falkor_pool_open(pool, &error), FALKOR_OK);
     end();
