@@ -1,8 +1,8 @@
 # falkorpool: all the ways to build, test, measure and install it. GNU make; `make help` lists them.
 #
 # Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, LIBDIR, MANDIR, DESTDIR, BUILD (the folder for everything made or
-# fetched), VARIANT (asan, tsan, clang, hiredis1, werror, single, tls), THREADS=c11, TLS=1, WERROR=1, TEST, ONLY and CHECK (see
-# test, checks).
+# fetched), VARIANT (asan, tsan, coverage, valgrind, clang, hiredis1, werror, single, tls), THREADS=c11, TLS=1, WERROR=1, TEST,
+# ONLY and CHECK (see test, checks).
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
@@ -20,6 +20,13 @@ ifeq ($(VARIANT),asan)
 VARIANT_FLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFALKOR_DEBUG
 else ifeq ($(VARIANT),tsan)
 VARIANT_FLAGS = -O1 -fsanitize=thread -fno-omit-frame-pointer -DFALKOR_DEBUG
+else ifeq ($(VARIANT),coverage)
+VARIANT_FLAGS = -O0 --coverage -fprofile-update=atomic
+VARIANT_CPPFLAGS = -DTEST_COVERAGE
+else ifeq ($(VARIANT),valgrind)
+# For helgrind and DRD: what they cannot see is not there, and functions can be named (test/valgrind.supp).
+VARIANT_FLAGS = -O1 -fno-inline
+VARIANT_CPPFLAGS = -DFALKOR_FOR_VALGRIND
 else ifeq ($(VARIANT),clang)
 CC = clang
 else ifeq ($(VARIANT),hiredis1)
@@ -29,7 +36,7 @@ VARIANT_NEEDS = $(HIREDIS1)
 else ifeq ($(VARIANT),tls)
 TLS = 1
 else ifneq ($(filter-out werror size single,$(VARIANT)),)
-$(error VARIANT=$(VARIANT): asan, tsan, clang, hiredis1, werror, size, single and tls are known)
+$(error VARIANT=$(VARIANT): asan, tsan, coverage, valgrind, clang, hiredis1, werror, size, single and tls are known)
 endif
 # TLS=1 goes with every variant, in the same folder: VARIANT=tls has one of its own.
 ifneq ($(TLS),)
@@ -215,7 +222,7 @@ tests: $(TESTS)
 rows:  ## which tests show which requirement
 	@test/rows.sh
 
-check: all  ## sanitizers, clang, hiredis 1.x, C11 threads, mutants, drivers, health_server, test/check_*.c
+check: all  ## sanitizers, clang, hiredis 1.x, C11 threads, static, valgrind, coverage, mutants, drivers, test/check_*.c
 	@test/check.sh
 # CHECK=stress runs test/check_stress.c only.
 checks: $(CHECKS)
@@ -235,6 +242,13 @@ drivers: $(DRIVERS)  ## examples/drivers against PostgreSQL, PgBouncer, MariaDB,
 .PHONY: metrics
 metrics: $(OUT)/health_server  ## health_server as promtool, Prometheus and Chromium see it; screenshots into $(BUILD)
 	@OUT=$(OUT) test/check_metrics.sh
+.PHONY: static valgrind coverage
+static:  ## clang-tidy, cppcheck, gcc -fanalyzer and clang -Wthread-safety over the library
+	@DEPS_CPPFLAGS='$(DEPS_CPPFLAGS)' TLS_CPPFLAGS='$(TLS_CPPFLAGS)' test/check_static.sh
+valgrind:  ## threaded tests under memcheck, helgrind and DRD
+	@test/check_valgrind.sh
+coverage:  ## what of the library the tests run: 95 % of lines and 85 % of branches at least, and test/uncovered.txt
+	@test/check_coverage.sh
 .PHONY: mutants
 mutants:  ## small mistakes put into the library one at a time: each must be caught by the test that its patch names
 	@test/mutants.sh

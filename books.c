@@ -7,7 +7,8 @@
 #define FALKOR__WARN_PERCENT 80
 #define FALKOR__REARM_PERCENT 60
 
-static void falkor__set_pockets_locked(falkor_pool *pool);
+static void falkor__set_pockets_locked(falkor_pool *pool)
+    FALKOR__HOLDS(pool->mutex);
 
 /* ---- lock and law ----------------------------------------------------- */
 
@@ -15,10 +16,11 @@ int falkor__total(const falkor_pool *pool) {
     return pool->idle + pool->in_use + pool->connecting + pool->closing;
 }
 
+/* In debug builds: every slot is in exactly one state, the lists agree with
+   the counts, and nobody waits while there is something to give. */
+static void falkor__assert_law(const falkor_pool *pool)
+    FALKOR__HOLDS(pool->mutex) {
 #ifdef FALKOR_DEBUG
-/* Every slot is in exactly one state, the lists agree with the counts, and
-   nobody waits while there is something to give. */
-static void falkor__assert_law(const falkor_pool *pool) {
     int free_slots = 0, idle = 0, waiting = 0;
     for (falkor__slot *s = pool->first_free;
          s && (size_t)free_slots <= pool->slot_count; s = s->colder)
@@ -35,12 +37,10 @@ static void falkor__assert_law(const falkor_pool *pool) {
     assert(idle == pool->idle && waiting == pool->waiting);
     assert(!waiting || pool->state != FALKOR__POOL_OPEN || pool->paused ||
            (!idle && falkor__total(pool) >= pool->config.max_size));
-}
 #else
-static void falkor__assert_law(const falkor_pool *pool) {
     (void)pool;
-}
 #endif
+}
 
 void falkor__lock_as_is(falkor_pool *pool) {
     falkor__mutex_lock(&pool->mutex);
@@ -83,7 +83,8 @@ falkor__slot falkor__shut;              /* its address only */
 /* Empties a pocket, and shuts it when leaves is FALKOR__SHUT. */
 static void falkor__empty_pocket_locked(falkor_pool *pool,
                                         falkor__pocket *pocket,
-                                        falkor__slot *leaves) {
+                                        falkor__slot *leaves)
+    FALKOR__HOLDS(pool->mutex) {
     falkor__slot *slot = atomic_exchange(&pocket->slot, leaves);
     if (slot && slot != FALKOR__SHUT) {
         pool->in_use--;
@@ -131,7 +132,8 @@ static void falkor__set_pockets_locked(falkor_pool *pool) {
 
 /* ---- slots, leases, waiters: the lock is held -------------------------- */
 
-static void falkor__push_idle_locked(falkor_pool *pool, falkor__slot *slot) {
+static void falkor__push_idle_locked(falkor_pool *pool, falkor__slot *slot)
+    FALKOR__HOLDS(pool->mutex) {
     slot->hotter = NULL;
     slot->colder = pool->hottest;
     if (pool->hottest)
@@ -145,7 +147,8 @@ static void falkor__push_idle_locked(falkor_pool *pool, falkor__slot *slot) {
 }
 
 /* Back to where the worker took it from: nobody has used it since. */
-static void falkor__push_cold_locked(falkor_pool *pool, falkor__slot *slot) {
+static void falkor__push_cold_locked(falkor_pool *pool, falkor__slot *slot)
+    FALKOR__HOLDS(pool->mutex) {
     slot->colder = NULL;
     slot->hotter = pool->coldest;
     if (pool->coldest)
@@ -231,7 +234,8 @@ void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter) {
 /* The hottest idle connection, or an empty slot where there is room to dial;
    the reserve is room too for who has waited for it. */
 static falkor__slot *falkor__take_any_locked(falkor_pool *pool,
-                                             bool reserve) {
+                                             bool reserve)
+    FALKOR__HOLDS(pool->mutex) {
     falkor__slot *slot = NULL;
     if (pool->paused)
         return NULL;
@@ -253,7 +257,8 @@ static falkor__slot *falkor__take_any_locked(falkor_pool *pool,
 
 /* Takes a waiter out of the line: to be woken, with a slot or a status. */
 static void falkor__decide_locked(falkor_pool *pool, falkor__waiter *waiter,
-                                  falkor__slot *slot, falkor_status status) {
+                                  falkor__slot *slot, falkor_status status)
+    FALKOR__HOLDS(pool->mutex) {
     falkor__dequeue_locked(pool, waiter);
     waiter->slot = slot;
     waiter->status = status;
@@ -592,7 +597,7 @@ void falkor__tell_high(falkor_pool *pool) {
 
 /* Closes a connection that is counted as closing, and hands its slot over. */
 static void falkor__end_locked(falkor_pool *pool, falkor__slot *slot,
-                               const char *reason) {
+                               const char *reason) FALKOR__HOLDS(pool->mutex) {
     falkor__unlock(pool);
     falkor__slot_close(pool, slot);
     if (reason)

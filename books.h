@@ -82,6 +82,11 @@ struct falkor__slot {
 #ifndef FALKOR__POCKETS                 /* a power of two */
 #define FALKOR__POCKETS 8
 #endif
+#ifdef FALKOR_FOR_VALGRIND              /* it sees locks only */
+#define FALKOR__MAY_POCKET false
+#else
+#define FALKOR__MAY_POCKET true
+#endif
 typedef struct falkor__pocket {
     _Atomic(falkor__slot *) slot;       /* NULL: empty; or FALKOR__SHUT */
     char rest[64 - sizeof(void *)];
@@ -141,26 +146,29 @@ struct falkor_pool {
     falkor__mutex mutex;                /* guards all below */
     falkor__cond changed;       /* state, or any change once closed */
     falkor__cond work;          /* the worker's */
-    falkor__pool_state state;
-    bool rests;                 /* the worker, for all were idle */
-    bool away;                  /* the worker, who may be in a driver call */
-    bool has_worker, orphan;    /* orphan: freed, the last release frees it */
-    bool wants_worker;          /* in a child of fork, at its first acquire */
-    bool warned;                /* of high utilisation */
-    bool pockets_open;
-    bool paused;
-    falkor__breaker breaker;
-    falkor_error cause;         /* of the circuit's last opening */
-    int idle, connecting, closing, waiting;
-    int in_use;                 /* and in pockets */
-    falkor__slot *hottest, *coldest;    /* the idle */
-    falkor__slot *first_free;
-    falkor__waiter *first_waiter, *last_waiter;
-    falkor__waiter *decided, *last_decided; /* to be woken, by `behind` */
-    falkor__mark marks[FALKOR__MARKS];  /* a ring */
-    uint64_t mark_count;        /* all there ever were: one at least */
-    uint64_t acquire_timeouts, connections_created, connections_recycled,
-        connect_failures, health_failures, circuit_openings;
+    falkor__breaker breaker;    /* its failures are atomic */
+    FALKOR__LOCKED struct {
+        falkor__pool_state state;
+        bool rests;             /* the worker, for all were idle */
+        bool away;              /* the worker, who may be in a driver call */
+        bool has_worker, orphan;    /* orphan: freed, the last release frees
+                                       it */
+        bool wants_worker;      /* in a child of fork, at its first acquire */
+        bool warned;            /* of high utilisation */
+        bool pockets_open;
+        bool paused;
+        falkor_error cause;     /* of the circuit's last opening */
+        int idle, connecting, closing, waiting;
+        int in_use;             /* and in pockets */
+        falkor__slot *hottest, *coldest;    /* the idle */
+        falkor__slot *first_free;
+        falkor__waiter *first_waiter, *last_waiter;
+        falkor__waiter *decided, *last_decided; /* to be woken, by `behind` */
+        falkor__mark marks[FALKOR__MARKS];  /* a ring */
+        uint64_t mark_count;    /* all there ever were: one at least */
+        uint64_t acquire_timeouts, connections_created, connections_recycled,
+            connect_failures, health_failures, circuit_openings;
+    };
 
     char apart[64];             /* from what is written under the lock */
     falkor__pocket pockets[FALKOR__POCKETS];
@@ -172,76 +180,88 @@ struct falkor_pool {
    some release it meanwhile and say so. unlock asserts, in debug builds, that
    every slot is in exactly one state and nobody waits for what is there; it
    opens and shuts the pockets. lock collects them, lock_as_is does not. */
-void falkor__lock(falkor_pool *pool);
-void falkor__lock_as_is(falkor_pool *pool);
-void falkor__unlock(falkor_pool *pool);
+void falkor__lock(falkor_pool *pool) FALKOR__TAKES(pool->mutex);
+void falkor__lock_as_is(falkor_pool *pool) FALKOR__TAKES(pool->mutex);
+void falkor__unlock(falkor_pool *pool) FALKOR__GIVES(pool->mutex);
 
 /* Waits as falkor__cond_wait, with the pool's lock; wakes who is to be woken
    first. */
 bool falkor__wait_locked(falkor_pool *pool, falkor__cond *cond,
-                         int64_t deadline_ns);
-void falkor__collect_locked(falkor_pool *pool);
-void falkor__shut_pockets_locked(falkor_pool *pool);
+                         int64_t deadline_ns) FALKOR__HOLDS(pool->mutex);
+void falkor__collect_locked(falkor_pool *pool) FALKOR__HOLDS(pool->mutex);
+void falkor__shut_pockets_locked(falkor_pool *pool) FALKOR__HOLDS(pool->mutex);
 
 /* Connections of all states but free slots. */
-int falkor__total(const falkor_pool *pool);
+int falkor__total(const falkor_pool *pool) FALKOR__HOLDS(pool->mutex);
 
-void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot);
-falkor__slot *falkor__take_locked(falkor_pool *pool);   /* for a newcomer */
-void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot);
-falkor__slot *falkor__take_free_locked(falkor_pool *pool);
-void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter);
-void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter);
+void falkor__take_idle_locked(falkor_pool *pool, falkor__slot *slot)
+    FALKOR__HOLDS(pool->mutex);
+falkor__slot *falkor__take_locked(falkor_pool *pool)
+    FALKOR__HOLDS(pool->mutex);     /* for a newcomer */
+void falkor__push_free_locked(falkor_pool *pool, falkor__slot *slot)
+    FALKOR__HOLDS(pool->mutex);
+falkor__slot *falkor__take_free_locked(falkor_pool *pool)
+    FALKOR__HOLDS(pool->mutex);
+void falkor__enqueue_locked(falkor_pool *pool, falkor__waiter *waiter)
+    FALKOR__HOLDS(pool->mutex);
+void falkor__dequeue_locked(falkor_pool *pool, falkor__waiter *waiter)
+    FALKOR__HOLDS(pool->mutex);
 
 /* Begins a hold of a slot that is the caller's, and ends it. */
 falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
-                                  const falkor__patience *patience);
+                                  const falkor__patience *patience)
+    FALKOR__HOLDS(pool->mutex);
 void falkor__unlease_locked(falkor__slot *slot);
 
 /* Makes a mark when one is due, or when the pool goes to rest. The pockets have
    been collected. */
-void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests);
+void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests)
+    FALKOR__HOLDS(pool->mutex);
 void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
-                             falkor__mark *mark);
+                             falkor__mark *mark) FALKOR__HOLDS(pool->mutex);
 
 /* What the books say, without what threads count by themselves. */
-void falkor__stats_locked(falkor_pool *pool, falkor_stats *stats);
+void falkor__stats_locked(falkor_pool *pool, falkor_stats *stats)
+    FALKOR__HOLDS(pool->mutex);
 
 /* True once when more than 80 % are in use; armed again at 60 %. */
-bool falkor__crossed_high_locked(falkor_pool *pool);
+bool falkor__crossed_high_locked(falkor_pool *pool) FALKOR__HOLDS(pool->mutex);
 
 /* From when on the reserve is for a waiter. */
 int64_t falkor__reserve_ns(const falkor_pool *pool,
                            const falkor__waiter *waiter);
 
 /* Grants what there is to those who wait, in their order. */
-void falkor__serve_locked(falkor_pool *pool);
+void falkor__serve_locked(falkor_pool *pool) FALKOR__HOLDS(pool->mutex);
 
 /* Sends everyone who waits home with a status. */
-void falkor__dismiss_locked(falkor_pool *pool, falkor_status status);
+void falkor__dismiss_locked(falkor_pool *pool, falkor_status status)
+    FALKOR__HOLDS(pool->mutex);
 
 /* Fails with the circuit's state and why it opened. */
 falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
-                                             falkor_error *error);
+                                             falkor_error *error)
+    FALKOR__HOLDS(pool->mutex);
 
 /* A slot that is counted nowhere becomes idle or, empty, free, which is to say
    somebody's where somebody waits. cold: the worker brings it back unused. */
 void falkor__hand_over_locked(falkor_pool *pool, falkor__slot *slot,
-                              bool cold);
+                              bool cold) FALKOR__HOLDS(pool->mutex);
 
 /* The same for a connection that a flush may have overtaken: it is retired
    then. Releases the lock in that case. */
 void falkor__bring_back_locked(falkor_pool *pool, falkor__slot *slot,
-                               bool cold);
+                               bool cold) FALKOR__HOLDS(pool->mutex);
 
 /* Closes the connection in a slot that is counted nowhere, and hands the empty
    slot over. reason NULL: not worth an event. Releases the lock meanwhile. */
 void falkor__retire_locked(falkor_pool *pool, falkor__slot *slot,
-                           const char *reason);
+                           const char *reason) FALKOR__HOLDS(pool->mutex);
 
 /* Retires every connection that is idle now, and no other. Releases the lock
    meanwhile. */
-void falkor__close_idle_locked(falkor_pool *pool, const char *reason);
+void falkor__close_idle_locked(falkor_pool *pool, const char *reason)
+    FALKOR__HOLDS(pool->mutex);
 
 /* ---- without the lock -------------------------------------------------- */
 

@@ -75,14 +75,16 @@ void falkor_graph_free(falkor_graph *graph) {
 
 /* ---- the pool's life -------------------------------------------------- */
 
-static void falkor__before_client_forks(void *object) {
+static void falkor__before_client_forks(void *object)
+    FALKOR__UNCHECKED {                 /* gives all back after the fork */
     falkor__client *client = object;
     falkor__mutex_lock(&client->mutex);
     for (falkor_graph *graph = client->first; graph; graph = graph->next)
         falkor__names_lock(&graph->names);
 }
 
-static void falkor__client_has_forked(void *object, bool child) {
+static void falkor__client_has_forked(void *object, bool child)
+    FALKOR__UNCHECKED {                 /* took all before the fork */
     falkor__client *client = object;
     for (falkor_graph *graph = client->first; graph; graph = graph->next)
         falkor__names_unlock(&graph->names, child);

@@ -55,7 +55,7 @@ const size_t falkor__link_size = sizeof(falkor__link);
 static const char *falkor__link_reason(const falkor__link *link,
                                        int sys_errno) {
     const char *reason = link->tls ? falkor__tls_reason(link->tls) : "";
-    return *reason ? reason : strerror(sys_errno);
+    return *reason ? reason : falkor__errno_text(sys_errno);
 }
 
 static falkor_status falkor__link_broken(const falkor__link *link,
@@ -111,7 +111,7 @@ static ssize_t falkor__link_again(const falkor__link *link, short events,
 static ssize_t falkor__receive(falkor__link *link, char *room, size_t size,
                                int64_t deadline_ns) {
     bool far = deadline_ns == FALKOR__NEVER || deadline_ns - falkor_now_ns() >
-        2 * FALKOR__TICK_MS * FALKOR__NS_PER_MS;
+        FALKOR__NS_PER_MS * 2 * FALKOR__TICK_MS;
     for (;; far = false) {
         short events = POLLIN;
         ssize_t received = link->tls
@@ -531,12 +531,12 @@ static falkor_status falkor__dial_prepare(falkor__link *link,
                                           falkor_error *error) {
     int fd = link->fd, on = 1, every = FALKOR__KEEPALIVE_SECONDS;
     int flags = fcntl(fd, F_GETFL);
-    struct timeval tick = {.tv_usec = FALKOR__TICK_MS * 1000};
+    struct timeval tick = {.tv_usec = FALKOR__TICK_MS * 1000L};
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0)
         return falkor__fail(error, FALKOR_ERR_CONNECT, errno,
-            "cannot prepare the socket: %s", strerror(errno));
+            "cannot prepare the socket: %s", falkor__errno_text(errno));
     if (link->config->unix_path)
         return FALKOR_OK;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -635,11 +635,11 @@ static falkor_status falkor__dial_finish(falkor__link *link,
     } else if (!falkor__link_wait(context->fd, POLLOUT, deadline_ns)) {
         code = errno;
         falkor__dial_failed(error, code, address, code == ETIMEDOUT
-            ? "no answer in time" : strerror(code));
+            ? "no answer in time" : falkor__errno_text(code));
     } else if (getsockopt(context->fd, SOL_SOCKET, SO_ERROR, &code,
                           &size) < 0 || code != 0) {
         code = code ? code : errno;
-        falkor__dial_failed(error, code, address, strerror(code));
+        falkor__dial_failed(error, code, address, falkor__errno_text(code));
     } else {
         link->context = context;
         link->fd = context->fd;

@@ -129,6 +129,12 @@ void falkor__fail_more(falkor_error *error, const char *format, ...) {
     memcpy(error->message + length, more, strlen(more) + 1);
 }
 
+/* Of C libraries whose strerror shares a buffer, none does for numbers that it
+   knows. */
+const char *falkor__errno_text(int sys_errno) {
+    return strerror(sys_errno);         /* NOLINT(concurrency-mt-unsafe) */
+}
+
 int64_t falkor_now_ns(void) {
     return falkor__clock_ns(CLOCK_MONOTONIC);
 }

@@ -45,6 +45,9 @@ falkor_status falkor__no_memory(falkor_error *error, const char *text);
 void falkor__fail_more(falkor_error *error, const char *format, ...)
     FALKOR__PRINTF(2, 3);
 
+/* The system's words for an errno. */
+const char *falkor__errno_text(int sys_errno);
+
 /* How many bytes at text belong together: one character where *valid, else a
    maximal subpart of an ill-formed one, as the Unicode and WHATWG standards
    define it. length is at least 1. */
@@ -683,8 +686,9 @@ falkor_status falkor__names_after(falkor__names *names, falkor__link *link,
                                   falkor_error *error);
 
 /* For a guard: see fork.c. */
-void falkor__names_lock(falkor__names *names);
-void falkor__names_unlock(falkor__names *names, bool child);
+void falkor__names_lock(falkor__names *names) FALKOR__TAKES(names->mutex);
+void falkor__names_unlock(falkor__names *names, bool child)
+    FALKOR__GIVES(names->mutex);
 
 /* Forgets a snapshot that has proved old. version, if not NULL, is the graph's
    own. */

@@ -38,7 +38,7 @@ static falkor__civil falkor__civil_of(int64_t day) {
     while (begins[month] > rest)
         month--;
     return (falkor__civil){
-        .year = cycle * 400 + century * 100 + quad * 4 + year + (month >= 10),
+        .year = cycle * 400 + century * 100L + quad * 4L + year + (month >= 10),
         .month = month < 10 ? month + 3 : month - 9,
         .day = rest - begins[month] + 1};
 }

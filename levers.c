@@ -3,7 +3,8 @@
 #include "books.h"
 
 /* Takes the lock for a lever; false, without it, when there is none to pull. */
-static falkor_status falkor__grip(falkor_pool *pool) {
+static falkor_status falkor__grip(falkor_pool *pool)
+    FALKOR__TAKES_IF(FALKOR_OK, pool->mutex) {
     if (!pool)
         return FALKOR_ERR_ARGUMENT;
     falkor__lock(pool);

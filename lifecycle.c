@@ -20,13 +20,13 @@ static atomic_int falkor__pools;
    has been idle for less than the worker's nap. */
 static bool falkor__may_pocket(const falkor__config *config,
                                const falkor_driver *driver) {
-    return config->leak_after_ms < 0 &&
+    return FALKOR__MAY_POCKET && config->leak_after_ms < 0 &&
         (config->validate_after_ms < 0 || !driver->check ||
          config->validate_after_ms >= FALKOR__LEAST_NAP_MS);
 }
 
 /* All slots are free, and all pockets shut. */
-static void falkor__empty_locked(falkor_pool *pool) {
+static void falkor__empty_locked(falkor_pool *pool) FALKOR__HOLDS(pool->mutex) {
     pool->first_free = NULL;
     for (size_t i = 0; i < pool->slot_count; i++)
         falkor__push_free_locked(pool, &pool->slots[i]);
@@ -35,7 +35,8 @@ static void falkor__empty_locked(falkor_pool *pool) {
     pool->pockets_open = false;
 }
 
-static void falkor__make_slots(falkor_pool *pool) {
+static void falkor__make_slots(falkor_pool *pool)
+    FALKOR__UNCHECKED {                 /* nobody else knows it yet */
     for (size_t i = 0; i < pool->slot_count; i++) {
         falkor__slot *slot = &pool->slots[i];
         slot->pool = pool;
@@ -48,14 +49,16 @@ static void falkor__make_slots(falkor_pool *pool) {
 
 /* ---- fork -------------------------------------------------------------- */
 
-static void falkor__before_pool_forks(void *object) {
+static void falkor__before_pool_forks(void *object)
+    FALKOR__UNCHECKED {                 /* gives it back after the fork */
     falkor__mutex_lock(&((falkor_pool *)object)->mutex);
 }
 
 /* The child's pool: open as it was, but empty and without a worker; nobody
    holds or waits. A connection that was being dialled is lost to it. What the
    parent holds is refused here as long as if it had been released. */
-static void falkor__begin_child_locked(falkor_pool *pool) {
+static void falkor__begin_child_locked(falkor_pool *pool)
+    FALKOR__HOLDS(pool->mutex) {
     falkor__cond_init(&pool->changed);
     falkor__cond_init(&pool->work);
     for (size_t i = 0; i < pool->slot_count; i++) {
@@ -81,7 +84,8 @@ static void falkor__begin_child_locked(falkor_pool *pool) {
     pool->rests = false;
 }
 
-static void falkor__pool_has_forked(void *object, bool child) {
+static void falkor__pool_has_forked(void *object, bool child)
+    FALKOR__UNCHECKED {                 /* took it before the fork */
     falkor_pool *pool = object;
     if (child)
         falkor__begin_child_locked(pool);
@@ -145,7 +149,8 @@ typedef enum falkor__duty {
 /* What is due for an idle connection now, or when the next thing will be. */
 static falkor__duty falkor__duty_locked(const falkor_pool *pool,
                                         const falkor__slot *slot, int64_t now,
-                                        int64_t *due_ns) {
+                                        int64_t *due_ns)
+    FALKOR__HOLDS(pool->mutex) {
     const falkor__config *config = &pool->config;
     if (slot->expires_ns <= now)
         return FALKOR__DUTY_LIFETIME;
@@ -181,7 +186,8 @@ static int64_t falkor__worker_deadline(const falkor_pool *pool) {
 /* Does one duty on a connection taken out of the idle ones. The lock is
    released meanwhile. */
 static void falkor__serve_idle_locked(falkor_pool *pool, falkor__slot *slot,
-                                      falkor__duty duty) {
+                                      falkor__duty duty)
+    FALKOR__HOLDS(pool->mutex) {
     falkor__take_idle_locked(pool, slot);
     if (duty == FALKOR__DUTY_CHECK) {
         pool->connecting++;
@@ -224,7 +230,7 @@ static int falkor__refill_delay_ms(const falkor_pool *pool, int failures) {
    before anybody else is let in (probes). Returns the pause before the next
    try: 0 after a success. The lock is released meanwhile. */
 static int falkor__refill_locked(falkor_pool *pool, int failures,
-                                 bool probes) {
+                                 bool probes) FALKOR__HOLDS(pool->mutex) {
     falkor__slot *slot = falkor__take_free_locked(pool);
     falkor_error error;
     int delay_ms = 0;
@@ -265,7 +271,8 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
    is of the time before, then probes. Returns whether it did something;
    *due_ns: when it will. The lock is released meanwhile. */
 static bool falkor__mend_locked(falkor_pool *pool, int64_t now,
-                                int64_t *dial_ns, int64_t *due_ns) {
+                                int64_t *dial_ns, int64_t *due_ns)
+    FALKOR__HOLDS(pool->mutex) {
     falkor__breaker *breaker = &pool->breaker;
     if (pool->idle) {
         falkor__close_idle_locked(pool, "circuit_open");
@@ -285,7 +292,8 @@ static bool falkor__mend_locked(falkor_pool *pool, int64_t now,
 
 /* The first idle connection, from the cold end, for which something is due. */
 static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
-                                        falkor__duty *duty, int64_t *due_ns) {
+                                        falkor__duty *duty, int64_t *due_ns)
+    FALKOR__HOLDS(pool->mutex) {
     for (falkor__slot *slot = pool->coldest; slot; slot = slot->hotter)
         if ((*duty = falkor__duty_locked(pool, slot, now, due_ns)))
             return slot;
@@ -303,7 +311,8 @@ static void falkor__time_idle_locked(falkor_pool *pool) {
    its life, which push_idle looks at. What is in use may be in a pocket, whence
    it is taken unchecked: not for longer than validate_after_ms; and as long as
    anything is, there are marks to be made. */
-static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
+static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now)
+    FALKOR__HOLDS(pool->mutex) {
     const int periods[] = {pool->config.idle_timeout_ms,
                            pool->config.health_check_interval_ms,
                            pool->config.leak_after_ms,
@@ -321,7 +330,8 @@ static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
 
 /* The first hold that has lasted too long, or when the next one will have. */
 static falkor__slot *falkor__leak_locked(const falkor_pool *pool, int64_t now,
-                                         int64_t *due_ns) {
+                                         int64_t *due_ns)
+    FALKOR__HOLDS(pool->mutex) {
     int after_ms = pool->config.leak_after_ms;
     for (size_t i = 0; after_ms >= 0 && i < pool->slot_count; i++) {
         falkor__slot *slot = &pool->slots[i];
@@ -340,7 +350,7 @@ static falkor__slot *falkor__leak_locked(const falkor_pool *pool, int64_t now,
 
 /* Tells once of each. The lock is released meanwhile. */
 static void falkor__report_leak_locked(falkor_pool *pool, falkor__slot *slot,
-                                       int64_t now) {
+                                       int64_t now) FALKOR__HOLDS(pool->mutex) {
     long long held_ms = (now - slot->since_ns) / FALKOR__NS_PER_MS;
     unsigned long thread = slot->thread;
     const char *file = slot->file;
@@ -610,7 +620,10 @@ void falkor__pool_free_memory(falkor_pool *pool) {
 void falkor__pool_destroy(falkor_pool *pool) {
     falkor_pool_close(pool, atomic_load(&pool->cutting)
         ? 0 : FALKOR__FREE_WAIT_MS);
-    if (pool->has_worker)
+    falkor__lock(pool);
+    bool worker = pool->has_worker;
+    falkor__unlock(pool);
+    if (worker)
         falkor__thread_join(&pool->worker);
     falkor__lock(pool);
     pool->orphan = true;

@@ -675,6 +675,7 @@ bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
 /* An empty variable is the same as none: that is how env files leave one
    out. */
 static const char *falkor__variable(const char *name) {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): setenv is the program's */
     const char *text = name ? getenv(name) : NULL;
     return text && *text ? text : NULL;
 }

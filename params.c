@@ -234,6 +234,7 @@ static falkor_status falkor__encode_name(falkor__encoder *e,
 }
 
 /* The elements of an array, a vector or, with their keys, a map. */
+/* NOLINTNEXTLINE(misc-no-recursion): FALKOR__PARAM_DEPTH ends it */
 static falkor_status falkor__encode_list(falkor__encoder *e,
                                          const falkor_value *value,
                                          int depth) {
@@ -288,6 +289,7 @@ static bool falkor__lacks_parts(const falkor_value *value) {
     }
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): FALKOR__PARAM_DEPTH ends it */
 static falkor_status falkor__encode_value(falkor__encoder *e,
                                           const falkor_value *value,
                                           int depth) {

@@ -371,7 +371,7 @@ static falkor_status falkor__read_round(falkor__pipeline *p, size_t first,
 static falkor_status falkor__round(falkor__pipeline *p, falkor__link *link,
                                    falkor_error *error) {
     falkor_error late;
-    size_t first, sent, replies;
+    size_t first, sent, replies = 0;
     int64_t until_ns = p->call.use_until_ns;
     bool queries = falkor__choose(p, &first);
     falkor_status status = falkor__check_session(queries, link, error);
@@ -516,7 +516,7 @@ falkor_status falkor_pipeline(falkor_pool *pool,
     }
     falkor_status status = falkor__enter(pool, "pool",
         requests || !count ? "" : NULL, NULL, error);
-    if (!count || (status && !requests))
+    if (!count || !requests)
         return status;
     p.requests = requests;
     p.count = p.open = count;

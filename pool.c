@@ -30,7 +30,8 @@ static const char falkor__paused[] =
 static falkor_status falkor__admit_locked(falkor_pool *pool,
                                           const falkor__patience *patience,
                                           falkor__slot **slot,
-                                          falkor_error *error) {
+                                          falkor_error *error)
+    FALKOR__HOLDS(pool->mutex) {
     const falkor__config *config = &pool->config;
     falkor_status status = falkor__refusal(pool->state, error);
     if (!status && pool->breaker.state != FALKOR_CIRCUIT_CLOSED)
@@ -49,7 +50,8 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
 
 /* Nothing came in time. */
 static falkor_status falkor__late_locked(falkor_pool *pool, int64_t since_ns,
-                                         falkor_error *error) {
+                                         falkor_error *error)
+    FALKOR__HOLDS(pool->mutex) {
     const falkor__config *config = &pool->config;
     pool->acquire_timeouts++;
     return falkor__fail(error, FALKOR_ERR_POOL_TIMEOUT, 0,
@@ -64,7 +66,8 @@ static falkor_status falkor__late_locked(falkor_pool *pool, int64_t since_ns,
 /* Gets in line. */
 static falkor_status falkor__queue_locked(falkor_pool *pool,
                                           falkor__waiter *self,
-                                          falkor_error *error) {
+                                          falkor_error *error)
+    FALKOR__HOLDS(pool->mutex) {
     if (!falkor__gong_init(&self->gong))
         return falkor__fail(error, FALKOR_ERR_NOMEM, 0,
             "no condition variable to wait on: out of memory");
@@ -205,6 +208,7 @@ static falkor_status falkor__connect(falkor_pool *pool, falkor_conn *conn,
 static falkor_status falkor__settle(falkor_pool *pool, falkor_conn **conn,
                                     falkor__patience *patience,
                                     falkor_error *error) {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it was granted */
     while ((*conn)->slot->live &&
            !falkor__slot_fit(pool, (*conn)->slot, patience))
         falkor__replace(pool, conn, patience);
@@ -298,7 +302,8 @@ static FALKOR__INLINE bool falkor__acquire_pocketed(falkor_pool *pool,
    is for who looks for leaks. */
 static falkor_conn *falkor__lease_granted(falkor_pool *pool,
                                           falkor__slot *slot,
-                                          const falkor__patience *patience) {
+                                          const falkor__patience *patience)
+    FALKOR__UNCHECKED {         /* without leaks nothing is under the lock */
     if (pool->config.leak_after_ms < 0)
         return falkor__lease_locked(pool, slot, patience);
     falkor__lock_as_is(pool);
@@ -491,7 +496,8 @@ static int64_t falkor__reset_ns(const falkor_pool *pool, int64_t now) {
 
 /* Takes a slot back: to the next, to the idle, or to be closed. */
 static void falkor__take_back_locked(falkor_pool *pool, falkor__slot *slot,
-                                     bool clean, int64_t now) {
+                                     bool clean, int64_t now)
+    FALKOR__HOLDS(pool->mutex) {
     bool surplus = falkor__total(pool) - pool->closing >
         pool->config.max_size && (!pool->first_waiter || pool->paused);
     const char *reason = slot->broken ? "broken" : !clean ? "unclean"

@@ -760,8 +760,8 @@ static void falkor__table_end(falkor__table *table, falkor__page *page) {
 static void falkor__row_pools(falkor__table *table, const falkor_snapshot *s) {
     const falkor_stats *stats = &s->stats;
     falkor_health health;
-    falkor_snapshot_health(s, &health);
     falkor__table_cell(table, s->pool);
+    falkor_snapshot_health(s, &health);
     const int counts[] = {stats->active, stats->waiting, stats->idle,
         stats->connecting, stats->closing, stats->total, stats->max_size};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)

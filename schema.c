@@ -301,7 +301,8 @@ void falkor__names_unlock(falkor__names *names, bool child) {
 /* Puts schema, or NULL, in the place of the newest. The mutex is held; the old
    one is to be released without it. */
 static falkor__schema *falkor__names_put_locked(falkor__names *names,
-                                                falkor__schema *schema) {
+                                                falkor__schema *schema)
+    FALKOR__HOLDS(names->mutex) {
     falkor__schema *old = names->newest;
     names->newest = falkor__schema_retain(schema);
     return old;
@@ -310,7 +311,7 @@ static falkor__schema *falkor__names_put_locked(falkor__names *names,
 /* Whether a link may use the newest, retained for it. */
 static falkor__schema *falkor__names_usable_locked(
     falkor__names *names, const falkor__link *link,
-    const falkor__question *question) {
+    const falkor__question *question) FALKOR__HOLDS(names->mutex) {
     const falkor__schema *newest = names->newest;
     return newest && newest->epoch == question->epoch &&
            newest->read_ns >= falkor__link_since(link)

@@ -22,7 +22,8 @@ static int64_t falkor__ms_since(int64_t begin_ns, int64_t now) {
 /* The newest mark from before the period; else the oldest there is, of a pool
    that is younger. */
 static const falkor__mark *falkor__first_mark(const falkor_pool *pool,
-                                              int64_t begin_ns) {
+                                              int64_t begin_ns)
+    FALKOR__HOLDS(pool->mutex) {
     const falkor__mark *found = NULL;
     uint64_t kept = pool->mark_count < FALKOR__MARKS ? pool->mark_count
                                                      : FALKOR__MARKS;
@@ -36,7 +37,8 @@ static const falkor__mark *falkor__first_mark(const falkor_pool *pool,
 
 /* Who still waits has waited that long in the period. */
 static void falkor__add_waiting_locked(const falkor_pool *pool, int64_t now,
-                                       int64_t begin_ns, falkor__mark *mark) {
+                                       int64_t begin_ns, falkor__mark *mark)
+    FALKOR__HOLDS(pool->mutex) {
     for (falkor__waiter *w = pool->first_waiter; w; w = w->behind) {
         int64_t since_ns = w->since_ns > begin_ns ? w->since_ns : begin_ns;
         mark->tries++;
@@ -46,7 +48,8 @@ static void falkor__add_waiting_locked(const falkor_pool *pool, int64_t now,
 
 /* Returns how many acquires were counted, those that waited in vain too. */
 static uint64_t falkor__look_back_locked(falkor_pool *pool, int64_t now,
-                                         falkor__lately *lately) {
+                                         falkor__lately *lately)
+    FALKOR__HOLDS(pool->mutex) {
     int window_ms = pool->config.health.window_ms;
     int64_t begin_ns = window_ms < 0 ? 0 : now - window_ms * FALKOR__NS_PER_MS;
     falkor__mark last;
@@ -70,7 +73,8 @@ static uint64_t falkor__look_back_locked(falkor_pool *pool, int64_t now,
 /* A holder's own fields are not looked at, but for what the lock guards. */
 static void falkor__view_slot_locked(const falkor_pool *pool,
                                      falkor__slot *slot, bool idle,
-                                     int64_t now, falkor__conn_view *view) {
+                                     int64_t now, falkor__conn_view *view)
+    FALKOR__HOLDS(pool->mutex) {
     int state = atomic_load(&falkor__last_lease(slot)->state);
     bool held = !idle && (state == FALKOR__LEASE_HELD ||
                           state == FALKOR__LEASE_CUT);
@@ -97,7 +101,8 @@ static void falkor__view_slot_locked(const falkor_pool *pool,
 /* What is neither idle nor free is in use or on its way. */
 static void falkor__view_conns_locked(falkor_pool *pool, int64_t now,
                                       bool *is_free,
-                                      falkor_snapshot *snapshot) {
+                                      falkor_snapshot *snapshot)
+    FALKOR__HOLDS(pool->mutex) {
     falkor__conn_view *view = snapshot->conns;
     for (falkor__slot *s = pool->first_free; s; s = s->colder)
         is_free[s - pool->slots] = true;

@@ -159,7 +159,7 @@ const char *falkor__quote(char *room, size_t size, const char *text) {
     for (; *text && at + 4 < size; text++) {
         if (*text == '"' || *text == '\\')
             room[at++] = '\\';
-        room[at++] = (unsigned char)*text < ' ' ? ' ' : *text;
+        room[at++] = (char)((unsigned char)*text < ' ' ? ' ' : *text);
     }
     if (*text)                          /* cut: at a whole character */
         at = 1 + falkor__trim_utf8(room + 1, at - 1);

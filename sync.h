@@ -33,6 +33,28 @@
 #define FALKOR__COARSE_CLOCK CLOCK_MONOTONIC
 #endif
 
+/* For clang -Wthread-safety (make static): which locks a function takes or
+   gives back, which must be held to call it, and what is LOCKED: to be touched
+   with a lock only. UNCHECKED: it cannot follow, and why stands beside. */
+#ifdef FALKOR_CHECK_LOCKS
+#define FALKOR__LOCK __attribute__((capability("mutex")))
+#define FALKOR__TAKES(lock) __attribute__((acquire_capability(lock)))
+#define FALKOR__TAKES_IF(result, lock) \
+    __attribute__((try_acquire_capability(result, lock)))
+#define FALKOR__GIVES(lock) __attribute__((release_capability(lock)))
+#define FALKOR__HOLDS(lock) __attribute__((requires_capability(lock)))
+#define FALKOR__LOCKED __attribute__((guarded_var))
+#define FALKOR__UNCHECKED __attribute__((no_thread_safety_analysis))
+#else
+#define FALKOR__LOCK
+#define FALKOR__TAKES(lock)
+#define FALKOR__TAKES_IF(result, lock)
+#define FALKOR__GIVES(lock)
+#define FALKOR__HOLDS(lock)
+#define FALKOR__LOCKED
+#define FALKOR__UNCHECKED
+#endif
+
 #ifdef FALKOR_SYNC_HEADER
 #include FALKOR_SYNC_HEADER
 #else
@@ -72,7 +94,9 @@ static inline struct timespec falkor__timespec(int64_t ns) {
 #include <stdlib.h>
 #include <threads.h>
 
-typedef struct falkor__mutex { mtx_t native; } falkor__mutex;
+typedef struct FALKOR__LOCK falkor__mutex {
+    mtx_t native;
+} falkor__mutex;
 typedef struct falkor__cond { cnd_t native; } falkor__cond;
 typedef struct falkor__thread { thrd_t native; } falkor__thread;
 
@@ -82,10 +106,12 @@ static inline bool falkor__mutex_init(falkor__mutex *mutex) {
 static inline void falkor__mutex_destroy(falkor__mutex *mutex) {
     mtx_destroy(&mutex->native);
 }
-static inline void falkor__mutex_lock(falkor__mutex *mutex) {
+static inline void falkor__mutex_lock(falkor__mutex *mutex)
+    FALKOR__TAKES(*mutex) FALKOR__UNCHECKED {   /* the C library's own */
     mtx_lock(&mutex->native);
 }
-static inline void falkor__mutex_unlock(falkor__mutex *mutex) {
+static inline void falkor__mutex_unlock(falkor__mutex *mutex)
+    FALKOR__GIVES(*mutex) FALKOR__UNCHECKED {
     mtx_unlock(&mutex->native);
 }
 
@@ -105,7 +131,8 @@ static inline void falkor__cond_broadcast(falkor__cond *cond) {
 /* Waits until signalled or until the deadline (FALKOR__NEVER: none); may wake
    for no reason. Returns false when the deadline has passed. */
 static inline bool falkor__cond_wait(falkor__cond *cond, falkor__mutex *mutex,
-                                     int64_t deadline_ns) {
+                                     int64_t deadline_ns)
+    FALKOR__HOLDS(*mutex) {
     if (deadline_ns == FALKOR__NEVER)
         return cnd_wait(&cond->native, &mutex->native) == thrd_success;
     int64_t left = deadline_ns - falkor__clock_ns(CLOCK_MONOTONIC);
@@ -155,7 +182,9 @@ static inline void falkor__thread_join(falkor__thread *thread) {
 /* ---- pthreads --------------------------------------------------------- */
 #include <pthread.h>
 
-typedef struct falkor__mutex { pthread_mutex_t native; } falkor__mutex;
+typedef struct FALKOR__LOCK falkor__mutex {
+    pthread_mutex_t native;
+} falkor__mutex;
 typedef struct falkor__cond { pthread_cond_t native; } falkor__cond;
 typedef struct falkor__thread { pthread_t native; } falkor__thread;
 
@@ -165,10 +194,12 @@ static inline bool falkor__mutex_init(falkor__mutex *mutex) {
 static inline void falkor__mutex_destroy(falkor__mutex *mutex) {
     pthread_mutex_destroy(&mutex->native);
 }
-static inline void falkor__mutex_lock(falkor__mutex *mutex) {
+static inline void falkor__mutex_lock(falkor__mutex *mutex)
+    FALKOR__TAKES(*mutex) FALKOR__UNCHECKED {   /* the C library's own */
     pthread_mutex_lock(&mutex->native);
 }
-static inline void falkor__mutex_unlock(falkor__mutex *mutex) {
+static inline void falkor__mutex_unlock(falkor__mutex *mutex)
+    FALKOR__GIVES(*mutex) FALKOR__UNCHECKED {
     pthread_mutex_unlock(&mutex->native);
 }
 
@@ -196,7 +227,8 @@ static inline void falkor__cond_broadcast(falkor__cond *cond) {
 /* Waits until signalled or until the deadline (FALKOR__NEVER: none); may wake
    for no reason. Returns false when the deadline has passed. */
 static inline bool falkor__cond_wait(falkor__cond *cond, falkor__mutex *mutex,
-                                     int64_t deadline_ns) {
+                                     int64_t deadline_ns)
+    FALKOR__HOLDS(*mutex) {
     if (deadline_ns == FALKOR__NEVER)
         return pthread_cond_wait(&cond->native, &mutex->native) == 0;
 #ifdef __APPLE__
@@ -226,9 +258,11 @@ static inline void falkor__thread_join(falkor__thread *thread) {
 /* What one thread sleeps on until another strikes it, once; it may be gone as
    soon as it is struck. On Linux a word that the kernel knows: who is woken has
    no lock to run into. (Where long is 32 bits wide, SYS_futex may want another
-   timespec than the C library has.) */
+   timespec than the C library has.) Not FALKOR_FOR_VALGRIND, which does not see
+   what a futex orders. */
 #if defined(__linux__) && defined(__LP64__) && !defined(FALKOR_C11_THREADS) && \
-    !defined(FALKOR_SYNC_HEADER) && defined(SYS_futex)
+    !defined(FALKOR_SYNC_HEADER) && defined(SYS_futex) && \
+    !defined(FALKOR_FOR_VALGRIND)
 #include <linux/futex.h>
 #include <stdatomic.h>
 

@@ -287,13 +287,15 @@ static int falkor__tls_verified(int good, X509_STORE_CTX *store) {
 
 /* ---- what all links of a pool share ----------------------------------- */
 
-static void falkor__before_tls_forks(void *object) {
+static void falkor__before_tls_forks(void *object)
+    FALKOR__UNCHECKED {                 /* gives it back after the fork */
     falkor__mutex_lock(&((falkor__tls_shared *)object)->mutex);
 }
 
 /* A child uses what the parent has loaded: it may not be allowed to read the
    files any more. */
-static void falkor__tls_has_forked(void *object, bool child) {
+static void falkor__tls_has_forked(void *object, bool child)
+    FALKOR__UNCHECKED {                 /* took it before the fork */
     (void)child;
     falkor__mutex_unlock(&((falkor__tls_shared *)object)->mutex);
 }
@@ -342,6 +344,7 @@ static falkor_status falkor__tls_file_failed(const char *field,
 
 /* OpenSSL asks here for the password of a private key. There is none to give,
    and without this it would ask on the terminal. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is OpenSSL's */
 static int falkor__tls_no_password(char *room, int size, int writing,
                                    void *asked) {
     (void)room, (void)size, (void)writing;
@@ -360,7 +363,7 @@ static falkor_status falkor__tls_load_file(SSL_CTX *context,
         return FALKOR_OK;
     if (access(file, R_OK) != 0) {
         int code = errno;
-        falkor__tls_file_failed(field, file, strerror(code), error);
+        falkor__tls_file_failed(field, file, falkor__errno_text(code), error);
         if (error)
             error->sys_errno = code;
         return FALKOR_ERR_CONNECT;
@@ -423,7 +426,8 @@ static SSL_CTX *falkor__tls_context(const falkor__tls_settings *settings) {
 }
 
 static falkor_status falkor__tls_load_locked(
-    const falkor__tls_settings *settings, falkor_error *error) {
+    const falkor__tls_settings *settings, falkor_error *error)
+    FALKOR__HOLDS(settings->shared->mutex) {
     falkor__tls_shared *shared = settings->shared;
     if (!shared->method)
         shared->method = falkor__tls_method();

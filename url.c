@@ -150,7 +150,8 @@ static falkor_status falkor__url_path(falkor__url *url, char *path,
                                  error);
 }
 
-static falkor_status falkor__url_socket(falkor__url *url, char *authority,
+static falkor_status falkor__url_socket(falkor__url *url,
+                                        const char *authority,
                                         char *path, falkor_error *error) {
     if (authority < path || path[0] != '/' || path[1] == '\0')
         return falkor__url_fail(url, "a Unix socket is written "

@@ -24,7 +24,7 @@ step() {
 }
 
 trap 'exit 130' INT
-test/deps.sh check || { echo '0 passed, 1 failed'; exit 1; }
+test/deps.sh check && test/deps.sh tools || { echo '0 passed, 1 failed'; exit 1; }
 export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
 # Whole where memory is looked at and on the other thread layer; elsewhere what the difference can touch: threads for the race
 # detector, bytes and connections for another hiredis, a sample of everything for another compiler.
@@ -35,6 +35,9 @@ step clang 8 test VARIANT=clang WERROR=1 TEST='commands json names options param
 step hiredis1 8 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='attempts connect memory pipeline queries resp3 safety streaming
     tls'
 TEST_TIMEOUT=540 FALKOR_TEST_PREEMPTIONS=2 step threads 14 test THREADS=c11 TLS=1 WERROR=1
+step static 6 static
+step valgrind 8 valgrind
+step coverage 9 coverage
 step mutants 8 mutants
 step single 3 check-single
 step install 4 check-install

@@ -10,6 +10,7 @@ usage() {
 usage: test/deps.sh get        headers and libraries to build with; writes $BUILD/deps.mk with the flags they need
        test/deps.sh tls        the same for TLS=1: OpenSSL; writes $BUILD/deps-tls.mk
        test/deps.sh check      the compilers that `make check` needs besides
+       test/deps.sh tools      what `make static`, `make valgrind` and `make coverage` need
        test/deps.sh hiredis1   hiredis 1.x, built into $BUILD/deps-hiredis1
        test/deps.sh data       the demo's CSV files, into $BUILD/data
        test/deps.sh bench      peers of the benchmarks, as far as they can be had; writes $BUILD/deps-bench.mk
@@ -177,6 +178,16 @@ check() {
     has_fuzzer || install "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
 }
 
+tools() {
+    local tool missing=()
+    for tool in clang clang-tidy cppcheck valgrind gcovr; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    [ ${#missing[@]} = 0 ] || install "${missing[@]}"
+    # Without the C library's own names valgrind does not run at all.
+    valgrind -q true 2>/dev/null || install libc6-dbg
+}
+
 has_fuzzer() {
     mkdir -p "$BUILD"
     echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return p && !n; }' |
@@ -257,7 +268,7 @@ deb_line() {
 }
 
 case ${1:-} in
-    get | tls | bench | peers | plots | packaging | check | lock) "$1" ;;
+    get | tls | bench | peers | plots | packaging | check | tools | lock) "$1" ;;
     hiredis1) with_lock hiredis1 build_hiredis1 ;;
     data) with_lock data fetch_data ;;
     node) with_lock node fetch_node ;;

@@ -324,6 +324,21 @@ static void test_connect_another_protocol(void **state) {
     serving_stop(&server);
 }
 
+/* An answer to what nobody has asked would be taken for the next one's. */
+static void test_connect_more_answers_than_questions(void **state) {
+    proxy between;
+    falkor_error error;
+    (void)state;
+    proxy_start(&between, shared.port);
+    atomic_store(&between.answer, "+PONG\r\n+PONG\r\n");
+    atomic_store(&between.answers, 1000);
+    falkor_options options = serving_options(between.port);
+    options.max_retries = -1;
+    assert_int_equal(fails(&options, &error), FALKOR_ERR_CONNECT);
+    test_assert_has(error.message, "answered more than it was asked");
+    proxy_stop(&between);
+}
+
 /* ---- a server that will not ------------------------------------------- */
 
 static void test_connect_max_clients(void **state) {
@@ -383,5 +398,6 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_connect_refused),
     cmocka_unit_test(test_connect_never_answered),
     cmocka_unit_test(test_connect_another_protocol),
+    cmocka_unit_test(test_connect_more_answers_than_questions),
     cmocka_unit_test(test_connect_max_clients),
     cmocka_unit_test(test_connect_no_falkordb))

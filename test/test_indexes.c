@@ -708,8 +708,29 @@ static void test_procedures_take_arguments_as_they_are(void **state) {
     test_assert_has(told("C", "stopwords"), "of");
 }
 
-/* Every type that travels as another arrives as itself: a list of queries
-   takes its arguments, which the server counts and does not look at. */
+/* What travels as text, a map or a list is made itself again by the function
+   for its type. No procedure of the server takes all of them: the text shows
+   it. */
+static void test_procedures_make_each_argument_of_its_type(void **state) {
+    (void)state;
+    static const falkor_type types[] = {FALKOR_POINT, FALKOR_VECTORF32,
+        FALKOR_DATETIME, FALKOR_DATE, FALKOR_TIME, FALKOR_DURATION,
+        FALKOR_STRING, FALKOR_ARRAY, FALKOR_MAP, FALKOR_NULL};
+    falkor_value arguments[10] = {{0}};
+    falkor__buffer cypher;
+    falkor_error error;
+    for (size_t i = 0; i < 10; i++)
+        arguments[i].type = types[i];
+    falkor__buffer_begin(&cypher);
+    assert_int_equal(falkor__put_call(&cypher, "a.b", arguments, 10, "c",
+                                      &error), FALKOR_OK);
+    falkor__buffer_add(&cypher, "", 1);
+    assert_string_equal(cypher.text, "CALL `a.b`(point($a0),vecf32($a1),"
+        "localdatetime($a2),date($a3),localtime($a4),duration($a5),($a6),"
+        "($a7),($a8),($a9)) YIELD `c`");
+    falkor__buffer_end(&cypher);
+}
+
 static void test_procedures_refuse_bad_input(void **state) {
     (void)state;
     falkor_error error;
@@ -772,5 +793,6 @@ TEST_MAIN_WITH(begin, end,
     TEST(test_indexes_work_on_a_held_connection_but_not_in_multi),
     TEST(test_indexes_without_memory_fail_and_leak_nothing),
     TEST(test_procedures_take_arguments_as_they_are),
+    TEST(test_procedures_make_each_argument_of_its_type),
     TEST(test_procedures_refuse_bad_input),
     TEST(test_indexes_end_at_their_timeout))

@@ -234,6 +234,43 @@ static void test_lifecycle_second_opener_after_a_failure(void **state) {
     end();
 }
 
+/* A dial that does not look at its deadline. */
+static falkor_status (*quick_open)(void *, int64_t, void **, falkor_error *);
+static atomic_bool slow_dials, slow_may_end;
+
+static falkor_status slow_open(void *ctx, int64_t deadline_ns, void **handle,
+                               falkor_error *error) {
+    (void)deadline_ns;
+    atomic_store(&slow_dials, true);
+    while (!atomic_load(&slow_may_end))
+        test_pause_ms(1);
+    return quick_open(ctx, INT64_MAX, handle, error);
+}
+
+/* The second opener waits for the first no longer than an opener may take. */
+/* A7 */
+static void test_lifecycle_second_opener_gives_up_in_time(void **state) {
+    (void)state;
+    caller first = {0};
+    falkor_error error;
+    falkor_options options = begin(1, 1);
+    quick_open = f.driver.open;
+    f.driver.open = slow_open;
+    options.pool_timeout_ms = options.socket_timeout_ms = 30;
+    create(options);
+    test_threads thread = start(open_run, &first);
+    TEST_EVENTUALLY(atomic_load(&slow_dials));
+    int64_t begun_ms = test_now_ms();
+    assert_int_equal(falkor_pool_open(pool, &error), FALKOR_ERR_POOL_TIMEOUT);
+    test_assert_has(error.message, "another thread has not finished opening");
+    assert_true(test_now_ms() - begun_ms >= 59);
+    assert_false(atomic_load(&first.done));
+    atomic_store(&slow_may_end, true);
+    test_join(&thread);
+    assert_int_equal(falkor_pool_open(pool, &error), FALKOR_OK);
+    end();
+}
+
 /* A failure part of the way closes what was dialled; then again. */
 /* A7 */
 static void test_lifecycle_failed_open_can_be_repeated(void **state) {
@@ -1058,6 +1095,7 @@ TEST_MAIN(
     cmocka_unit_test(test_lifecycle_open_twice_is_harmless),
     cmocka_unit_test(test_lifecycle_two_threads_open),
     cmocka_unit_test(test_lifecycle_second_opener_after_a_failure),
+    cmocka_unit_test(test_lifecycle_second_opener_gives_up_in_time),
     cmocka_unit_test(test_lifecycle_failed_open_can_be_repeated),
     cmocka_unit_test(test_lifecycle_open_retries_a_failed_connect),
     cmocka_unit_test(test_lifecycle_open_does_not_retry_auth),

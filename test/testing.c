@@ -180,7 +180,12 @@ void test_join_within(test_threads *threads, int ms) {
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     for (int i = 0; i < threads->count; i++) {
+#ifdef FALKOR_FOR_VALGRIND              /* it does not see the other */
+        (void)until;
+        if (pthread_join(threads->ids[i], NULL) != 0) {
+#else
         if (pthread_timedjoin_np(threads->ids[i], NULL, &until) != 0) {
+#endif
             fprintf(stderr, "thread %d of %d hangs: first complaint: %s\n", i,
                     threads->count, complaints ? first_complaint : "none");
             abort();
