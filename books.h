@@ -103,6 +103,9 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
    judged over, unless the pool rests; so does who takes a snapshot. Neither
    comes because a connection is taken or given back, so that in_use is what it
    is at any moment. A period without an end has the first mark only. */
+#ifdef FALKOR_WITHOUT_STATISTICS
+#define FALKOR__MARKS 0
+#else
 #define FALKOR__MARKS 128
 typedef struct falkor__mark {
     int64_t at_ns;              /* coarse clock */
@@ -111,6 +114,7 @@ typedef struct falkor__mark {
     uint64_t errors, program_errors, pool_errors;   /* of them by fault */
     int in_use;
 } falkor__mark;
+#endif
 
 typedef enum falkor__pool_state {
     FALKOR__POOL_CREATED, FALKOR__POOL_OPENING, FALKOR__POOL_OPEN,
@@ -155,8 +159,10 @@ struct falkor_pool {
     falkor__slot *first_free;
     falkor__waiter *first_waiter, *last_waiter;
     falkor__waiter *decided, *last_decided; /* to be woken, by `behind` */
+#ifndef FALKOR_WITHOUT_STATISTICS
     falkor__mark marks[FALKOR__MARKS];  /* a ring */
     uint64_t mark_count;        /* all there ever were */
+#endif
     uint64_t acquire_timeouts, connections_created, connections_recycled,
         connect_failures, health_failures, circuit_openings;
 
@@ -198,9 +204,13 @@ void falkor__unlease_locked(falkor__slot *slot);
 
 /* Makes a mark when one is due, or when the pool goes to rest. The pockets have
    been collected. */
+#ifdef FALKOR_WITHOUT_STATISTICS
+#define falkor__mark_locked(pool, now, rests) ((void)(now))
+#else
 void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests);
 void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
                              falkor__mark *mark);
+#endif
 
 /* What the books say, without what threads count by themselves. */
 void falkor__stats_locked(falkor_pool *pool, falkor_stats *stats);

@@ -130,7 +130,7 @@ static ssize_t falkor__send(falkor__link *link, const struct iovec *pieces,
                             size_t count) {
     struct msghdr message = {0};
     message.msg_iov = (struct iovec *)(uintptr_t)pieces; /* not written to */
-    message.msg_iovlen = count;
+    message.msg_iovlen = (unsigned short)count; /* size_t or int, by libc */
     short events;                       /* POLLOUT: nothing renegotiates */
     ssize_t sent;
     do

@@ -5,6 +5,7 @@
 #include "call.h"
 #include <stdlib.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_CURSORS
 
 /* Leaving early, the rest of a reply is read rather than the connection closed
    when it is cheaper than to dial anew: about so many bytes, and no longer
@@ -272,3 +273,4 @@ void falkor_cursor_close(falkor_cursor *cursor) {
     falkor__cursor_end(cursor, NULL);
     free(cursor);
 }
+#endif

@@ -201,7 +201,8 @@ bool falkor__config_same(const falkor__config *a, const falkor__config *b);
 /* Times in 64 steps to each power of two, so that what is read back is at most
    0.8 % off from 1 us on: steps of 16 ns up to there, and so on up to 36
    minutes, where the last step has all that took longer. The sum and the
-   longest are exact. */
+   longest are exact. Without statistics there are none. */
+#ifndef FALKOR_WITHOUT_STATISTICS
 #define FALKOR__STEPS 2048
 typedef struct falkor__histogram {
     atomic_uint_least64_t counts[FALKOR__STEPS];
@@ -213,6 +214,7 @@ typedef struct falkor__timing {
     uint64_t counts[FALKOR__STEPS];
     uint64_t sum_ns, max_ns;
 } falkor__timing;
+#endif
 
 /* What threads count without the pool's lock, each in a part that is no one
    else's most of the time; who reads adds the parts up. What takes its time
@@ -222,14 +224,18 @@ typedef struct falkor__timing {
 #endif
 #define FALKOR__OFTEN FALKOR_LATENCY_DIAL
 typedef struct falkor__part {
+#ifndef FALKOR_WITHOUT_STATISTICS
     falkor__histogram times[FALKOR__OFTEN];
+#endif
     atomic_uint_least64_t failed_waits, retries;
     atomic_uint_least64_t ends[FALKOR_STATUS_SLOTS];    /* of calls */
     char apart[64];
 } falkor__part;
 typedef struct falkor__recorder {
     falkor__part parts[FALKOR__PARTS];
+#ifndef FALKOR_WITHOUT_STATISTICS
     falkor__histogram seldom[FALKOR_LATENCIES - FALKOR__OFTEN];
+#endif
 } falkor__recorder;
 
 static inline falkor__part *falkor__my_part(falkor__recorder *recorder) {
@@ -242,13 +248,20 @@ static inline void falkor__count(atomic_uint_least64_t *counter) {
 
 /* With FALKOR_WITHOUT_TIMES nothing is timed: `make bench` shows what that
    saves. */
-#ifdef FALKOR_WITHOUT_TIMES
+#if defined(FALKOR_WITHOUT_TIMES) || defined(FALKOR_WITHOUT_STATISTICS)
 #define FALKOR__TIMES 0
 #else
 #define FALKOR__TIMES 1
 #endif
 
 /* weight: as how many this one counts, where only one of so many is timed. */
+#ifdef FALKOR_WITHOUT_STATISTICS
+static inline void falkor__record(falkor__recorder *recorder,
+                                  falkor_latency_kind kind, int64_t ns,
+                                  unsigned weight) {
+    (void)recorder, (void)kind, (void)ns, (void)weight;
+}
+#else
 void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
                     int64_t ns, unsigned weight);
 
@@ -256,12 +269,13 @@ void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
 size_t falkor__step_of(uint64_t ns);
 uint64_t falkor__step_begin_ns(size_t step);
 
-void falkor__recorder_read(const falkor__recorder *recorder,
-                           falkor_stats *stats);
 void falkor__timing_read(const falkor__recorder *recorder,
                          falkor_latency_kind kind, falkor__timing *timing);
 uint64_t falkor__waited_ns(const falkor__recorder *recorder);
 uint64_t falkor__failed_waits(const falkor__recorder *recorder);
+#endif
+void falkor__recorder_read(const falkor__recorder *recorder,
+                           falkor_stats *stats);
 
 int64_t falkor__unix_ms(void);
 

@@ -302,7 +302,8 @@ static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now) {
                            pool->config.leak_after_ms,
                            !pool->has_pockets || !pool->driver->check ||
                            pool->rests ? -1 : pool->config.validate_after_ms,
-                           pool->rests || pool->config.health.window_ms < 0
+                           !FALKOR__MARKS || pool->rests ||
+                               pool->config.health.window_ms < 0
                                ? -1 : pool->config.health.window_ms / 60 + 1};
     int64_t until = FALKOR__NEVER;
     for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)

@@ -172,6 +172,7 @@ static falkor_status falkor__setting_apply(const falkor__setting *setting,
     return FALKOR_OK;
 }
 
+#ifndef FALKOR_WITHOUT_URLS
 /* ---- numbers from text ------------------------------------------------ */
 
 /* Reads digits, or seconds with a fraction as milliseconds rounded up; in no
@@ -263,6 +264,7 @@ static falkor_status falkor__setting_read(const falkor__setting *setting,
                        number == 0 ? -1 : (double)number);
     return FALKOR_OK;
 }
+#endif
 
 /* Whether all bytes are visible ASCII, or with high also above ASCII. */
 static bool falkor__is_word(const char *text, bool high) {
@@ -358,6 +360,7 @@ static falkor_status falkor__tls_check(falkor_options *merged,
     return FALKOR_OK;
 }
 
+#ifndef FALKOR_WITHOUT_URLS
 /* ---- settings of a URL ------------------------------------------------ */
 
 static const char *falkor__setting_key(const falkor__setting *setting) {
@@ -467,6 +470,7 @@ static falkor_status falkor__url_options(const char *text, falkor__url *url,
     }
     return status;
 }
+#endif
 
 /* ---- the config ------------------------------------------------------- */
 
@@ -609,18 +613,26 @@ falkor_status falkor__config_make(const falkor_options *options,
                                   falkor__config *config,
                                   falkor_error *error) {
     falkor_options merged = options ? *options : (falkor_options){0};
-    falkor_options set = {0};
-    falkor__url url = {.origin = "url: "};
     falkor__error_clear(error);
     *config = (falkor__config){0};
+    falkor_options set = {0};
     falkor_status status = falkor__check_alternatives(&merged, error);
+#ifdef FALKOR_WITHOUT_URLS
+    if (status == FALKOR_OK && merged.url)
+        status = falkor__refuse(error, "url is set, and this build has no "
+            "URLs (FALKOR_WITHOUT_URLS): set host and port, or unix_path");
+#else
+    falkor__url url = {.origin = "url: "};
     if (status == FALKOR_OK && merged.url)
         status = falkor__url_options(merged.url, &url, &set, error);
+#endif
     if (status == FALKOR_OK) {
         falkor__options_merge(&merged, &set);
         status = falkor__config_fill(&merged, config, error);
     }
+#ifndef FALKOR_WITHOUT_URLS
     falkor__url_free(&url);
+#endif
     if (status != FALKOR_OK)
         falkor__config_free(config);
     return status;
@@ -649,6 +661,7 @@ void falkor__place(const falkor__config *config, char *room, size_t size) {
                  config->host, config->port);
 }
 
+#ifndef FALKOR_WITHOUT_URLS
 bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
     bool same = !a->schema && !b->schema && !a->driver.open &&
                 !b->driver.open && a->on_event == b->on_event &&
@@ -776,3 +789,4 @@ falkor_status falkor_options_from_env(falkor_options *options,
     falkor__env_event(options);
     return FALKOR_OK;
 }
+#endif

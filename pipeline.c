@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_PIPELINES
 
 #define FALKOR__IDLE_ROUNDS 8           /* in which nothing gets done */
 #define FALKOR__LEAST_WINDOW ((size_t)8)
@@ -551,3 +552,4 @@ falkor_status falkor_pipeline(falkor_pool *pool,
     falkor__call_end(&p.call);
     return status;
 }
+#endif

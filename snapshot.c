@@ -6,6 +6,7 @@
 #include "snapshot.h"
 #include <stdlib.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_STATISTICS
 
 /* ---- the parts that the lock guards ------------------------------------ */
 
@@ -386,3 +387,4 @@ falkor_latency falkor_snapshot_latency(const falkor_snapshot *snapshot,
         .p99_ms = falkor__percentile_ms(timing, count, 99),
         .max_ms = (double)timing->max_ns / 1e6};
 }
+#endif

@@ -24,6 +24,7 @@ void falkor__wipe(void *memory, size_t size) {
         *at++ = 0;
 }
 
+#ifndef FALKOR_WITHOUT_URLS
 void falkor__url_free(falkor__url *url) {
     if (url->text)
         falkor__wipe(url->text, url->size);
@@ -255,3 +256,4 @@ falkor_status falkor__url_next(falkor__url *url, const char **key,
     return status == FALKOR_OK
         ? falkor__url_take(url, pair, equals, key, error) : status;
 }
+#endif
