@@ -157,6 +157,17 @@ const char *falkor__tls_reason(const falkor__tls *tls);
    nothing that is not read but what belongs to TLS itself. */
 bool falkor__tls_quiet(falkor__tls *tls);
 
+/* ---- result.c: memory ------------------------------------------------- */
+
+/* Memory of a pool's, or of the C library where heap is NULL; of zero bytes,
+   for count objects; moved, where block is NULL made. NULL: there is none. */
+void *falkor__take(const falkor_allocator *heap, size_t size);
+void *falkor__take_zero(const falkor_allocator *heap, size_t count,
+                        size_t size);
+void *falkor__take_more(const falkor_allocator *heap, void *block,
+                        size_t size);
+void falkor__give(const falkor_allocator *heap, void *block);   /* NULL: no */
+
 /* ---- options.c: configuration ----------------------------------------- */
 
 /* The options after defaults, URL and checks. Owns its strings. Times are in
@@ -182,6 +193,7 @@ typedef struct falkor__config {
     void *event_ctx;
     falkor_tracer tracer;               /* both NULL: none */
     void *tracer_ctx;
+    const falkor_allocator *heap;       /* also of this struct's texts */
     falkor__tls_settings tls;
 } falkor__config;
 
@@ -415,11 +427,13 @@ typedef struct falkor__arena {
     char *kept;
     falkor__chunk *chunks;
     size_t next_size, most_size;        /* of the chunks to come */
+    const falkor_allocator *heap;       /* where they come from */
 } falkor__arena;
 
 #define FALKOR__MOST_ARENA ((size_t)1 << 20)    /* the largest usual chunk */
-falkor__chunk *falkor__chunk_new(size_t size);          /* NULL: no memory */
-void falkor__chunks_free(falkor__chunk *list);
+falkor__chunk *falkor__chunk_new(const falkor_allocator *heap,
+                                 size_t size);          /* NULL: no memory */
+void falkor__chunks_free(const falkor_allocator *heap, falkor__chunk *list);
 void falkor__spares_free(void);         /* chunks kept for the next result */
 void *falkor__arena_more(falkor__arena *arena, size_t size);
 
@@ -452,6 +466,7 @@ typedef struct falkor__buffer {
     char *text;
     size_t length, size;
     bool failed;
+    const falkor_allocator *heap;       /* begin: NULL */
     char inside[1024];
 } falkor__buffer;
 void falkor__buffer_begin(falkor__buffer *buffer);
@@ -530,6 +545,7 @@ typedef enum falkor__reply_kind {
            ... on an error the result is only fit to be freed ...
        }
 
+   reply_in takes the default limits, and memory that is a pool's.
    schema (NULL: no names known yet) is retained by the result. room is NULL
    when there is no memory. An error reply of the server is no failure of the
    decoder: see falkor__reply_error. With FALKOR__REPLY_ROWS feed pauses after
@@ -539,6 +555,9 @@ typedef enum falkor__reply_kind {
 falkor_result *falkor__reply_new(falkor__reply_kind kind,
                                  falkor__schema *schema,
                                  const falkor__limits *limits);
+falkor_result *falkor__reply_in(const falkor_allocator *heap,
+                                falkor__reply_kind kind,
+                                falkor__schema *schema);
 char *falkor__reply_room(falkor_result *reply, size_t *size);
 falkor_status falkor__reply_feed(falkor_result *reply, size_t received,
                                  falkor_error *error);
@@ -632,6 +651,7 @@ typedef struct falkor__link_times {
 } falkor__link_times;
 void falkor__link_time(falkor__link *link, falkor__link_times *times);
 uint64_t falkor__link_number(const falkor__link *link);
+const falkor_allocator *falkor__link_heap(const falkor__link *link);
 
 /* When the link was dialled: the server that it reaches has been the same
    since. */

@@ -92,13 +92,15 @@ static void falkor__pool_has_forked(void *object, bool child) {
 
 falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                falkor_error *error) {
-    falkor_pool *made = calloc(1, sizeof *made);
+    const falkor_allocator *heap = config->heap;
+    falkor_pool *made = falkor__take_zero(heap, 1, sizeof *made);
     *pool = NULL;
     if (!made)
         goto no_pool;
     made->slot_count = (size_t)config->max_size + (size_t)config->reserve_size;
-    made->slots = calloc(made->slot_count, sizeof *made->slots);
-    made->recorder = calloc(1, sizeof *made->recorder);
+    made->slots = falkor__take_zero(heap, made->slot_count,
+                                    sizeof *made->slots);
+    made->recorder = falkor__take_zero(heap, 1, sizeof *made->recorder);
     if (!made->slots || !made->recorder)
         goto no_room;
     if (!falkor__mutex_init(&made->mutex))
@@ -126,9 +128,9 @@ no_work:
 no_changed:
     falkor__mutex_destroy(&made->mutex);
 no_room:
-    free(made->recorder);
-    free(made->slots);
-    free(made);
+    falkor__give(heap, made->recorder);
+    falkor__give(heap, made->slots);
+    falkor__give(heap, made);
 no_pool:
     falkor__config_free(config);
     return falkor__no_memory(error, "out of memory for a pool");
@@ -587,14 +589,15 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
 }
 
 void falkor__pool_free_memory(falkor_pool *pool) {
+    const falkor_allocator *heap = pool->config.heap;
     falkor__guard_remove(&pool->guard);
     falkor__cond_destroy(&pool->work);
     falkor__cond_destroy(&pool->changed);
     falkor__mutex_destroy(&pool->mutex);
     falkor__config_free(&pool->config);
-    free(pool->recorder);
-    free(pool->slots);
-    free(pool);
+    falkor__give(heap, pool->recorder);
+    falkor__give(heap, pool->slots);
+    falkor__give(heap, pool);
     if (atomic_fetch_sub(&falkor__pools, 1) == 1)
         falkor__spares_free();
 }

@@ -272,6 +272,29 @@ typedef struct falkor_tracer {
     void (*end)(void *ctx, void *span, const falkor_trace *trace);
 } falkor_tracer;
 
+/* ---- memory ------------------------------------------------------------ */
+
+/* falkor_allocator is where a pool's memory comes from: the pool with its
+   settings and statistics, its graphs and their names, connections and what
+   they receive, the text of requests, pipelines, cursors, and results, which
+   may outlive the pool. Any thread calls these, several at once, the pool's
+   worker too; they must not call the library. allocate and reallocate return
+   NULL when there is no memory; blocks are aligned as malloc's. release is not
+   given NULL, reallocate is, for a new block. Large results keep no memory for
+   the next ones then (see README, Limits).
+
+   The C library's malloc still serves what belongs to no pool or to the caller:
+   plans, snapshots, JSON, and for the length of a call the parts of a URL, the
+   statements of indexes and constraints and of options.schema. So it does
+   hiredis (redisContext, by hiredisSetAllocators of hiredis 1.x), OpenSSL, name
+   look-up and threads. */
+typedef struct falkor_allocator {
+    void *(*allocate)(void *ctx, size_t size);
+    void *(*reallocate)(void *ctx, void *memory, size_t size);
+    void (*release)(void *ctx, void *memory);
+    void *ctx;
+} falkor_allocator;
+
 /* ---- options ---------------------------------------------------------- */
 
 /* falkor_thresholds: from where on a pool's health is a WARNING, or CRITICAL,
@@ -367,6 +390,9 @@ typedef struct falkor_options {
     const falkor_tracer *tracer; /* NULL: none */
     void *tracer_ctx;           /* lives as long as the pool and every cursor
                                    of it */
+    const falkor_allocator *allocator; /* NULL: malloc. It is not copied: it
+                                   lives as long as the pool and every result
+                                   and cursor of it */
 } falkor_options;               /* grows at its end only, with the SONAME */
 
 #ifndef FALKOR_WITHOUT_URLS

@@ -171,7 +171,7 @@ static void falkor__add_waitless(falkor_pool *pool, uint64_t tries,
     waits->counts[0] += before > waitless ? before : waitless;
 }
 
-static void falkor__take(falkor_pool *pool, bool *is_free,
+static void falkor__look(falkor_pool *pool, bool *is_free,
                          falkor_snapshot *snapshot) {
     const falkor__config *config = &pool->config;
     snapshot->pools = 1;
@@ -218,7 +218,7 @@ falkor_status falkor_snapshot_take(falkor_pool *pool,
         free(is_free);
         return falkor__no_memory(error, "out of memory for a snapshot");
     }
-    falkor__take(pool, is_free, made);
+    falkor__look(pool, is_free, made);
     free(is_free);
     *snapshot = made;
     return FALKOR_OK;
