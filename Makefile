@@ -2,6 +2,7 @@
 #
 # Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, DESTDIR, BUILD (the folder for everything made or fetched),
 # VARIANT (asan, tsan, clang, hiredis1, werror, tls), THREADS=c11, TLS=1, WERROR=1, TEST, ONLY and CHECK (see test, checks).
+# CPPFLAGS may leave parts of the library out (-DFALKOR_WITHOUT_PIPELINES, see pool.h).
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
@@ -59,8 +60,8 @@ LIB      := $(OUT)/libfalkorpool.a
 HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
 EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
 TOOLS    := $(if $(CLI_SRC),$(OUT)/falkor-cli) $(if $(wildcard examples/health_server.c),$(OUT)/health_server)
-PAGES    := $(filter-out $(OUT)/examples/demo $(OUT)/examples/tls,$(EXAMPLES))
-# (test_tls runs examples/tls, on a build with TLS.)
+PAGES    := $(filter-out $(OUT)/examples/demo $(OUT)/examples/tls $(OUT)/examples/smallest,$(EXAMPLES))
+# (test_tls runs examples/tls, on a build with TLS, test/check_parts.sh examples/smallest.)
 TESTS    := $(if $(TEST),$(patsubst %,$(OUT)/test/test_%,$(TEST:test_%=%)),$(call programs,test/test_*.c) test/differential.sh)
 TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TESTS))
 # The scheduler of test/sched.h runs one thread at a time, on stacks that ThreadSanitizer does not know.
@@ -195,6 +196,19 @@ metrics: $(OUT)/health_server  ## health_server as promtool, Prometheus and Chro
 .PHONY: mutants
 mutants:  ## small mistakes put into the library one at a time: each must be caught by the test that its patch names
 	@test/mutants.sh
+
+.PHONY: cross cross-quick parts parts-quick size
+cross:  ## 32-bit ARM, RISC-V, big-endian, musl: compiled by gcc and clang, tested under qemu-user
+	@test/check_cross.sh
+cross-quick: export CROSS_QUICK = 1
+cross-quick: cross
+parts:  ## every combination of FALKOR_WITHOUT_... compiles; the smallest passes its tests
+	@test/deps.sh get
+	@TEST_TIMEOUT=600 test/server.sh run test/check_parts.sh
+parts-quick: export PARTS_QUICK = 1
+parts-quick: parts
+size:  ## bytes of code at -Os: everything, without each part, the smallest; CC=arm-linux-gnueabihf-gcc for another machine
+	@CC='$(CC)' test/size.sh
 
 FUZZERS = $(patsubst test/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz_*.c))
 fuzz: $(FUZZERS)  ## the fuzzers, FUZZ_SECONDS (30) each

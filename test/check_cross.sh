@@ -16,9 +16,9 @@ WARNINGS=(-std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
 unset MAKEFLAGS MAKELEVEL MFLAGS CC CFLAGS CPPFLAGS LDFLAGS
 
 # Without a server. The others of a machine cannot run there: test_clock wants futexes with the C library's timespec,
-# test_schedules has its own scheduler on contexts that musl lacks, and test_pool one of glibc's locks.
-QUICK=(reply retry json options levers)
-WHOLE=(reply retry json options levers pool lifecycle events clock schedules)
+# test_pool one of glibc's locks. test_schedules takes minutes anywhere, and its threads are its own. test_reply takes three.
+QUICK=(retry json options events)
+WHOLE=(reply retry json options levers pool lifecycle events clock)
 HELP=(test/{fake,testing,serving,replies,lab,lateness,proxy}.c)
 SERVED=(queries resp3 parameters names connect)
 
@@ -31,7 +31,7 @@ machine() {
         riscv64) TRIPLE=riscv64-linux-gnu QEMU=(qemu-riscv64) ;;
         s390x) TRIPLE=s390x-linux-gnu QEMU=(qemu-s390x) ;;
         powerpc) TRIPLE=powerpc-linux-gnu HIREDIS=hiredis0 QEMU=(qemu-ppc) LIBS=(-latomic) TIME64=("${TIMES[@]}") NOT=(clock) ;;
-        musl) GCC=musl-gcc AR=ar NOT=(pool clock schedules) ;;
+        musl) GCC=musl-gcc AR=ar NOT=(pool clock) ;;
         *) echo "$1: not known here" >&2 && exit 2 ;;
     esac
     [ "$1" != musl ] || return 0
@@ -99,16 +99,14 @@ archive() {
 
 # tested MACHINE NAME...: each a program of its own.
 tested() {
-    local machine=$1 name extra log=$OUT/test.log status passed failed start flags=(-std=c11 -w -pthread -I. "${TIME64[@]}" -isystem "$OUT/lib/include" -O2 -g)
+    local machine=$1 name log=$OUT/test.log status passed failed start flags=(-std=c11 -w -pthread -I. "${TIME64[@]}" -isystem "$OUT/lib/include" -O2 -g)
     shift
     objects "$OUT/help" "$GCC" "${flags[@]}" -- "${HELP[@]}" >"$log" 2>&1 && archive "$OUT/libhelp.a" "$OUT"/help/*.o &&
         archive "$OUT/libfalkorpool.a" "$OUT"/obj/*.o || verdict "$machine: the tests' helpers" 1 "$log"
     for name; do
         [[ " ${NOT[*]} " != *" $name "* ]] || continue
         start=$SECONDS status=0
-        extra=()
-        [ "$name" != schedules ] || extra=(test/sched.c)
-        "$GCC" "${flags[@]}" "test/test_$name.c" "${extra[@]}" "$OUT/libhelp.a" "$OUT/libfalkorpool.a" "$OUT"/lib/hiredis/*.o "$OUT"/lib/rest/*.o \
+        "$GCC" "${flags[@]}" "test/test_$name.c" "$OUT/libhelp.a" "$OUT/libfalkorpool.a" "$OUT"/lib/hiredis/*.o "$OUT"/lib/rest/*.o \
             -lm "${LIBS[@]}" -o "$OUT/test_$name" >"$log" 2>&1 ||
             { verdict "$machine: test_$name does not compile" 1 "$log" && continue; }
         timeout -k 5 "${TEST_TIMEOUT:-300}" "${QEMU[@]}" "$OUT/test_$name" ${ONLY:+"$ONLY"} </dev/null >"$OUT/$name.log" 2>&1 || status=$?

@@ -282,7 +282,7 @@ void serving_comma(void) {
     rmdir(path);
     rmdir(folder);
 #if !defined(__GLIBC__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-    if (!set)                           /* the file is glibc's, and x86's */
+    if (!set || !comma_works())         /* the file is glibc's, and x86's */
         skip();
 #endif
     assert_non_null(set);
