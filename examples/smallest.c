@@ -1,5 +1,5 @@
-/* A small program: a pool, a query with a parameter, its result, and nothing
-   that FALKOR_WITHOUT_... leaves out (`make size` measures it): smallest PORT */
+/* A small program: a pool, a query with a parameter, its result; nothing that
+   FALKOR_WITHOUT_... leaves out (`make size` measures it): smallest PORT */
 #include "pool.h"
 #include <stdio.h>
 #include <stdlib.h>

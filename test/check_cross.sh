@@ -5,7 +5,6 @@
 #   armhf    32-bit ARM, little-endian; 64-bit atomics of its own      hiredis 0.14.1
 #   riscv64  64-bit, little-endian                                     hiredis 1.2.0
 #   s390x    64-bit, big-endian                                        hiredis 1.2.0
-#   powerpc  32-bit, big-endian; 64-bit atomics of libatomic           hiredis 0.14.1
 #   musl     this machine with another C library                       hiredis 1.2.0
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -25,12 +24,11 @@ SERVED=(queries resp3 parameters names connect)
 TIMES=(-D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64)
 
 machine() {
-    HIREDIS=hiredis1 QEMU=() CLANG=() LIBS=() TIME64=() NOT=()
+    HIREDIS=hiredis1 QEMU=() CLANG=() TIME64=() NOT=()
     case $1 in
         armhf) TRIPLE=arm-linux-gnueabihf HIREDIS=hiredis0 QEMU=(qemu-arm) TIME64=("${TIMES[@]}") NOT=(clock) ;;
         riscv64) TRIPLE=riscv64-linux-gnu QEMU=(qemu-riscv64) ;;
         s390x) TRIPLE=s390x-linux-gnu QEMU=(qemu-s390x) ;;
-        powerpc) TRIPLE=powerpc-linux-gnu HIREDIS=hiredis0 QEMU=(qemu-ppc) LIBS=(-latomic) TIME64=("${TIMES[@]}") NOT=(clock) ;;
         musl) GCC=musl-gcc AR=ar NOT=(pool clock) ;;
         *) echo "$1: not known here" >&2 && exit 2 ;;
     esac
@@ -107,7 +105,7 @@ tested() {
         [[ " ${NOT[*]} " != *" $name "* ]] || continue
         start=$SECONDS status=0
         "$GCC" "${flags[@]}" "test/test_$name.c" "$OUT/libhelp.a" "$OUT/libfalkorpool.a" "$OUT"/lib/hiredis/*.o "$OUT"/lib/rest/*.o \
-            -lm "${LIBS[@]}" -o "$OUT/test_$name" >"$log" 2>&1 ||
+            -lm -o "$OUT/test_$name" >"$log" 2>&1 ||
             { verdict "$machine: test_$name does not compile" 1 "$log" && continue; }
         timeout -k 5 "${TEST_TIMEOUT:-300}" "${QEMU[@]}" "$OUT/test_$name" ${ONLY:+"$ONLY"} </dev/null >"$OUT/$name.log" 2>&1 || status=$?
         passed=$(grep -c '^\[       OK \] ' "$OUT/$name.log")
