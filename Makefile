@@ -3,6 +3,7 @@
 # Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, LIBDIR, MANDIR, DESTDIR, BUILD (the folder for everything made or
 # fetched), VARIANT (asan, tsan, coverage, valgrind, clang, hiredis1, werror, single, tls), THREADS=c11, TLS=1, WERROR=1, TEST,
 # ONLY and CHECK (see test, checks).
+# CPPFLAGS may leave parts of the library out (-DFALKOR_WITHOUT_PIPELINES, see pool.h).
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
@@ -71,8 +72,8 @@ SHARED   := $(OUT)/libfalkorpool.so.$(VERSION)
 HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
 EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
 TOOLS    := $(if $(CLI_SRC),$(OUT)/falkor-cli) $(if $(wildcard examples/health_server.c),$(OUT)/health_server)
-PAGES    := $(filter-out $(OUT)/examples/demo $(OUT)/examples/tls,$(EXAMPLES))
-# (test_tls runs examples/tls, on a build with TLS.)
+PAGES    := $(filter-out $(OUT)/examples/demo $(OUT)/examples/tls $(OUT)/examples/smallest,$(EXAMPLES))
+# (test_tls runs examples/tls, on a build with TLS, test/check_parts.sh examples/smallest.)
 TESTS    := $(if $(TEST),$(patsubst %,$(OUT)/test/test_%,$(TEST:test_%=%)),$(call programs,test/test_*.c) test/differential.sh)
 TESTS    := $(patsubst $(OUT)/test/test_differential,test/differential.sh,$(TESTS))
 # The longest first, so that the last of two at once does not run alone for long; last those that run alone anyway.
@@ -252,6 +253,19 @@ coverage:  ## what of the library the tests run: 95 % of lines and 85 % of branc
 .PHONY: mutants
 mutants:  ## small mistakes put into the library one at a time: each must be caught by the test that its patch names
 	@test/mutants.sh
+
+.PHONY: cross cross-quick parts parts-quick size
+cross:  ## 32-bit ARM, RISC-V, big-endian, musl: compiled by gcc and clang, tested under qemu-user
+	@test/check_cross.sh
+cross-quick: export CROSS_QUICK = 1
+cross-quick: cross
+parts:  ## every combination of FALKOR_WITHOUT_... compiles; the smallest passes its tests
+	@test/deps.sh get
+	@TEST_TIMEOUT=600 test/server.sh run test/check_parts.sh
+parts-quick: export PARTS_QUICK = 1
+parts-quick: parts
+size:  ## bytes of code at -Os: everything, without each part, the smallest; CC=arm-linux-gnueabihf-gcc for another machine
+	@CC='$(CC)' test/size.sh
 
 FUZZERS = $(patsubst test/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz_*.c))
 FUZZ_FLAGS = -std=c11 -g -O1 -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow -fno-sanitize-recover=all \

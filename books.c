@@ -355,6 +355,7 @@ void falkor__count_uses(const falkor__slot *slot, falkor_stats *stats) {
     stats->releases += acquires - (last != FALKOR__LEASE_FREE);
 }
 
+#ifndef FALKOR_WITHOUT_STATISTICS
 void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
                              falkor__mark *mark) {
     falkor_stats stats = {0};
@@ -399,6 +400,7 @@ void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests) {
     falkor__mark_now_locked(pool, now,
                             &pool->marks[pool->mark_count++ % FALKOR__MARKS]);
 }
+#endif
 
 /* ---- the circuit ------------------------------------------------------- */
 

@@ -110,6 +110,9 @@ struct falkor__waiter {         /* on the stack of the thread that waits */
    judged over, unless the pool rests; so does who takes a snapshot. The first,
    of nothing, is made with the pool, and is the only one where the period is
    the pool's whole life. */
+#ifdef FALKOR_WITHOUT_STATISTICS
+#define FALKOR__MARKS 0
+#else
 #define FALKOR__MARKS 128
 typedef struct falkor__mark {
     int64_t at_ns;
@@ -117,6 +120,7 @@ typedef struct falkor__mark {
     uint64_t timeouts;          /* of bare acquires: a call's are errors */
     uint64_t errors, program_errors, pool_errors;   /* of them by fault */
 } falkor__mark;
+#endif
 
 typedef enum falkor__pool_state {
     FALKOR__POOL_CREATED, FALKOR__POOL_OPENING, FALKOR__POOL_OPEN,
@@ -164,8 +168,10 @@ struct falkor_pool {
         falkor__slot *first_free;
         falkor__waiter *first_waiter, *last_waiter;
         falkor__waiter *decided, *last_decided; /* to be woken, by `behind` */
+#ifndef FALKOR_WITHOUT_STATISTICS
         falkor__mark marks[FALKOR__MARKS];  /* a ring */
         uint64_t mark_count;    /* all there ever were: one at least */
+#endif
         uint64_t acquire_timeouts, connections_created, connections_recycled,
             connect_failures, health_failures, circuit_openings;
     };
@@ -215,10 +221,14 @@ void falkor__unlease_locked(falkor__slot *slot);
 
 /* Makes a mark when one is due, or when the pool goes to rest. The pockets have
    been collected. */
+#ifdef FALKOR_WITHOUT_STATISTICS
+#define falkor__mark_locked(pool, now, rests) ((void)(now))
+#else
 void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests)
     FALKOR__HOLDS(pool->mutex);
 void falkor__mark_now_locked(falkor_pool *pool, int64_t now,
                              falkor__mark *mark) FALKOR__HOLDS(pool->mutex);
+#endif
 
 /* What the books say, without what threads count by themselves. */
 void falkor__stats_locked(falkor_pool *pool, falkor_stats *stats)

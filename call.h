@@ -36,7 +36,11 @@ typedef struct falkor__client {
 falkor__client *falkor__client_of(falkor_pool *pool);
 
 /* Whether others still use the shared pool that one user frees. */
+#ifdef FALKOR_WITHOUT_URLS
+#define falkor__still_shared(pool) false
+#else
 bool falkor__still_shared(falkor_pool *pool);
+#endif
 
 /* What is known of a command beside its words: what it does to its session (one
    that is not as it was is not given to anybody else); whether its error reply

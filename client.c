@@ -15,11 +15,13 @@ falkor__client *falkor__client_of(falkor_pool *pool) {
 
 static falkor_graph *falkor__graph_new(falkor_pool *pool, const char *name) {
     size_t length = strlen(name);
-    falkor_graph *graph = calloc(1, sizeof *graph + length + 1);
+    const falkor_allocator *heap = falkor__pool_config(pool)->heap;
+    falkor_graph *graph = falkor__take_zero(heap, 1,
+                                            sizeof *graph + length + 1);
     if (!graph)
         return NULL;
     if (!falkor__names_begin(&graph->names)) {
-        free(graph);
+        falkor__give(heap, graph);
         return NULL;
     }
     graph->pool = pool;
@@ -28,9 +30,10 @@ static falkor_graph *falkor__graph_new(falkor_pool *pool, const char *name) {
     return graph;
 }
 
-static void falkor__graph_destroy(falkor_graph *graph) {
+static void falkor__graph_destroy(falkor_graph *graph,
+                                  const falkor_allocator *heap) {
     falkor__names_end(&graph->names);
-    free(graph);
+    falkor__give(heap, graph);
 }
 
 falkor_graph *falkor_select_graph(falkor_pool *pool, const char *name) {
@@ -70,7 +73,7 @@ void falkor_graph_free(falkor_graph *graph) {
         *at = graph->next;
     falkor__mutex_unlock(&client->mutex);
     if (last)
-        falkor__graph_destroy(graph);
+        falkor__graph_destroy(graph, falkor__pool_config(graph->pool)->heap);
 }
 
 /* ---- the pool's life -------------------------------------------------- */
@@ -98,10 +101,14 @@ falkor_status falkor_pool_create(const falkor_options *options,
     if (!pool)
         return falkor__refuse(error, "pool is NULL");
     *pool = NULL;
+    const falkor_allocator *heap = options ? options->allocator : NULL;
+    if (heap && (!heap->allocate || !heap->reallocate || !heap->release))
+        return falkor__refuse(error, "allocator: %s is NULL", !heap->allocate
+            ? "allocate" : heap->release ? "reallocate" : "release");
     falkor__client *client = falkor__guards_begin()
-        ? calloc(1, sizeof *client) : NULL;
+        ? falkor__take_zero(heap, 1, sizeof *client) : NULL;
     if (!client || !falkor__mutex_init(&client->mutex)) {
-        free(client);
+        falkor__give(heap, client);
         return falkor__no_memory(error, "out of memory for a pool");
     }
     falkor_status status = falkor__config_make(options, &config, error);
@@ -109,7 +116,7 @@ falkor_status falkor_pool_create(const falkor_options *options,
         status = falkor__pool_new(&config, pool, error);
     if (status) {
         falkor__mutex_destroy(&client->mutex);
-        free(client);
+        falkor__give(heap, client);
         return status;
     }
     atomic_init(&client->epoch, 0);
@@ -285,13 +292,14 @@ void falkor_pool_free(falkor_pool *pool) {
     if (!pool || falkor__still_shared(pool))
         return;
     falkor__client *client = falkor__client_of(pool);
+    const falkor_allocator *heap = falkor__pool_config(pool)->heap;
     falkor__guard_remove(&client->guard);
     falkor__pool_destroy(pool);
     while (client->first) {
         falkor_graph *graph = client->first;
         client->first = graph->next;
-        falkor__graph_destroy(graph);
+        falkor__graph_destroy(graph, heap);
     }
     falkor__mutex_destroy(&client->mutex);
-    free(client);
+    falkor__give(heap, client);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef FALKOR_WITHOUT_COMMANDS
 /* ---- asking ----------------------------------------------------------- */
 
 falkor_status falkor__need(const char *text, const char *what,
@@ -506,7 +507,9 @@ falkor_status falkor_udf_flush(falkor_pool *pool,
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
         .options = options, .argc = 2, .argv = argv}, NULL, error);
 }
+#endif
 
+#ifndef FALKOR_WITHOUT_STATISTICS
 /* ---- INFO ---------------------------------------------------------------- */
 
 /* What stands behind a key, "\n" before it; NULL: there is no such line. */
@@ -605,3 +608,4 @@ falkor_status falkor_snapshot_ask_server(falkor_snapshot *snapshot,
     falkor_result_free(result);
     return FALKOR_OK;
 }
+#endif

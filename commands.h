@@ -95,10 +95,12 @@ falkor_status falkor__await_ready(falkor__steps *steps,
                                   const falkor_param *params,
                                   falkor_error *error);
 
+#ifndef FALKOR_WITHOUT_COMMANDS
 /* ---- plan.c ----------------------------------------------------------- */
 
 /* Makes the tree of a reply to GRAPH.EXPLAIN or GRAPH.PROFILE, and takes the
    reply over, on failure too. */
 falkor_status falkor__plan_make(falkor_result *reply, bool profile,
                                 falkor_plan **plan, falkor_error *error);
+#endif
 #endif

@@ -130,7 +130,7 @@ static ssize_t falkor__send(falkor__link *link, const struct iovec *pieces,
                             size_t count) {
     struct msghdr message = {0};
     message.msg_iov = (struct iovec *)(uintptr_t)pieces; /* not written to */
-    message.msg_iovlen = count;
+    message.msg_iovlen = (unsigned short)count; /* size_t or int, by libc */
     short events;                       /* POLLOUT: nothing renegotiates */
     ssize_t sent;
     do
@@ -150,7 +150,7 @@ static ssize_t falkor__inbox_fill(falkor__link *link, int64_t deadline_ns) {
     if (link->inbox_end == link->inbox_size) {
         size_t size = link->inbox_size ? link->inbox_size * 2 : FALKOR__INBOX;
         char *inbox = size > falkor__default_limits.bytes ? NULL
-            : realloc(link->inbox, size);
+            : falkor__take_more(link->config->heap, link->inbox, size);
         if (!inbox) {
             errno = ENOMEM;
             return -1;
@@ -166,7 +166,7 @@ static ssize_t falkor__inbox_fill(falkor__link *link, int64_t deadline_ns) {
 }
 
 static void falkor__inbox_free(falkor__link *link) {
-    free(link->inbox);
+    falkor__give(link->config->heap, link->inbox);
     link->inbox = NULL;
     link->inbox_at = link->inbox_end = link->inbox_size = 0;
 }
@@ -335,7 +335,7 @@ falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
                                falkor_error *error) {
     falkor__buffer request;
     size_t sent;
-    *reply = falkor__reply_new(kind, NULL, &falkor__default_limits);
+    *reply = falkor__reply_in(link->config->heap, kind, NULL);
     falkor__buffer_begin(&request);
     falkor__buffer_command(&request, argc, argv, NULL);
     struct iovec piece = {request.text, request.length};
@@ -350,6 +350,10 @@ falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
 
 void falkor__link_mark(falkor__link *link, unsigned set, unsigned clear) {
     link->dirty = (link->dirty | set) & ~clear;
+}
+
+const falkor_allocator *falkor__link_heap(const falkor__link *link) {
+    return link->config->heap;
 }
 
 unsigned falkor__link_marks(const falkor__link *link) {
@@ -722,15 +726,16 @@ static void falkor__link_close(void *ctx, void *handle) {
     (void)ctx;
     falkor__dial_undo(link);
     falkor__inbox_free(link);
-    free(link);
+    falkor__give(link->config->heap, link);
 }
 
 static falkor_status falkor__link_open(void *ctx, int64_t deadline_ns,
                                        void **handle, falkor_error *error) {
-    falkor__link *link = calloc(1, sizeof *link);
+    const falkor__config *config = ctx;
+    falkor__link *link = falkor__take_zero(config->heap, 1, sizeof *link);
     if (!link)
         return falkor__no_memory(error, "out of memory");
-    link->config = ctx;
+    link->config = config;
     falkor_status status = link->config->tls.on
         ? falkor__tls_load(&link->config->tls, error) : FALKOR_OK;
     if (!status)

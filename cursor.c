@@ -5,6 +5,7 @@
 #include "call.h"
 #include <stdlib.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_CURSORS
 
 /* Leaving early, the rest of a reply is read rather than the connection closed
    when it is cheaper than to dial anew: about so many bytes, and no longer
@@ -222,7 +223,8 @@ falkor_status falkor_cursor_open(falkor_graph *graph,
         *cursor = NULL;
     if (status)
         return status;
-    falkor_cursor *opened = malloc(sizeof *opened);
+    const falkor_allocator *heap = falkor__pool_config(graph->pool)->heap;
+    falkor_cursor *opened = falkor__take(heap, sizeof *opened);
     if (!opened)
         return falkor__no_memory(error, "out of memory for a cursor");
     status = falkor__cursor_begin(opened, graph, options, cypher, params,
@@ -237,7 +239,7 @@ falkor_status falkor_cursor_open(falkor_graph *graph,
         return FALKOR_OK;
     }
     falkor__cursor_end(opened, NULL);
-    free(opened);
+    falkor__give(heap, opened);
     return status;
 }
 
@@ -269,6 +271,8 @@ const falkor_result *falkor_cursor_result(const falkor_cursor *cursor) {
 void falkor_cursor_close(falkor_cursor *cursor) {
     if (!cursor)
         return;
+    const falkor_allocator *heap = cursor->call.head.heap;
     falkor__cursor_end(cursor, NULL);
-    free(cursor);
+    falkor__give(heap, cursor);
 }
+#endif

@@ -228,8 +228,7 @@ static falkor_status falkor__expect_reply(falkor__call *call,
         return status;
     if (call->graph)
         call->pieces[call->piece_count - 1] = falkor__write_end(call);
-    call->reply = falkor__reply_new(call->kind, call->schema,
-                                    &falkor__default_limits);
+    call->reply = falkor__reply_in(call->head.heap, call->kind, call->schema);
     return call->reply ? FALKOR_OK
         : falkor__no_memory(error, "out of memory for a result");
 }
@@ -592,6 +591,7 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->traced = call->timed = false;
     falkor__buffer_begin(&call->head);
     falkor__buffer_begin(&call->params);
+    call->head.heap = call->params.heap = falkor__pool_config(pool)->heap;
 }
 
 void falkor__call_end(falkor__call *call) {

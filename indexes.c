@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_COMMANDS
 
 /* ---- indexes ---------------------------------------------------------- */
 
@@ -450,3 +451,4 @@ falkor_status falkor_constraints(falkor_graph *graph,
     return falkor__list_all(graph, options, "CALL db.constraints()", result,
                             error);
 }
+#endif

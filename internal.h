@@ -165,6 +165,17 @@ const char *falkor__tls_reason(const falkor__tls *tls);
    nothing that is not read but what belongs to TLS itself. */
 bool falkor__tls_quiet(falkor__tls *tls);
 
+/* ---- result.c: memory ------------------------------------------------- */
+
+/* Memory of a pool's, or of the C library where heap is NULL; of zero bytes,
+   for count objects; moved, where block is NULL made. NULL: there is none. */
+void *falkor__take(const falkor_allocator *heap, size_t size);
+void *falkor__take_zero(const falkor_allocator *heap, size_t count,
+                        size_t size);
+void *falkor__take_more(const falkor_allocator *heap, void *block,
+                        size_t size);
+void falkor__give(const falkor_allocator *heap, void *block);   /* NULL: no */
+
 /* ---- options.c: configuration ----------------------------------------- */
 
 /* The options after defaults, URL and checks. Owns its strings. Times are in
@@ -190,6 +201,7 @@ typedef struct falkor__config {
     void *event_ctx;
     falkor_tracer tracer;               /* both NULL: none */
     void *tracer_ctx;
+    const falkor_allocator *heap;       /* also of this struct's texts */
     falkor__tls_settings tls;
 } falkor__config;
 
@@ -209,7 +221,8 @@ bool falkor__config_same(const falkor__config *a, const falkor__config *b);
 /* Times in 64 steps to each power of two, so that what is read back is at most
    0.8 % off from 1 us on: steps of 16 ns up to there, and so on up to 36
    minutes, where the last step has all that took longer. The sum and the
-   longest are exact. */
+   longest are exact. Without statistics there are none. */
+#ifndef FALKOR_WITHOUT_STATISTICS
 #define FALKOR__STEPS 2048
 typedef struct falkor__histogram {
     atomic_uint_least64_t counts[FALKOR__STEPS];
@@ -221,6 +234,7 @@ typedef struct falkor__timing {
     uint64_t counts[FALKOR__STEPS];
     uint64_t sum_ns, max_ns;
 } falkor__timing;
+#endif
 
 /* What threads count without the pool's lock, each in a part that is no one
    else's most of the time; who reads adds the parts up. What takes its time
@@ -230,7 +244,9 @@ typedef struct falkor__timing {
 #endif
 #define FALKOR__OFTEN FALKOR_LATENCY_DIAL
 typedef struct falkor__part {
+#ifndef FALKOR_WITHOUT_STATISTICS
     falkor__histogram times[FALKOR__OFTEN];
+#endif
     atomic_uint_least64_t failed_waits, retries;
     atomic_uint_least64_t timeouts;     /* of falkor_acquire: calls have ends */
     atomic_uint_least64_t ends[FALKOR_STATUS_SLOTS];    /* of calls */
@@ -238,7 +254,9 @@ typedef struct falkor__part {
 } falkor__part;
 typedef struct falkor__recorder {
     falkor__part parts[FALKOR__PARTS];
+#ifndef FALKOR_WITHOUT_STATISTICS
     falkor__histogram seldom[FALKOR_LATENCIES - FALKOR__OFTEN];
+#endif
 } falkor__recorder;
 
 static inline falkor__part *falkor__my_part(falkor__recorder *recorder) {
@@ -251,13 +269,20 @@ static inline void falkor__count(atomic_uint_least64_t *counter) {
 
 /* With FALKOR_WITHOUT_TIMES nothing is timed: `make bench` shows what that
    saves. */
-#ifdef FALKOR_WITHOUT_TIMES
+#if defined(FALKOR_WITHOUT_TIMES) || defined(FALKOR_WITHOUT_STATISTICS)
 #define FALKOR__TIMES 0
 #else
 #define FALKOR__TIMES 1
 #endif
 
 /* weight: as how many this one counts, where only one of so many is timed. */
+#ifdef FALKOR_WITHOUT_STATISTICS
+static inline void falkor__record(falkor__recorder *recorder,
+                                  falkor_latency_kind kind, int64_t ns,
+                                  uint64_t weight) {
+    (void)recorder, (void)kind, (void)ns, (void)weight;
+}
+#else
 void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
                     int64_t ns, uint64_t weight);
 
@@ -265,14 +290,15 @@ void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
 size_t falkor__step_of(uint64_t ns);
 uint64_t falkor__step_begin_ns(size_t step);
 
-void falkor__recorder_read(const falkor__recorder *recorder,
-                           falkor_stats *stats);
 void falkor__timing_read(const falkor__recorder *recorder,
                          falkor_latency_kind kind, falkor__timing *timing);
 uint64_t falkor__time_sum(const falkor__recorder *recorder,
                           falkor_latency_kind kind);   /* WAIT or HOLD */
 uint64_t falkor__failed_waits(const falkor__recorder *recorder);
 uint64_t falkor__bare_timeouts(const falkor__recorder *recorder);
+#endif
+void falkor__recorder_read(const falkor__recorder *recorder,
+                           falkor_stats *stats);
 
 int64_t falkor__unix_ms(void);
 
@@ -412,11 +438,13 @@ typedef struct falkor__arena {
     char *kept;
     falkor__chunk *chunks;
     size_t next_size, most_size;        /* of the chunks to come */
+    const falkor_allocator *heap;       /* where they come from */
 } falkor__arena;
 
 #define FALKOR__MOST_ARENA ((size_t)1 << 20)    /* the largest usual chunk */
-falkor__chunk *falkor__chunk_new(size_t size);          /* NULL: no memory */
-void falkor__chunks_free(falkor__chunk *list);
+falkor__chunk *falkor__chunk_new(const falkor_allocator *heap,
+                                 size_t size);          /* NULL: no memory */
+void falkor__chunks_free(const falkor_allocator *heap, falkor__chunk *list);
 void falkor__spares_free(void);         /* chunks kept for the next result */
 void *falkor__arena_more(falkor__arena *arena, size_t size);
 
@@ -449,6 +477,7 @@ typedef struct falkor__buffer {
     char *text;
     size_t length, size;
     bool failed;
+    const falkor_allocator *heap;       /* begin: NULL */
     char inside[1024];
 } falkor__buffer;
 void falkor__buffer_begin(falkor__buffer *buffer);
@@ -528,6 +557,7 @@ typedef enum falkor__reply_kind {
            ... on an error the result is only fit to be freed ...
        }
 
+   reply_in takes the default limits, and memory that is a pool's.
    schema (NULL: no names known yet) is retained by the result. room is NULL
    when there is no memory. An error reply of the server is no failure of the
    decoder: see falkor__reply_error. With FALKOR__REPLY_ROWS feed pauses after
@@ -537,6 +567,9 @@ typedef enum falkor__reply_kind {
 falkor_result *falkor__reply_new(falkor__reply_kind kind,
                                  falkor__schema *schema,
                                  const falkor__limits *limits);
+falkor_result *falkor__reply_in(const falkor_allocator *heap,
+                                falkor__reply_kind kind,
+                                falkor__schema *schema);
 char *falkor__reply_room(falkor_result *reply, size_t *size);
 falkor_status falkor__reply_feed(falkor_result *reply, size_t received,
                                  falkor_error *error);
@@ -630,6 +663,7 @@ typedef struct falkor__link_times {
 } falkor__link_times;
 void falkor__link_time(falkor__link *link, falkor__link_times *times);
 uint64_t falkor__link_number(const falkor__link *link);
+const falkor_allocator *falkor__link_heap(const falkor__link *link);
 
 /* When the link was dialled: the server that it reaches has been the same
    since. */

@@ -93,6 +93,7 @@ size_t falkor__iso8601(falkor_type type, int64_t seconds,
                                          FALKOR__ISO8601_SIZE - length);
 }
 
+#ifndef FALKOR_WITHOUT_JSON
 /* ---- writing ---------------------------------------------------------- */
 
 /* A container that is being written: what it holds lies at data, its next
@@ -585,3 +586,4 @@ falkor_status falkor_value_to_json(const falkor_value *value, char **json,
         falkor_value_write_json(value, falkor__json_grow, &text), json,
         length);
 }
+#endif

@@ -96,13 +96,15 @@ static void falkor__pool_has_forked(void *object, bool child)
 
 falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                falkor_error *error) {
-    falkor_pool *made = calloc(1, sizeof *made);
+    const falkor_allocator *heap = config->heap;
+    falkor_pool *made = falkor__take_zero(heap, 1, sizeof *made);
     *pool = NULL;
     if (!made)
         goto no_pool;
     made->slot_count = (size_t)config->max_size + (size_t)config->reserve_size;
-    made->slots = calloc(made->slot_count, sizeof *made->slots);
-    made->recorder = calloc(1, sizeof *made->recorder);
+    made->slots = falkor__take_zero(heap, made->slot_count,
+                                    sizeof *made->slots);
+    made->recorder = falkor__take_zero(heap, 1, sizeof *made->recorder);
     if (!made->slots || !made->recorder)
         goto no_room;
     if (!falkor__mutex_init(&made->mutex))
@@ -119,7 +121,9 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
     made->has_pockets = falkor__may_pocket(config, made->driver);
     made->wake_ns = FALKOR__NEVER;
     falkor__make_slots(made);
+#ifndef FALKOR_WITHOUT_STATISTICS
     made->marks[made->mark_count++].at_ns = falkor_now_ns();
+#endif
     made->guard = (falkor__guard){.object = made,
         .lock = falkor__before_pool_forks, .unlock = falkor__pool_has_forked};
     falkor__guard_add(&made->guard);
@@ -131,9 +135,9 @@ no_work:
 no_changed:
     falkor__mutex_destroy(&made->mutex);
 no_room:
-    free(made->recorder);
-    free(made->slots);
-    free(made);
+    falkor__give(heap, made->recorder);
+    falkor__give(heap, made->slots);
+    falkor__give(heap, made);
 no_pool:
     falkor__config_free(config);
     return falkor__no_memory(error, "out of memory for a pool");
@@ -301,7 +305,8 @@ static falkor__slot *falkor__due_locked(falkor_pool *pool, int64_t now,
 }
 
 /* The next holds of what is idle are timed: see falkor__time_next. */
-static void falkor__time_idle_locked(falkor_pool *pool) {
+static void falkor__time_idle_locked(falkor_pool *pool)
+    FALKOR__HOLDS(pool->mutex) {
     for (falkor__slot *slot = pool->coldest; slot; slot = slot->hotter)
         falkor__time_next(slot);
 }
@@ -318,7 +323,8 @@ static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now)
                            pool->config.leak_after_ms,
                            !pool->has_pockets || !pool->driver->check ||
                            pool->rests ? -1 : pool->config.validate_after_ms,
-                           pool->rests || pool->config.health.window_ms < 0
+                           !FALKOR__MARKS || pool->rests ||
+                               pool->config.health.window_ms < 0
                                ? -1 : pool->config.health.window_ms / 60 + 1};
     int64_t until = FALKOR__NEVER;
     for (size_t i = 0; i < sizeof periods / sizeof *periods; i++)
@@ -604,14 +610,15 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
 }
 
 void falkor__pool_free_memory(falkor_pool *pool) {
+    const falkor_allocator *heap = pool->config.heap;
     falkor__guard_remove(&pool->guard);
     falkor__cond_destroy(&pool->work);
     falkor__cond_destroy(&pool->changed);
     falkor__mutex_destroy(&pool->mutex);
     falkor__config_free(&pool->config);
-    free(pool->recorder);
-    free(pool->slots);
-    free(pool);
+    falkor__give(heap, pool->recorder);
+    falkor__give(heap, pool->slots);
+    falkor__give(heap, pool);
     if (atomic_fetch_sub(&falkor__pools, 1) == 1)
         falkor__spares_free();
 }

@@ -172,6 +172,7 @@ static falkor_status falkor__setting_apply(const falkor__setting *setting,
     return FALKOR_OK;
 }
 
+#ifndef FALKOR_WITHOUT_URLS
 /* ---- numbers from text ------------------------------------------------ */
 
 /* Reads digits, or seconds with a fraction as milliseconds rounded up; in no
@@ -263,6 +264,7 @@ static falkor_status falkor__setting_read(const falkor__setting *setting,
                        number == 0 ? -1 : (double)number);
     return FALKOR_OK;
 }
+#endif
 
 /* Whether all bytes are visible ASCII, or with high also above ASCII. */
 static bool falkor__is_word(const char *text, bool high) {
@@ -358,6 +360,7 @@ static falkor_status falkor__tls_check(falkor_options *merged,
     return FALKOR_OK;
 }
 
+#ifndef FALKOR_WITHOUT_URLS
 /* ---- settings of a URL ------------------------------------------------ */
 
 static const char *falkor__setting_key(const falkor__setting *setting) {
@@ -467,22 +470,25 @@ static falkor_status falkor__url_options(const char *text, falkor__url *url,
     }
     return status;
 }
+#endif
 
 /* ---- the config ------------------------------------------------------- */
 
-static falkor_status falkor__copy_text(char **copy, const char *text,
+static falkor_status falkor__copy_text(const falkor_allocator *heap,
+                                       char **copy, const char *text,
                                        falkor_error *error) {
     if (!text)
         return FALKOR_OK;
     size_t size = strlen(text) + 1;
-    *copy = malloc(size);
+    *copy = falkor__take(heap, size);
     if (!*copy)
         return falkor__no_memory(error, "no memory for the options");
     memcpy(*copy, text, size);
     return FALKOR_OK;
 }
 
-static falkor_status falkor__copy_schema(char ***copy,
+static falkor_status falkor__copy_schema(const falkor_allocator *heap,
+                                         char ***copy,
                                          const char *const *schema,
                                          falkor_error *error) {
     size_t count = 0;
@@ -490,12 +496,12 @@ static falkor_status falkor__copy_schema(char ***copy,
         count++;
     if (count == 0)
         return FALKOR_OK;
-    *copy = calloc(count + 1, sizeof **copy);
+    *copy = falkor__take_zero(heap, count + 1, sizeof **copy);
     if (!*copy)
         return falkor__no_memory(error, "no memory for the schema");
     falkor_status status = FALKOR_OK;
     for (size_t i = 0; i < count && status == FALKOR_OK; i++)
-        status = falkor__copy_text(&(*copy)[i], schema[i], error);
+        status = falkor__copy_text(heap, &(*copy)[i], schema[i], error);
     return status;
 }
 
@@ -586,10 +592,12 @@ static falkor_status falkor__config_fill(falkor_options *merged,
         status = falkor__tls_check(merged, error);
     for (const falkor__text_setting *t = falkor__options_texts;
          t < FALKOR__TEXTS_END && status == FALKOR_OK; t++)
-        status = falkor__copy_text(falkor__config_slot(config, t),
+        status = falkor__copy_text(config->heap,
+                                   falkor__config_slot(config, t),
                                    *falkor__option_slot(merged, t), error);
     if (status == FALKOR_OK)
-        status = falkor__copy_schema(&config->schema, merged->schema, error);
+        status = falkor__copy_schema(config->heap, &config->schema,
+                                     merged->schema, error);
     config->tls.on = merged->tls;
     config->tls.skip_verify = merged->tls_skip_verify;
     if (status == FALKOR_OK)
@@ -609,18 +617,26 @@ falkor_status falkor__config_make(const falkor_options *options,
                                   falkor__config *config,
                                   falkor_error *error) {
     falkor_options merged = options ? *options : (falkor_options){0};
-    falkor_options set = {0};
-    falkor__url url = {.origin = "url: "};
     falkor__error_clear(error);
-    *config = (falkor__config){0};
+    *config = (falkor__config){.heap = merged.allocator};
+    falkor_options set = {0};
     falkor_status status = falkor__check_alternatives(&merged, error);
+#ifdef FALKOR_WITHOUT_URLS
+    if (status == FALKOR_OK && merged.url)
+        status = falkor__refuse(error, "url is set, and this build has no "
+            "URLs (FALKOR_WITHOUT_URLS): set host and port, or unix_path");
+#else
+    falkor__url url = {.origin = "url: "};
     if (status == FALKOR_OK && merged.url)
         status = falkor__url_options(merged.url, &url, &set, error);
+#endif
     if (status == FALKOR_OK) {
         falkor__options_merge(&merged, &set);
         status = falkor__config_fill(&merged, config, error);
     }
+#ifndef FALKOR_WITHOUT_URLS
     falkor__url_free(&url);
+#endif
     if (status != FALKOR_OK)
         falkor__config_free(config);
     return status;
@@ -632,10 +648,10 @@ void falkor__config_free(falkor__config *config) {
     falkor__tls_unsettle(&config->tls);
     for (const falkor__text_setting *t = falkor__options_texts;
          t < FALKOR__TEXTS_END; t++)
-        free(*falkor__config_slot(config, t));
+        falkor__give(config->heap, *falkor__config_slot(config, t));
     for (size_t i = 0; config->schema && config->schema[i]; i++)
-        free(config->schema[i]);
-    free(config->schema);
+        falkor__give(config->heap, config->schema[i]);
+    falkor__give(config->heap, config->schema);
     *config = (falkor__config){0};
 }
 
@@ -649,13 +665,15 @@ void falkor__place(const falkor__config *config, char *room, size_t size) {
                  config->host, config->port);
 }
 
+#ifndef FALKOR_WITHOUT_URLS
 bool falkor__config_same(const falkor__config *a, const falkor__config *b) {
     bool same = !a->schema && !b->schema && !a->driver.open &&
                 !b->driver.open && a->on_event == b->on_event &&
                 a->event_ctx == b->event_ctx &&
                 a->tracer.begin == b->tracer.begin &&
                 a->tracer.end == b->tracer.end &&
-                a->tracer_ctx == b->tracer_ctx && a->tls.on == b->tls.on &&
+                a->tracer_ctx == b->tracer_ctx && a->heap == b->heap &&
+                a->tls.on == b->tls.on &&
                 a->tls.skip_verify == b->tls.skip_verify;
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END && same; s++)
@@ -777,3 +795,4 @@ falkor_status falkor_options_from_env(falkor_options *options,
     falkor__env_event(options);
     return FALKOR_OK;
 }
+#endif

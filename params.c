@@ -16,11 +16,12 @@ void falkor__buffer_begin(falkor__buffer *buffer) {
     buffer->length = 0;
     buffer->size = sizeof buffer->inside;
     buffer->failed = false;
+    buffer->heap = NULL;
 }
 
 void falkor__buffer_end(falkor__buffer *buffer) {
     if (buffer->text != buffer->inside)
-        free(buffer->text);
+        falkor__give(buffer->heap, buffer->text);
 }
 
 bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
@@ -31,7 +32,7 @@ bool falkor__buffer_grow(falkor__buffer *buffer, size_t more) {
     while (size - buffer->length < more && size <= SIZE_MAX / 2)
         size *= 2;
     char *text = size - buffer->length < more ? NULL
-        : realloc(inside ? NULL : buffer->text, size);
+        : falkor__take_more(buffer->heap, inside ? NULL : buffer->text, size);
     if (!text) {
         buffer->failed = true;
         buffer->size = buffer->length;  /* what comes next comes here too */

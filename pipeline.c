@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_PIPELINES
 
 #define FALKOR__IDLE_ROUNDS 8           /* in which nothing gets done */
 #define FALKOR__LEAST_WINDOW ((size_t)8)
@@ -292,8 +293,8 @@ static falkor_status falkor__ready_slot(falkor__pipeline *p, size_t first,
         if (status)
             return refused ? FALKOR_OK : status;
     }
-    slot->reply = falkor__reply_new(graph ? FALKOR__REPLY_QUERY
-        : FALKOR__REPLY_PLAIN, slot->schema, &falkor__default_limits);
+    slot->reply = falkor__reply_in(p->prepared.heap, graph
+        ? FALKOR__REPLY_QUERY : FALKOR__REPLY_PLAIN, slot->schema);
     return slot->reply ? FALKOR_OK
         : falkor__no_memory(error, "out of memory for a result");
 }
@@ -499,7 +500,7 @@ static falkor_status falkor__share_out(falkor__pipeline *p,
 static void falkor__pipeline_end(falkor__pipeline *p) {
     for (size_t i = 0; p->slots && i < p->count; i++)
         falkor__forget_round(&p->slots[i]);
-    free(p->slots);
+    falkor__give(p->prepared.heap, p->slots);
     falkor__buffer_end(&p->prepared);
 }
 
@@ -524,8 +525,9 @@ falkor_status falkor_pipeline(falkor_pool *pool,
     p.read_only = options && options->read_only;
     p.session = 0;
     p.attempt = 0;
-    p.slots = calloc(count, sizeof *p.slots);
     falkor__buffer_begin(&p.prepared);
+    p.prepared.heap = pool ? falkor__pool_config(pool)->heap : NULL;
+    p.slots = falkor__take_zero(p.prepared.heap, count, sizeof *p.slots);
     if (!status && !p.slots)
         status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                               "out of memory for %zu requests", count);
@@ -551,3 +553,4 @@ falkor_status falkor_pipeline(falkor_pool *pool,
     falkor__call_end(&p.call);
     return status;
 }
+#endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_COMMANDS
 
 typedef struct falkor__plan {
     falkor_plan plan;                   /* first: a pointer to it is ours */
@@ -183,3 +184,4 @@ falkor_status falkor_profile(falkor_graph *graph,
     const falkor_param *params, falkor_plan **plan, falkor_error *error) {
     return falkor__plan_of(graph, options, true, cypher, params, plan, error);
 }
+#endif

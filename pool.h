@@ -71,6 +71,26 @@ extern "C" {
 #define FALKOR_VERSION_MINOR 1
 #define FALKOR_VERSION_PATCH 0
 
+/* ---- what can be left out ---------------------------------------------- */
+
+/* A small program may leave parts of the library out: these macros, defined for
+   the library and for what includes this header, take their functions out of
+   both.
+     FALKOR_WITHOUT_STATISTICS   snapshots, histograms and what is timed for
+                                 them; falkor_pool_stats stays
+     FALKOR_WITHOUT_JSON         results and values as JSON; a snapshot is
+                                 written as JSON too, so without statistics only
+     FALKOR_WITHOUT_COMMANDS     the section "commands": plans, indexes,
+                                 constraints, procedures, ...; falkor_command
+                                 stays
+     FALKOR_WITHOUT_PIPELINES    falkor_pipeline
+     FALKOR_WITHOUT_CURSORS      cursors and falkor_query_each
+     FALKOR_WITHOUT_URLS         options.url, which is refused then, the
+                                 environment, shared pools */
+#if defined(FALKOR_WITHOUT_JSON) && !defined(FALKOR_WITHOUT_STATISTICS)
+#error "FALKOR_WITHOUT_JSON wants FALKOR_WITHOUT_STATISTICS too"
+#endif
+
 /* ---- status and error ------------------------------------------------- */
 
 /* falkor_status is what every call that can fail returns: FALKOR_OK, or one of
@@ -264,6 +284,29 @@ typedef struct falkor_tracer {
     void (*end)(void *ctx, void *span, const falkor_trace *trace);
 } falkor_tracer;
 
+/* ---- memory ------------------------------------------------------------ */
+
+/* falkor_allocator is where a pool's memory comes from: the pool with its
+   settings and statistics, its graphs and their names, connections and what
+   they receive, the text of requests, pipelines, cursors, and results, which
+   may outlive the pool. Any thread calls these, several at once, the pool's
+   worker too; they must not call the library. allocate and reallocate return
+   NULL when there is no memory; blocks are aligned as malloc's. release is not
+   given NULL, reallocate is, for a new block. Large results keep no memory for
+   the next ones then (see README, Limits).
+
+   The C library's malloc still serves what belongs to no pool or to the caller:
+   plans, snapshots, JSON, and for the length of a call the parts of a URL, the
+   statements of indexes and constraints and of options.schema. So it does
+   hiredis (redisContext, by hiredisSetAllocators of hiredis 1.x), OpenSSL, name
+   look-up and threads. */
+typedef struct falkor_allocator {
+    void *(*allocate)(void *ctx, size_t size);
+    void *(*reallocate)(void *ctx, void *memory, size_t size);
+    void (*release)(void *ctx, void *memory);
+    void *ctx;
+} falkor_allocator;
+
 /* ---- options ---------------------------------------------------------- */
 
 /* falkor_thresholds: from where on a pool's health is a WARNING, or CRITICAL,
@@ -360,8 +403,12 @@ typedef struct falkor_options {
     const falkor_tracer *tracer; /* NULL: none */
     void *tracer_ctx;           /* lives as long as the pool and every cursor
                                    of it */
+    const falkor_allocator *allocator; /* NULL: malloc. It is not copied: it
+                                   lives as long as the pool and every result
+                                   and cursor of it */
 } falkor_options;               /* grows at its end only, with the SONAME */
 
+#ifndef FALKOR_WITHOUT_URLS
 /* falkor_options_from_env fills the fields that are 0 from the environment
    (the variables stand in examples/env.example): address, user and password
    only where url, host and unix_path all were 0, tls_... there and where TLS
@@ -370,6 +417,7 @@ typedef struct falkor_options {
    environment's. On error, which names the variable, options is unchanged. */
 falkor_status falkor_options_from_env(falkor_options *options,
                                       falkor_error *error);
+#endif
 
 /* ---- pool ------------------------------------------------------------- */
 
@@ -386,6 +434,7 @@ falkor_status falkor_pool_create(const falkor_options *options,
    included. Open already: OK. After an error open again, or free. */
 falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
 
+#ifndef FALKOR_WITHOUT_URLS
 /* falkor_pool_shared gives the one open pool of this process that the url
    configures (NULL: what the environment does, by falkor_options_from_env),
    and makes and opens it when there is none. Two urls that mean the same share
@@ -394,6 +443,7 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
    for each call: the last frees it. */
 falkor_status falkor_pool_shared(const char *url, falkor_pool **pool,
                                  falkor_error *error);
+#endif
 
 /* falkor_pool_close lets nobody in any more: who waits for a connection gets
    FALKOR_ERR_CLOSED at once. It waits timeout_ms (0: not at all; negative: for
@@ -512,10 +562,12 @@ typedef struct falkor_call_options {
 typedef struct falkor_entry falkor_entry;
 typedef struct falkor_param falkor_param;
 
+#ifndef FALKOR_WITHOUT_CURSORS
 /* falkor_row_fn gets each row as it arrives: a result of one row, valid until
    it returns. false ends the call, which is then OK. It may query the same
    pool, which takes a second connection. It must not longjmp or throw. */
 typedef bool (*falkor_row_fn)(void *ctx, const falkor_result *row);
+#endif
 
 /* falkor_select_graph names a graph to query; nothing is sent or created.
    name NULL: the pool's options.graph. Returns NULL when there is no memory,
@@ -552,6 +604,7 @@ falkor_status falkor_query_with(falkor_graph *graph,
     const falkor_call_options *options, const char *cypher,
     const falkor_param *params, falkor_result **result, falkor_error *error);
 
+#ifndef FALKOR_WITHOUT_CURSORS
 /* falkor_query_each calls on_row for each row, in this thread. With read_only
    the rows come as they arrive and memory does not grow with their number; a
    query that may write is read whole first. Never retried after the first row.
@@ -587,6 +640,7 @@ falkor_status falkor_cursor_next(falkor_cursor *cursor,
     const falkor_result **row, falkor_error *error);
 const falkor_result *falkor_cursor_result(const falkor_cursor *cursor);
 void falkor_cursor_close(falkor_cursor *cursor);
+#endif
 
 /* falkor_command sends any Redis command but CLIENT REPLY OFF or SKIP; lengths
    NULL: the arguments end with NUL. The reply is one row of one column,
@@ -613,6 +667,7 @@ falkor_status falkor_command(falkor_pool *pool,
     const falkor_call_options *options, size_t argc, const char *const *argv,
     const size_t *lengths, falkor_result **result, falkor_error *error);
 
+#ifndef FALKOR_WITHOUT_PIPELINES
 /* falkor_request is one query, or one command, of a pipeline. result and error
    are written; result is the caller's to free. */
 typedef struct falkor_request {
@@ -651,7 +706,9 @@ typedef struct falkor_request {
 falkor_status falkor_pipeline(falkor_pool *pool,
     const falkor_call_options *options, falkor_request *requests,
     size_t count, falkor_error *error);
+#endif
 
+#ifndef FALKOR_WITHOUT_COMMANDS
 /* ---- commands --------------------------------------------------------- */
 
 /* FalkorDB's other commands, typed. Each blocks as falkor_query does, takes
@@ -842,6 +899,7 @@ falkor_status falkor_indexes(falkor_graph *graph,
 falkor_status falkor_constraints(falkor_graph *graph,
     const falkor_call_options *options, falkor_result **result,
     falkor_error *error);
+#endif
 
 /* ---- results ---------------------------------------------------------- */
 
@@ -874,6 +932,7 @@ void falkor_result_free(falkor_result *result);
 /* falkor_write_fn takes length bytes; false ends the writing. */
 typedef bool (*falkor_write_fn)(void *ctx, const char *bytes, size_t length);
 
+#ifndef FALKOR_WITHOUT_JSON
 /* falkor_result_write_json writes the result as one line of JSON without the
    line's end: {"columns":[...],"rows":[[...]],"summary":{...}}. A node is
    {"id","labels","properties"}, an edge {"id","type","source","destination",
@@ -898,6 +957,7 @@ falkor_status falkor_result_to_json(const falkor_result *result, char **json,
                                     size_t *length);
 falkor_status falkor_value_to_json(const falkor_value *value, char **json,
                                    size_t *length);
+#endif
 
 /* ---- values ----------------------------------------------------------- */
 
@@ -1019,6 +1079,7 @@ typedef enum falkor_latency_kind {
    copy. NULL pool: all zero. */
 void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats);
 
+#ifndef FALKOR_WITHOUT_STATISTICS
 /* falkor_snapshot is one moment of a pool, or of several added up: its
    statistics, histograms of what is timed, each connection, the pool's health
    over the last health.window_ms. It needs no pool any more, and is one
@@ -1112,6 +1173,7 @@ typedef enum falkor_format {
 falkor_status falkor_snapshot_write(const falkor_snapshot *const *snapshots,
                                     size_t count, falkor_format format,
                                     falkor_write_fn write, void *ctx);
+#endif
 
 /* ---- literal parameters ----------------------------------------------- */
 

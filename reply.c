@@ -458,7 +458,7 @@ static void falkor__finish(falkor__reply *r) {
         return;
     falkor__chunk *chunk = r->chunks;
     r->chunks = chunk->next;
-    free(chunk);
+    falkor__give(r->arena.heap, chunk);
     r->begin = r->at = r->end = r->limit = NULL;
     r->pinned = true;
 }
@@ -530,13 +530,14 @@ static falkor__reply *falkor__reply_of(const falkor_result *result) {
         ((char *)(uintptr_t)result - offsetof(falkor__reply, result));
 }
 
-falkor_result *falkor__reply_new(falkor__reply_kind kind,
-                                 falkor__schema *schema,
-                                 const falkor__limits *limits) {
-    char *block = malloc(FALKOR__BLOCK);
+static falkor_result *falkor__reply_make(const falkor_allocator *heap,
+                                         falkor__reply_kind kind,
+                                         falkor__schema *schema,
+                                         const falkor__limits *limits) {
+    char *block = falkor__take(heap, FALKOR__BLOCK);
     if (!block)
         return NULL;
-    falkor__reply *r = (falkor__reply *)(void *)block;
+    falkor__reply *r= (falkor__reply *)(void *)block;
     memset(r, 0, offsetof(falkor__reply, first_frames));
     r->kind = kind;
     r->limits = (falkor__limits){
@@ -548,6 +549,7 @@ falkor_result *falkor__reply_new(falkor__reply_kind kind,
     r->next_input = FALKOR__INPUT;
     r->arena.at = r->arena.kept = block + ((sizeof *r + 7) & ~(size_t)7);
     r->arena.end = r->begin;
+    r->arena.heap = heap;
     r->arena.next_size = FALKOR__ARENA;
     r->arena.most_size = kind == FALKOR__REPLY_ROWS ? FALKOR__ROWS_ARENA
                                                     : FALKOR__MOST_ARENA;
@@ -559,21 +561,34 @@ falkor_result *falkor__reply_new(falkor__reply_kind kind,
     return &r->result;
 }
 
+falkor_result *falkor__reply_new(falkor__reply_kind kind,
+                                 falkor__schema *schema,
+                                 const falkor__limits *limits) {
+    return falkor__reply_make(NULL, kind, schema, limits);
+}
+
+falkor_result *falkor__reply_in(const falkor_allocator *heap,
+                                falkor__reply_kind kind,
+                                falkor__schema *schema) {
+    return falkor__reply_make(heap, kind, schema, &falkor__default_limits);
+}
+
 void falkor_result_free(falkor_result *result) {
     if (!result)
         return;
     falkor__reply *r = falkor__reply_of(result);
+    const falkor_allocator *heap = r->arena.heap;
     while (r->older) {
         falkor__held_schema *next = r->older->next;
         falkor__schema_release(r->older->schema);
-        free(r->older);
+        falkor__give(heap, r->older);
         r->older = next;
     }
     falkor__schema_release(r->schema);
-    falkor__chunks_free(r->chunks);
-    falkor__chunks_free(r->arena.chunks);
-    free(r->missing);
-    free(r);
+    falkor__chunks_free(heap, r->chunks);
+    falkor__chunks_free(heap, r->arena.chunks);
+    falkor__give(heap, r->missing);
+    falkor__give(heap, r);
 }
 
 void *falkor__reply_take(falkor_result *reply, size_t size) {
@@ -609,8 +624,8 @@ static bool falkor__more_input(falkor__reply *r) {
         falkor__move_input(r, r->begin, have);
         return true;
     }
-    falkor__chunk *chunk =
-        size > SIZE_MAX / 4 ? NULL : falkor__chunk_new(size + FALKOR__SLACK);
+    falkor__chunk *chunk = size > SIZE_MAX / 4 ? NULL
+        : falkor__chunk_new(r->arena.heap, size + FALKOR__SLACK);
     if (!chunk)
         return false;
     falkor__chunk *old = r->chunks;
@@ -622,7 +637,7 @@ static bool falkor__more_input(falkor__reply *r) {
         r->next_input *= 2;
     falkor__move_input(r, (char *)(chunk + 1), size);
     if (old != chunk->next)
-        free(old);
+        falkor__give(r->arena.heap, old);
     r->chunks = chunk;
     return true;
 }
@@ -663,7 +678,7 @@ static void falkor__recycle_arena(falkor__reply *r) {
             worse = best;
             best = chunk;
         }
-        free(worse);
+        falkor__give(arena->heap, worse);
     }
     if (best) {
         best->next = arena->chunks;
@@ -676,7 +691,7 @@ static void falkor__recycle_arena(falkor__reply *r) {
 
 static void falkor__recycle_input(falkor__reply *r) {
     if (r->chunks) {
-        falkor__chunks_free(r->chunks->next);
+        falkor__chunks_free(r->arena.heap, r->chunks->next);
         r->chunks->next = NULL;
     }
     r->pinned = !r->chunks;
@@ -768,7 +783,7 @@ static bool falkor__hold_schema(falkor__reply *r, falkor__schema *schema) {
         return true;
     falkor__held_schema *link = NULL;
     if (r->schema) {
-        if (!(link = malloc(sizeof *link)))
+        if (!(link = falkor__take(r->arena.heap, sizeof *link)))
             return false;
         *link = (falkor__held_schema){r->older, r->schema};
         r->older = link;

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_STATISTICS
 
 typedef struct falkor__page {
     falkor__buffer text;
@@ -887,3 +888,4 @@ falkor_status falkor_snapshot_write(const falkor_snapshot *const *snapshots,
     falkor__buffer_end(&page.text);
     return status;
 }
+#endif

@@ -12,11 +12,38 @@
 
 /* ---- memory ----------------------------------------------------------- */
 
+void *falkor__take(const falkor_allocator *heap, size_t size) {
+    return heap ? heap->allocate(heap->ctx, size) : malloc(size);
+}
+
+void *falkor__take_zero(const falkor_allocator *heap, size_t count,
+                        size_t size) {
+    if (!heap)
+        return calloc(count, size);
+    void *block = count > SIZE_MAX / size ? NULL
+        : heap->allocate(heap->ctx, count * size);
+    return block ? memset(block, 0, count * size) : NULL;
+}
+
+void *falkor__take_more(const falkor_allocator *heap, void *block,
+                        size_t size) {
+    return heap ? heap->reallocate(heap->ctx, block, size)
+                : realloc(block, size);
+}
+
+void falkor__give(const falkor_allocator *heap, void *block) {
+    if (!heap)
+        free(block);
+    else if (block)
+        heap->release(heap->ctx, block);
+}
+
 /* Fresh memory costs more than all the decoding that fills it: the system
    clears it page by page, and libc gives large blocks back at once. So a few
    chunks of the largest usual size stay for the next result, until the last
-   pool goes. A place is emptied and filled by one atomic exchange, which no
-   thread waits for and which a fork cannot catch half done. */
+   pool goes; none that is an allocator's of the caller. A place is emptied and
+   filled by one atomic exchange, which no thread waits for and which a fork
+   cannot catch half done. */
 #define FALKOR__SPARES 16
 static _Atomic(falkor__chunk *) falkor__spares[FALKOR__SPARES];
 
@@ -45,23 +72,24 @@ void falkor__spares_free(void) {
         free(chunk);
 }
 
-falkor__chunk *falkor__chunk_new(size_t size) {
+falkor__chunk *falkor__chunk_new(const falkor_allocator *heap, size_t size) {
     if (size > SIZE_MAX / 2)
         return NULL;
-    falkor__chunk *chunk = size == FALKOR__MOST_ARENA ? falkor__spare_take()
-                                                      : NULL;
+    falkor__chunk *chunk = size == FALKOR__MOST_ARENA && !heap
+        ? falkor__spare_take() : NULL;
     if (!chunk)
-        chunk = malloc(sizeof *chunk + size);
+        chunk = falkor__take(heap, sizeof *chunk + size);
     if (chunk)
         *chunk = (falkor__chunk){.size = size};
     return chunk;
 }
 
-void falkor__chunks_free(falkor__chunk *list) {
+void falkor__chunks_free(const falkor_allocator *heap, falkor__chunk *list) {
     while (list) {
         falkor__chunk *next = list->next;
-        if (list->size != FALKOR__MOST_ARENA || !falkor__spare_put(list))
-            free(list);
+        if (list->size != FALKOR__MOST_ARENA || heap ||
+            !falkor__spare_put(list))
+            falkor__give(heap, list);
         list = next;
     }
 }
@@ -81,7 +109,7 @@ static void *falkor__arena_large(falkor__arena *arena, size_t size) {
     if (size > FALKOR__MOST_ARENA / 2 && size < FALKOR__MOST_ARENA &&
         arena->most_size == FALKOR__MOST_ARENA)
         size = FALKOR__MOST_ARENA;
-    falkor__chunk *chunk = falkor__chunk_new(size);
+    falkor__chunk *chunk = falkor__chunk_new(arena->heap, size);
     if (!chunk)
         return NULL;
     falkor__chunk **link = &arena->chunks;
@@ -101,7 +129,7 @@ void *falkor__arena_more(falkor__arena *arena, size_t size) {
     if (falkor__is_large(arena, size))
         return falkor__arena_large(arena, size);
     size_t room = size > arena->next_size ? size : arena->next_size;
-    falkor__chunk *chunk = falkor__chunk_new(room);
+    falkor__chunk *chunk = falkor__chunk_new(arena->heap, room);
     if (!chunk)
         return NULL;
     chunk->next = arena->chunks;

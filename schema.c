@@ -49,6 +49,7 @@ typedef struct falkor__fetched {
     falkor__schema schema;              /* first: a pointer to it is ours */
     falkor_result *replies[FALKOR__NAME_KINDS];
     const char **lists[FALKOR__NAME_KINDS];
+    const falkor_allocator *heap;
     char mark[FALKOR__MARK_SIZE];
     bool lost;                          /* the names' mutex: the mark proves
                                            nothing any more */
@@ -70,18 +71,20 @@ static void falkor__fetched_destroy(falkor__schema *schema) {
     falkor__fetched *fetched = (falkor__fetched *)schema;
     for (int kind = 0; kind < FALKOR__NAME_KINDS; kind++) {
         falkor_result_free(fetched->replies[kind]);
-        free(fetched->lists[kind]);
+        falkor__give(fetched->heap, fetched->lists[kind]);
     }
-    free(fetched);
+    falkor__give(fetched->heap, fetched);
 }
 
 /* A snapshot to be filled, with a mark that no other process or thread will
    ever use. */
-static falkor__fetched *falkor__fetched_new(const void *seed) {
+static falkor__fetched *falkor__fetched_new(const void *seed,
+                                            const falkor_allocator *heap) {
     static atomic_uint_least64_t counter;
-    falkor__fetched *fetched = calloc(1, sizeof *fetched);
+    falkor__fetched *fetched = falkor__take_zero(heap, 1, sizeof *fetched);
     if (!fetched)
         return NULL;
+    fetched->heap = heap;
     uint64_t state = (uint64_t)falkor_now_ns() ^ (uint64_t)(uintptr_t)seed;
     uint64_t random = (uint64_t)(falkor__random(&state) * 9007199254740992.0);
     snprintf(fetched->mark, sizeof fetched->mark,
@@ -99,7 +102,8 @@ static bool falkor__list_names(falkor__fetched *fetched, int kind) {
     const falkor_value *all =
         falkor_result_value(fetched->replies[kind], 0, 0);
     size_t count = all && all->type == FALKOR_ARRAY ? all->length : 0;
-    const char **list = calloc(count ? count : 1, sizeof *list);
+    const char **list = falkor__take_zero(fetched->heap, count ? count : 1,
+                                          sizeof *list);
     fetched->lists[kind] = list;
     fetched->schema.names[kind] = list;
     for (size_t id = 0; list && id < count; id++) {
@@ -195,7 +199,7 @@ static falkor_status falkor__reading_take(falkor__reading *reading, int number,
         reading->unmarked = reading->unmarked || !reading->marked;
     } else if (!refusal) {
         falkor_result_free(reading->fetched->replies[number]);
-        free(reading->fetched->lists[number]);
+        falkor__give(reading->fetched->heap, reading->fetched->lists[number]);
         reading->fetched->replies[number] = reply;
         return falkor__list_names(reading->fetched, number) ? FALKOR_OK
             : falkor__no_memory(error, "out of memory for names");
@@ -214,8 +218,8 @@ static falkor_status falkor__reading_round(falkor__reading *reading,
     reading->fetched->schema.version = reading->version;
     falkor_status status = falkor__reading_send(reading, error);
     for (int i = 0; !status && i < FALKOR__READ_QUERIES; i++) {
-        falkor_result *reply = falkor__reply_new(FALKOR__REPLY_QUERY, NULL,
-                                                 &falkor__default_limits);
+        falkor_result *reply = falkor__reply_in(
+            falkor__link_heap(reading->link), FALKOR__REPLY_QUERY, NULL);
         if (!reply)
             return falkor__no_memory(error, "out of memory for names");
         status = falkor__link_read(reading->link, reply,
@@ -241,7 +245,8 @@ static falkor_status falkor__reading_failed(const falkor__reading *reading,
 /* Reads until all is of one version, or anyhow. */
 static falkor_status falkor__read_names(falkor__reading *reading,
                                         falkor_error *error) {
-    reading->fetched = falkor__fetched_new(reading);
+    reading->fetched = falkor__fetched_new(reading,
+                                           falkor__link_heap(reading->link));
     falkor_status status = reading->fetched ? FALKOR_OK
         : falkor__no_memory(error, "out of memory for names");
     reading->mismatch = true;
@@ -487,9 +492,11 @@ static falkor_status falkor__all_written(const falkor_result *reply,
     falkor__name_kind kind;
     uint64_t id;
     bool *found[FALKOR__NAME_KINDS];
+    const falkor_allocator *heap = ((const falkor__fetched *)schema)->heap;
     falkor_status status = FALKOR_OK;
     for (int i = 0; i < FALKOR__NAME_KINDS; i++)
-        if (!(found[i] = calloc(schema->counts[i] + 1, sizeof **found)))
+        if (!(found[i] = falkor__take_zero(heap, schema->counts[i] + 1,
+                                           sizeof **found)))
             status = FALKOR_ERR_NOMEM;
     for (size_t i = 0; !status && falkor__reply_lacks(reply, i, &kind, &id);
          i++) {
@@ -501,7 +508,7 @@ static falkor_status falkor__all_written(const falkor_result *reply,
             status = FALKOR_ERR_STALE;
     }
     for (int i = 0; i < FALKOR__NAME_KINDS; i++)
-        free(found[i]);
+        falkor__give(heap, found[i]);
     return status;
 }
 

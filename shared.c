@@ -3,6 +3,7 @@
    opening or freeing a pool. */
 #include "call.h"
 #include <pthread.h>
+#ifndef FALKOR_WITHOUT_URLS
 
 static pthread_mutex_t falkor__shared_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t falkor__shared_once = PTHREAD_ONCE_INIT;
@@ -116,3 +117,4 @@ falkor_status falkor_pool_shared(const char *url, falkor_pool **pool,
     while (status == FALKOR_ERR_CLOSED);    /* by another user, just now */
     return status;
 }
+#endif

@@ -6,6 +6,7 @@
 #include "snapshot.h"
 #include <stdlib.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_STATISTICS
 
 /* ---- the parts that the lock guards ------------------------------------ */
 
@@ -157,7 +158,7 @@ static void falkor__add_waitless(falkor_pool *pool, uint64_t tries,
     waits->counts[0] += before > waitless ? before : waitless;
 }
 
-static void falkor__take(falkor_pool *pool, bool *is_free,
+static void falkor__look(falkor_pool *pool, bool *is_free,
                          falkor_snapshot *snapshot) {
     const falkor__config *config = &pool->config;
     snapshot->pools = 1;
@@ -206,7 +207,7 @@ falkor_status falkor_snapshot_take(falkor_pool *pool,
         free(is_free);
         return falkor__no_memory(error, "out of memory for a snapshot");
     }
-    falkor__take(pool, is_free, made);
+    falkor__look(pool, is_free, made);
     free(is_free);
     *snapshot = made;
     return FALKOR_OK;
@@ -380,3 +381,4 @@ falkor_latency falkor_snapshot_latency(const falkor_snapshot *snapshot,
         .p99_ms = falkor__percentile_ms(timing, count, 99),
         .max_ms = (double)timing->max_ns / 1e6};
 }
+#endif

@@ -4,6 +4,7 @@
 #define FALKOR_SNAPSHOT_H
 #include "internal.h"
 
+#ifndef FALKOR_WITHOUT_STATISTICS
 typedef enum falkor__conn_state {
     FALKOR__CONN_IDLE, FALKOR__CONN_ACTIVE,
     FALKOR__CONN_CHANGING       /* being dialled, checked, granted or closed */
@@ -53,4 +54,5 @@ struct falkor_snapshot {
     size_t conn_count;
     falkor__conn_view *conns;
 };
+#endif
 #endif

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef FALKOR_WITHOUT_COMMANDS
 
 /* ---- Cypher that names things ----------------------------------------- */
 
@@ -333,3 +334,4 @@ falkor_status falkor_call_procedure(falkor_graph *graph,
         : falkor__run_procedure(graph, options, procedure, arguments, count,
                                 yield, result, error);
 }
+#endif

@@ -8,6 +8,11 @@
 #include <string.h>
 #include <time.h>
 
+static uint64_t falkor__read(const atomic_uint_least64_t *counter) {
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+#ifndef FALKOR_WITHOUT_STATISTICS
 /* ---- histograms -------------------------------------------------------- */
 
 #define FALKOR__STEP_BITS 6             /* 64 steps to a power of two */
@@ -47,10 +52,6 @@ static void falkor__add(atomic_uint_least64_t *sum, uint64_t more) {
     atomic_fetch_add_explicit(sum, more, memory_order_relaxed);
 }
 
-static uint64_t falkor__read(const atomic_uint_least64_t *counter) {
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
 void falkor__record(falkor__recorder *recorder, falkor_latency_kind kind,
                     int64_t ns, uint64_t weight) {
     if (!FALKOR__TIMES)
@@ -86,6 +87,7 @@ void falkor__timing_read(const falkor__recorder *recorder,
     if (kind >= FALKOR__OFTEN)
         falkor__timing_add(timing, &recorder->seldom[kind - FALKOR__OFTEN]);
 }
+#endif
 
 /* ---- counters ---------------------------------------------------------- */
 
@@ -102,6 +104,7 @@ void falkor__recorder_read(const falkor__recorder *recorder,
         stats->queries += stats->errors[i];
 }
 
+#ifndef FALKOR_WITHOUT_STATISTICS
 uint64_t falkor__time_sum(const falkor__recorder *recorder,
                           falkor_latency_kind kind) {
     uint64_t sum = 0;
@@ -124,6 +127,7 @@ uint64_t falkor__bare_timeouts(const falkor__recorder *recorder) {
         sum += falkor__read(&recorder->parts[i].timeouts);
     return sum;
 }
+#endif
 
 /* ---- events ------------------------------------------------------------ */
 

@@ -263,11 +263,15 @@ static inline void falkor__thread_join(falkor__thread *thread) {
 #if defined(__linux__) && defined(__LP64__) && !defined(FALKOR_C11_THREADS) && \
     !defined(FALKOR_SYNC_HEADER) && defined(SYS_futex) && \
     !defined(FALKOR_FOR_VALGRIND)
-#include <linux/futex.h>
 #include <stdatomic.h>
 
 typedef struct falkor__gong { atomic_uint word; } falkor__gong;
 enum { FALKOR__GONG_SILENT, FALKOR__GONG_SLEEPS, FALKOR__GONG_STRUCK };
+
+/* Of <linux/futex.h>, which a C library need not bring (musl): within this
+   process; a wait until a moment of the monotonic clock. */
+enum { FALKOR__FUTEX_WAKE = 1 | 128, FALKOR__FUTEX_WAIT = 9 | 128 };
+#define FALKOR__FUTEX_ANY 0xffffffffU
 
 static inline bool falkor__gong_init(falkor__gong *gong) {
     atomic_init(&gong->word, FALKOR__GONG_SILENT);
@@ -281,7 +285,7 @@ static inline void falkor__gong_destroy(falkor__gong *gong) {
 static inline void falkor__gong_strike(falkor__gong *gong) {
     if (atomic_exchange(&gong->word, FALKOR__GONG_STRUCK) ==
         FALKOR__GONG_SLEEPS)
-        syscall(SYS_futex, &gong->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        syscall(SYS_futex, &gong->word, FALKOR__FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 /* Waits until struck, or until the deadline (FALKOR__NEVER: none); false: the
@@ -292,10 +296,10 @@ static inline bool falkor__gong_wait(falkor__gong *gong, int64_t deadline_ns) {
     unsigned silent = FALKOR__GONG_SILENT;
     atomic_compare_exchange_strong(&gong->word, &silent, FALKOR__GONG_SLEEPS);
     while (atomic_load(&gong->word) != FALKOR__GONG_STRUCK && !late)
-        late = syscall(SYS_futex, &gong->word, FUTEX_WAIT_BITSET_PRIVATE,
+        late = syscall(SYS_futex, &gong->word, FALKOR__FUTEX_WAIT,
                        FALKOR__GONG_SLEEPS,
                        deadline_ns == FALKOR__NEVER ? NULL : &until, NULL,
-                       FUTEX_BITSET_MATCH_ANY) != 0 &&
+                       FALKOR__FUTEX_ANY) != 0 &&
                errno != EINTR && errno != EAGAIN;
     return atomic_load(&gong->word) == FALKOR__GONG_STRUCK;
 }

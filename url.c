@@ -31,6 +31,7 @@ void falkor__wipe(void *memory, size_t size) {
         copy(room, zeros, part);
 }
 
+#ifndef FALKOR_WITHOUT_URLS
 void falkor__url_free(falkor__url *url) {
     falkor__wipe(url->text, url->text ? url->size : 0);
     free(url->text);
@@ -262,3 +263,4 @@ falkor_status falkor__url_next(falkor__url *url, const char **key,
     return status == FALKOR_OK
         ? falkor__url_take(url, pair, equals, key, error) : status;
 }
+#endif

@@ -32,7 +32,8 @@ static FALKOR__COLD bool falkor__name_missing(falkor__reply *r, uint64_t id,
         size_t capacity = r->missing_capacity ? r->missing_capacity * 2 : 32;
         falkor__missing_name *list =
             capacity > SIZE_MAX / sizeof *list ? NULL
-            : realloc(r->missing, capacity * sizeof *list);
+            : falkor__take_more(r->arena.heap, r->missing,
+                                capacity * sizeof *list);
         if (!list)
             return falkor__nomem(r) != NULL;
         r->missing = list;

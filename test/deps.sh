@@ -12,6 +12,8 @@ usage: test/deps.sh get        headers and libraries to build with; writes $BUIL
        test/deps.sh check      the compilers that `make check` needs besides
        test/deps.sh tools      what `make static`, `make valgrind` and `make coverage` need
        test/deps.sh hiredis1   hiredis 1.x, built into $BUILD/deps-hiredis1
+       test/deps.sh cross      compilers for other machines, qemu-user, and sources to compile for them: $BUILD/deps-cross
+       test/deps.sh newest     the versions of hiredis' source that the Debian archive holds now
        test/deps.sh data       the demo's CSV files, into $BUILD/data
        test/deps.sh bench      peers of the benchmarks, as far as they can be had; writes $BUILD/deps-bench.mk
        test/deps.sh peers      what bench installs or unpacks
@@ -195,26 +197,62 @@ has_fuzzer() {
     rm -f "$BUILD/.fuzzer.$$"
 }
 
+# fetch_source NAME SUITE FOLDER: a pinned source package's files as upstream made them, into FOLDER; SUITE is where the archive
+# has that version.
+fetch_source() {
+    local name=$1 suite=$2 folder=$3 version file tmp
+    version=$(locked source "$1-$2" 3)
+    tmp=$(mktemp -d "$SCRATCH/source.XXXXXX")
+    private_apt "source-$suite" "$suite" deb-src
+    say "fetching the source of $name $version"
+    (cd "$tmp" && timeout "$NET_TIMEOUT" apt-get -qq "${APT[@]}" source --download-only "$name=$version" >/dev/null) ||
+        die "apt-get could not download the source of $name $version (test/versions.lock)"
+    file=$(find "$tmp" -name '*.orig.tar.?z')
+    echo "$(locked source "$1-$2" 4)  $file" | sha256sum --check --status ||
+        die "$name $version: its sha256 is not the one in test/versions.lock: refused"
+    mkdir -p "$folder"
+    tar -xf "$file" -C "$folder" --strip-components=1
+}
+
 # build_hiredis1: Debian 13's source on this system. LIBRARY_PATH means something else to its Makefile.
 build_hiredis1() {
-    local folder=$BUILD/deps-hiredis1 tmp version file
+    local folder=$BUILD/deps-hiredis1 tmp
     [ ! -d "$folder" ] || return 0
-    version=$(locked source hiredis 3)
     have_header openssl/ssl.h || install libssl-dev
     tmp=$(scratch files)
-    private_apt hiredis1 trixie deb-src
-    say "fetching hiredis $version"
-    (cd "$tmp" && timeout "$NET_TIMEOUT" apt-get -qq "${APT[@]}" source --download-only "hiredis=$version" >/dev/null) ||
-        die "apt-get could not download hiredis $version (test/versions.lock)"
-    file=$(echo "$tmp"/*.orig.tar.gz)
-    echo "$(locked source hiredis 4)  $file" | sha256sum --check --status ||
-        die "hiredis $version: its sha256 is not the one in test/versions.lock: refused"
-    mkdir "$tmp/source" "$tmp/out"
-    tar -xf "$file" -C "$tmp/source" --strip-components=1
+    fetch_source hiredis trixie "$tmp/source"
+    mkdir "$tmp/out"
     (unset LIBRARY_PATH CFLAGS LDFLAGS MAKEFLAGS MAKELEVEL
         timeout 300 make -C "$tmp/source" USE_SSL=1 PREFIX="$tmp/out" install) >"$tmp/log" 2>&1 ||
-        { tail -n 20 "$tmp/log" >&2; die "hiredis $version does not build"; }
+        { tail -n 20 "$tmp/log" >&2; die "hiredis 1.x does not build"; }
     publish "$tmp/out" "$folder"
+}
+
+# cross: the compilers and qemu-user, as root; then the sources of what the tests are linked with, to be compiled for each
+# machine (test/check_cross.sh): Debian has no packages for all of these.
+cross() {
+    local missing=() machine triple
+    for machine in armhf:arm-linux-gnueabihf riscv64:riscv64-linux-gnu s390x:s390x-linux-gnu; do
+        triple=${machine#*:}
+        command -v "$triple-gcc" >/dev/null && [ -e "/usr/$triple/include/stdio.h" ] ||
+            missing+=("gcc-$triple" "libc6-dev-${machine%:*}-cross")
+    done
+    command -v qemu-arm >/dev/null || missing+=(qemu-user)
+    command -v musl-gcc >/dev/null || missing+=(musl-tools)
+    command -v clang >/dev/null || missing+=(clang)
+    [ ${#missing[@]} = 0 ] || install "${missing[@]}"
+    with_lock cross fetch_cross
+}
+
+fetch_cross() {
+    local folder=$BUILD/deps-cross tmp
+    [ ! -d "$folder" ] || return 0
+    tmp=$(scratch files)
+    fetch_source hiredis bookworm "$tmp/hiredis0"
+    fetch_source hiredis trixie "$tmp/hiredis1"
+    fetch_source cmocka bookworm "$tmp/cmocka"
+    fetch_source cjson bookworm "$tmp/cjson"
+    publish "$tmp" "$folder"
 }
 
 fetch_data() {
@@ -260,6 +298,15 @@ lock() {
     done <"$LOCK"
 }
 
+# newest: so that a newer hiredis than the pinned one is noticed.
+newest() {
+    local suite
+    for suite in bookworm trixie sid; do
+        private_apt "source-$suite" "$suite" deb-src
+        echo "$suite $(apt-cache "${APT[@]}" showsrc hiredis | awk '$1 == "Version:" { print $2; exit }')"
+    done
+}
+
 deb_line() {
     local kind=$1 name=$2 suite=$3 rest=$4 version
     version=$(apt-cache "${APT[@]}" ${suite:+-t "$suite"} policy "$name" | awk '$1 == "Candidate:" { print $2 }')
@@ -268,7 +315,7 @@ deb_line() {
 }
 
 case ${1:-} in
-    get | tls | bench | peers | plots | packaging | check | tools | lock) "$1" ;;
+    get | tls | bench | peers | plots | packaging | check | tools | cross | newest | lock) "$1" ;;
     hiredis1) with_lock hiredis1 build_hiredis1 ;;
     data) with_lock data fetch_data ;;
     node) with_lock node fetch_node ;;

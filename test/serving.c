@@ -281,6 +281,10 @@ void serving_comma(void) {
     snprintf(path, sizeof path, "%s/comma", folder);
     rmdir(path);
     rmdir(folder);
+#if !defined(__GLIBC__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    if (!set || !comma_works())         /* the file is glibc's, and x86's */
+        skip();
+#endif
     assert_non_null(set);
     assert_true(comma_works());
 }

@@ -20,19 +20,19 @@ static struct {
     size_t calls, fail_at;              /* fail_at 0: never */
     size_t bytes, most_bytes, blocks;
     bool fail_from;                     /* every call from fail_at on */
-} heap;
+} tally;
 
 static bool heap_fails(void) {
-    heap.calls++;
-    return heap.fail_at && (heap.calls == heap.fail_at ||
-                            (heap.fail_from && heap.calls > heap.fail_at));
+    tally.calls++;
+    return tally.fail_at && (tally.calls == tally.fail_at ||
+                            (tally.fail_from && tally.calls > tally.fail_at));
 }
 
 static void heap_add(size_t size) {
-    heap.blocks++;
-    heap.bytes += size;
-    if (heap.bytes > heap.most_bytes)
-        heap.most_bytes = heap.bytes;
+    tally.blocks++;
+    tally.bytes += size;
+    if (tally.bytes > tally.most_bytes)
+        tally.most_bytes = tally.bytes;
 }
 
 /* The size stands before the block, in room that keeps its alignment. */
@@ -49,8 +49,8 @@ static void counted_free(void *memory) {
     if (!memory)
         return;
     size_t *block = (size_t *)(void *)((char *)memory - 16);
-    heap.blocks--;
-    heap.bytes -= *block;
+    tally.blocks--;
+    tally.bytes -= *block;
     free(block);
 }
 
@@ -66,14 +66,14 @@ static void *counted_realloc(void *memory, size_t size) {
 
 static void heap_begin(size_t fail_at) {
     falkor__spares_free();
-    memset(&heap, 0, sizeof heap);
-    heap.fail_at = fail_at;
+    memset(&tally, 0, sizeof tally);
+    tally.fail_at = fail_at;
 }
 
 static void heap_end(void) {
-    heap.fail_at = 0;
+    tally.fail_at = 0;
     falkor__spares_free();
-    assert_int_equal(heap.blocks, 0);
+    assert_int_equal(tally.blocks, 0);
 }
 
 #define malloc counted_malloc
@@ -895,7 +895,7 @@ static void test_reply_messages_take_no_memory(void **state) {
     heap_begin(0);
     char *got = feed_text((feeder){.kind = FALKOR__REPLY_PLAIN,
                                    .portion = 9000}, &t);
-    assert_true(heap.most_bytes < 160 << 10);
+    assert_true(tally.most_bytes < 160 << 10);
     assert_int_equal(strncmp(got, "7\n", 2), 0);
     free(got);
     falkor__limits limits = {.bytes = 1000000};
@@ -1527,8 +1527,8 @@ static void test_reply_small_is_one_block(void **state) {
     heap_begin(0);
     char *got = feed_text((feeder){.kind = FALKOR__REPLY_QUERY,
                                    .schema = &schema}, &t);
-    assert_int_equal(heap.calls, 1);
-    assert_int_equal(heap.most_bytes, 4096);
+    assert_int_equal(tally.calls, 1);
+    assert_int_equal(tally.most_bytes, 4096);
     free(got);
     text_free(&t);
     heap_end();
@@ -1554,7 +1554,7 @@ static void test_reply_hostile_lengths(void **state) {
         heap_begin(0);
         char *got = feed_text((feeder){.kind = FALKOR__REPLY_QUERY}, &t);
         assert_string_equal(got, "incomplete");
-        assert_true(heap.most_bytes <= 4096 + 4096 + 64);
+        assert_true(tally.most_bytes <= 4096 + 4096 + 64);
         free(got);
         text_free(&t);
         heap_end();
@@ -1585,12 +1585,12 @@ static void test_reply_long_string(void **state) {
             memcpy(room, t.bytes + at, size);
             at += size;
             assert_int_equal(falkor__reply_feed(r, size, NULL), FALKOR_OK);
-            assert_true(heap.bytes <= 2 * at + (140 << 10));
+            assert_true(tally.bytes <= 2 * at + (140 << 10));
             if (falkor__reply_row_ready(r))
                 break;
         }
-        assert_true(heap.most_bytes <= 2 * length);
-        assert_true(heap.calls < 16);
+        assert_true(tally.most_bytes <= 2 * length);
+        assert_true(tally.calls < 16);
         const falkor_value *value = falkor_result_value(r, 0, 0);
         assert_int_equal(value->length, length);
         assert_memory_equal(value->as.string, t.bytes + head, length);
@@ -1643,11 +1643,11 @@ static void test_reply_rows_in_constant_memory(void **state) {
             assert_int_equal(falkor_result_rows(r), 0);
         }
         if (rows > 1000 && rows < 49000)
-            assert_true(heap.most_bytes < 200 << 10);
+            assert_true(tally.most_bytes < 200 << 10);
         if (rows > 60000 && !settled)
-            settled = heap.bytes;
+            settled = tally.bytes;
         if (settled)
-            assert_true(heap.bytes <= settled && settled < 400 << 10);
+            assert_true(tally.bytes <= settled && settled < 400 << 10);
     }
     falkor_result_free(r);
     text_free(&row);
@@ -1680,7 +1680,7 @@ static void test_reply_memory_of_strings(void **state) {
             memcpy(room, t.bytes + at, size);
             assert_int_equal(falkor__reply_feed(r, size, NULL), FALKOR_OK);
         }
-        assert_true(heap.bytes < t.length + (3 << 20));
+        assert_true(tally.bytes < t.length + (3 << 20));
         for (uint32_t i = 0; i < rows; i++) {
             assert_int_equal(falkor_result_value(r, i, 0)->length, length);
             assert_string_equal(falkor_result_value(r, i, 0)->as.string, body);
@@ -1706,9 +1706,9 @@ static void test_reply_no_memory(void **state) {
         for (size_t fail = 1; status; fail++) {
             text out = {0};
             heap_begin(fail);
-            heap.fail_from = way & 4;
+            tally.fail_from = way & 4;
             status = feed(&f, t.bytes, t.length, &out, NULL);
-            bool reached = heap.calls >= fail;
+            bool reached = tally.calls >= fail;
             heap_end();
             if (!status && reached)     /* it failed in resolve: "" stays */
                 status = FALKOR_ERR_NOMEM;
@@ -1735,11 +1735,11 @@ static void test_reply_spares(void **state) {
     heap_begin(0);
     size_t calls[2];
     for (int i = 0; i < 2; i++) {
-        size_t before = heap.calls;
+        size_t before = tally.calls;
         free(feed_text((feeder){.kind = FALKOR__REPLY_QUERY}, &t));
-        calls[i] = heap.calls - before;
+        calls[i] = tally.calls - before;
     }
-    assert_true(heap.blocks > 0);
+    assert_true(tally.blocks > 0);
     assert_true(calls[1] < calls[0]);
     text_free(&t);
     heap_end();
