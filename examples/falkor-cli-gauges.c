@@ -3,6 +3,7 @@
    version; its texts are printed without what would move a terminal's
    cursor. */
 #include "falkor-cli-stats.h"
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -14,9 +15,11 @@ static const cJSON *member(const cJSON *json, const char *name) {
     return cJSON_GetObjectItemCaseSensitive(json, name);
 }
 
-/* A figure of a document that may be anybody's: none of ours is as large. */
+/* A figure of a document that may be anybody's: none of ours is as large, and
+   what no double holds is none. */
 static double number_of(const cJSON *json) {
-    double figure = cJSON_IsNumber(json) ? json->valuedouble : 0;
+    double figure = cJSON_IsNumber(json) && isfinite(json->valuedouble)
+        ? json->valuedouble : 0;
     return figure > 1e15 ? 1e15 : figure > -1e15 ? figure : -1e15;
 }
 

@@ -455,7 +455,7 @@ static void test_malice_info(void **state) {
         snapshot}, 1, FALKOR_FORMAT_JSON, holds, json), FALKOR_OK);
     test_assert_has(json, "\"version\":\"\\\"\\\\\xef\xbf\xbd,long and no");
     test_assert_has(json, "\"used_memory_bytes\":0");
-    test_assert_has(json, "\"rejected_last_minute\":9223372036854775807");
+    test_assert_has(json, "\"rejected_per_minute\":9223372036854775807");
     assert_int_equal(ask_info(snapshot, ""), FALKOR_OK);
     atomic_store(&server.next, &number);
     assert_int_equal(falkor_snapshot_ask_server(snapshot, pool, &error),
