@@ -1,8 +1,8 @@
 # falkorpool: all the ways to build, test, measure and install it. GNU make; `make help` lists them.
 #
 # Variables to set: CC, CFLAGS, CPPFLAGS, LDFLAGS, PREFIX, LIBDIR, MANDIR, DESTDIR, BUILD (the folder for everything made or
-# fetched), VARIANT (asan, tsan, coverage, valgrind, clang, hiredis1, werror, single, tls), THREADS=c11, TLS=1, WERROR=1, TEST,
-# ONLY and CHECK (see test, checks).
+# fetched), VARIANT (asan, tsan, coverage, valgrind, clang, hiredis1, werror, tls), THREADS=c11, SINGLE=1 (the library is made
+# of the single header), TLS=1, WERROR=1, TEST, ONLY and CHECK (see test, checks).
 # CPPFLAGS may leave parts of the library out (-DFALKOR_WITHOUT_PIPELINES, see pool.h).
 
 BUILD   ?= build
@@ -15,7 +15,7 @@ export BUILD CC CPPFLAGS
 
 # ---- variants: each keeps its objects in a folder of its own --------------------------------------------------------
 
-OUT := $(BUILD)$(VARIANT:%=/%)$(THREADS:%=/threads-%)
+OUT := $(BUILD)$(VARIANT:%=/%)$(THREADS:%=/threads-%)$(if $(SINGLE),/single)
 HIREDIS1 := $(BUILD)/deps-hiredis1
 ifeq ($(VARIANT),asan)
 VARIANT_FLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFALKOR_DEBUG
@@ -36,8 +36,8 @@ VARIANT_LDFLAGS = -L$(HIREDIS1)/lib -Wl,-rpath,$(abspath $(HIREDIS1))/lib
 VARIANT_NEEDS = $(HIREDIS1)
 else ifeq ($(VARIANT),tls)
 TLS = 1
-else ifneq ($(filter-out werror size single,$(VARIANT)),)
-$(error VARIANT=$(VARIANT): asan, tsan, coverage, valgrind, clang, hiredis1, werror, size, single and tls are known)
+else ifneq ($(filter-out werror size,$(VARIANT)),)
+$(error VARIANT=$(VARIANT): asan, tsan, coverage, valgrind, clang, hiredis1, werror, size and tls are known)
 endif
 # TLS=1 goes with every variant, in the same folder: VARIANT=tls has one of its own.
 ifneq ($(TLS),)
@@ -85,7 +85,7 @@ TESTS   := $(foreach test,$(LONGEST),$(filter $(test),$(TESTS))) $(filter-out $(
 ifeq ($(VARIANT),tsan)
 TESTS    := $(filter-out %/test_schedules,$(TESTS))
 endif
-CHECKS   := $(if $(CHECK),$(OUT)/test/check_$(CHECK:check_%=%),$(call programs,test/check_*.c))
+CHECKS   := $(if $(CHECK),$(patsubst %,$(OUT)/test/check_%,$(CHECK:check_%=%)),$(call programs,test/check_*.c))
 DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
 BENCHES  := $(call programs,test/bench_*.c) $(wildcard test/bench_*.sh)
 HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
@@ -96,7 +96,7 @@ HEADER   := $(if $(wildcard pool.h),$(BUILD)/falkorpool.h)
 .SECONDARY:
 
 all: $(LIB) $(TOOLS) $(EXAMPLES) $(HEADER)  ## the libraries, falkor-cli, the examples, the single header (the default)
-ifeq ($(VARIANT)$(THREADS),)
+ifeq ($(VARIANT)$(THREADS)$(SINGLE),)
 all: $(SHARED)
 endif
 
@@ -142,7 +142,7 @@ $(OUT)/obj/%.o: %.c $(OUT)/flags | $(VARIANT_NEEDS)
 %.a:
 	@rm -f $@
 	$(AR) rcs $@ $(filter %.o,$^)
-$(LIB): $(if $(filter single,$(VARIANT)),$(OUT)/obj/unit-single.o,$(call obj,$(LIB_SRC)))
+$(LIB): $(if $(SINGLE),$(OUT)/obj/unit-single.o,$(call obj,$(LIB_SRC)))
 $(OUT)/libtest.a: $(call obj,$(HELP_SRC))
 
 LINK = @mkdir -p $(@D); set -x; $(CC) $(filter %.o,$^) $(filter %.a,$^) $(ALL_LDFLAGS) -o $@
@@ -188,7 +188,7 @@ $(BUILD)/falkorpool.h: test/amalgamate.sh LICENSE $(LIB_SRC) $(wildcard *.h)
 # The single header as one object, with these flags.
 unit = @mkdir -p $(@D); set -x; printf '\#define FALKORPOOL_IMPLEMENTATION\n\#include "$<"\n' | \
     $(CC) $(ALL_CPPFLAGS) $(1) $(ALL_CFLAGS) -MF $(@:.o=.d) -x c -c - -o $@
-# VARIANT=single: all of libfalkorpool.a. Its internal names are not static, for the tests; weak, because a test that has
+# SINGLE=1: all of libfalkorpool.a. Its internal names are not static, for the tests; weak, because a test that has
 # files of the library as its own goes before them.
 $(OUT)/obj/unit-single.o: $(BUILD)/falkorpool.h $(OUT)/flags
 	$(call unit,-DFALKOR__PRIVATE=)
@@ -204,11 +204,11 @@ $(SHARED): $(OUT)/obj/unit-shared.o
 
 # ---- testing --------------------------------------------------------------------------------------------------------
 
-RUN = test/server.sh run env OUT=$(OUT) VARIANT=$(VARIANT) \
+RUN = test/server.sh run env OUT=$(OUT) VARIANT=$(VARIANT) SINGLE=$(SINGLE) \
     API_CPPFLAGS='$(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS) $(TLS_CPPFLAGS)' test/run.sh
 
 # Where OpenSSL's headers are, the default build's test of TLS runs on a build with TLS too.
-ifeq ($(filter test,$(MAKECMDGOALS))$(VARIANT)$(THREADS)$(TLS)$(filter-out tls test_tls,$(TEST)),test)
+ifeq ($(filter test,$(MAKECMDGOALS))$(VARIANT)$(THREADS)$(SINGLE)$(TLS)$(filter-out tls test_tls,$(TEST)),test)
 TLS_TEST := $(shell { test -d $(BUILD)/deps-tls || echo '\#include <openssl/ssl.h>' | $(CC) $(CPPFLAGS) -E -x c -; } \
     >/dev/null 2>&1 && echo $(BUILD)/tls/test/test_tls)
 endif

@@ -435,7 +435,7 @@ static falkor_status falkor__greet_read(falkor__link *link, char *reply,
     size_t have = 0;
     falkor_status status = FALKOR_OK;
     while (!status && (lines > 0 || have > 0)) {
-        char *end = lines > 0 ? memchr(reply, '\n', have) : NULL;
+        char *end = lines > 0 && have > 0 ? memchr(reply, '\n', have) : NULL;
         if (end) {
             size_t taken = (size_t)(end + 1 - reply);
             size_t shown = taken >= 2 && end[-1] == '\r' ? taken - 2

@@ -35,7 +35,7 @@ static void falkor__empty_locked(falkor_pool *pool) FALKOR__HOLDS(pool->mutex) {
     pool->pockets_open = false;
 }
 
-static void falkor__make_slots(falkor_pool *pool)
+static void falkor__begin_books(falkor_pool *pool)
     FALKOR__UNCHECKED {                 /* nobody else knows it yet */
     for (size_t i = 0; i < pool->slot_count; i++) {
         falkor__slot *slot = &pool->slots[i];
@@ -45,6 +45,9 @@ static void falkor__make_slots(falkor_pool *pool)
             slot->leases[j].slot = slot;
     }
     falkor__empty_locked(pool);
+#ifndef FALKOR_WITHOUT_STATISTICS
+    pool->marks[pool->mark_count++].at_ns = falkor_now_ns();
+#endif
 }
 
 /* ---- fork -------------------------------------------------------------- */
@@ -120,10 +123,7 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                            : &made->config;
     made->has_pockets = falkor__may_pocket(config, made->driver);
     made->wake_ns = FALKOR__NEVER;
-    falkor__make_slots(made);
-#ifndef FALKOR_WITHOUT_STATISTICS
-    made->marks[made->mark_count++].at_ns = falkor_now_ns();
-#endif
+    falkor__begin_books(made);
     made->guard = (falkor__guard){.object = made,
         .lock = falkor__before_pool_forks, .unlock = falkor__pool_has_forked};
     falkor__guard_add(&made->guard);

@@ -15,6 +15,8 @@ rm -rf "$REPORTS"
 mkdir -p "$REPORTS"
 
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1}
+# With SINGLE=1 the archive is one object: a test that has files of the library as its own has their variables twice.
+ASAN_OPTIONS+=${SINGLE:+:detect_odr_violation=0}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}
 export FALKOR_SERVER_SH=$PWD/test/server.sh FALKOR_OUT=$OUT
