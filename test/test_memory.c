@@ -98,6 +98,8 @@ static void pool_is_whole(const char *name) {
             stats.circuit);
 }
 
+static int rows_tried, tries;
+
 /* Tries it with the n-th call failing; says how many did. */
 static int try_once(const row *r, int n, bool all) {
     memset(&error, 0, sizeof error);
@@ -114,6 +116,7 @@ static int try_once(const row *r, int n, bool all) {
         r->behind();
     clean_up();
     pool_is_whole(r->name);
+    tries += failures > 0;
     return failures;
 }
 
@@ -127,6 +130,7 @@ static void try_row(const row *r) {
         if (all)
             printf("%s: %d\n", r->name, n - 1);
     }
+    rows_tried++;
 }
 
 static void try_rows(const row *rows, size_t count) {
@@ -870,6 +874,8 @@ static int end_pool(void **state) {
 
 static int end(void **state) {
     (void)state;
+    printf("note: in %d ways to call the library, %d times nothing was left at "
+           "the n-th call that asks for it\n", rows_tried, tries);
     serving_stop(&server);
     return 0;
 }
