@@ -1079,7 +1079,7 @@ static void test_events_tell_no_secret(void **state) {
     assert_int_equal(falkor_acquire_within(pool, 0, &conn, &error),
                      FALKOR_ERR_POOL_TIMEOUT);
     assert_no_secret(&error);
-    TEST_EVENTUALLY(fake_event_count(&f, "connection_leak") == 1);
+    TEST_EVENTUALLY(fake_event_count(&f, "connection_leak") > 0);
     falkor_conn_mark_broken(held);
     fake_fail(&f, FAKE_OPEN, 1);
     give(held);
