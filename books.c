@@ -426,7 +426,7 @@ void falkor__circuit_answered_again(falkor_pool *pool, bool dialled) {
         falkor__cond_signal(&pool->work);
     falkor__unlock(pool);
     if (closes)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .level = FALKOR_EVENT_INFO, .name = "circuit_closed"}, "%s", "");
 }
 
@@ -435,7 +435,6 @@ void falkor__circuit_answered_again(falkor_pool *pool, bool dialled) {
 void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,
                             const falkor_error *error) {
     const falkor__config *config = &pool->config;
-    char quoted[sizeof error->message + 16];
     falkor__lock(pool);
     bool opens = pool->state == FALKOR__POOL_OPEN && pool->has_worker &&
         falkor__breaker_fail(&pool->breaker, config->breaker_failures,
@@ -450,11 +449,10 @@ void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,
     }
     falkor__unlock(pool);
     if (opens)
-        falkor__event(config, (falkor__event_head){
+        falkor__event(config, &(falkor__event_head){
             .level = FALKOR_EVENT_ERROR, .name = "circuit_opened",
-            .status = error->status, .delay_ms = delay_ms},
-            "failures=%d delay_ms=%d error=%s", failures, delay_ms,
-            falkor__quote(quoted, sizeof quoted, error->message));
+            .error = error, .delay_ms = delay_ms}, "failures=%d delay_ms=%d",
+            failures, delay_ms);
 }
 
 /* ---- driver calls: never with the lock held ---------------------------- */
@@ -573,25 +571,22 @@ bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
 }
 
 void falkor__tell_recycled(falkor_pool *pool, const char *reason) {
-    falkor__event(&pool->config, (falkor__event_head){
+    falkor__event(&pool->config, &(falkor__event_head){
         .level = FALKOR_EVENT_INFO, .name = "connection_recycled"},
         "reason=%s", reason);
 }
 
 void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
                                 int delay_ms) {
-    char quoted[sizeof error->message + 16];
-    falkor__event(&pool->config, (falkor__event_head){
+    falkor__event(&pool->config, &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "connection_failed",
-        .status = error->status, .delay_ms = delay_ms},
-        "error=%s delay_ms=%d",
-        falkor__quote(quoted, sizeof quoted, error->message), delay_ms);
+        .error = error, .delay_ms = delay_ms}, "delay_ms=%d", delay_ms);
 }
 
 void falkor__tell_high(falkor_pool *pool) {
     falkor_stats now;
     falkor_pool_stats(pool, &now);
-    falkor__event(&pool->config, (falkor__event_head){
+    falkor__event(&pool->config, &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "high_pool_utilization"},
         "utilization_percent=%.0f active=%d max=%d",
         now.utilization_percent, now.active, now.max_size);

@@ -495,14 +495,12 @@ static bool falkor__back_off(falkor__call *call, int attempt, int retries,
     falkor__policy policy = falkor__policy_of(config);
     int delay_ms = falkor__backoff_ms(&policy, attempt, falkor__jitter());
     int64_t until = falkor__deadline(delay_ms);
-    char quoted[sizeof error->message + 16];
     if (until >= call->deadline_ns)
         return false;
-    falkor__event(config, (falkor__event_head){
+    falkor__event(config, &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "query_retry",
-        .status = error->status, .attempt = attempt, .delay_ms = delay_ms},
-        "attempt=%d max_retries=%d delay_ms=%d error=%s", attempt, retries,
-        delay_ms, falkor__quote(quoted, sizeof quoted, error->message));
+        .error = error, .attempt = attempt, .delay_ms = delay_ms},
+        "attempt=%d max_retries=%d delay_ms=%d", attempt, retries, delay_ms);
     if (!falkor__pool_sleep(call->pool, until))
         return false;
     falkor__count(&falkor__my_part(falkor__pool_recorder(call->pool))->retries);
@@ -534,17 +532,14 @@ static void falkor__explain(const falkor__call *call, falkor_status status,
 /* Says in the error how it ended. */
 static void falkor__conclude(falkor__call *call, falkor_status status,
                              int attempts, bool maybe, falkor_error *error) {
-    char quoted[sizeof error->message + 16];
     if (!status)
         falkor__error_clear(error);
     else
         falkor__explain(call, status, attempts, maybe, error);
-    if (status && attempts > 1) {
-        falkor__event(falkor__pool_config(call->pool), (falkor__event_head){
+    if (status && attempts > 1)
+        falkor__event(falkor__pool_config(call->pool), &(falkor__event_head){
             .level = FALKOR_EVENT_ERROR, .name = "query_failed_after_retries",
-            .status = status, .attempt = attempts}, "attempts=%d error=%s",
-            attempts, falkor__quote(quoted, sizeof quoted, error->message));
-    }
+            .error = error, .attempt = attempts}, "attempts=%d", attempts);
     error->attempts = attempts;
     error->maybe_executed = status && maybe;
 }

@@ -307,11 +307,13 @@ int64_t falkor__unix_ms(void);
 typedef struct falkor__event_head {
     falkor_event_level level;
     const char *name;
-    falkor_status status;
+    const falkor_error *error;  /* its status is the event's, its message the
+                                   last of the text; NULL: none */
     int attempt, delay_ms;
 } falkor__event_head;
-void falkor__event(const falkor__config *config, falkor__event_head head,
-                   const char *format, ...) FALKOR__PRINTF(3, 4);
+void falkor__event(const falkor__config *config,
+                   const falkor__event_head *head, const char *format, ...)
+    FALKOR__PRINTF(3, 4);
 
 /* text as one value of a key=value line: in double quotes, with quotes and
    backslashes escaped, cut to the room there is. Returns room. */

@@ -246,7 +246,7 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
         pool->breaker.state = FALKOR_CIRCUIT_HALF_OPEN;
     falkor__unlock(pool);
     if (probes)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .level = FALKOR_EVENT_INFO, .name = "circuit_half_open"}, "%s", "");
     falkor_status status = falkor__slot_open(pool, slot, probes,
                                              deadline_ns, &error);
@@ -364,7 +364,7 @@ static void falkor__report_leak_locked(falkor_pool *pool, falkor__slot *slot,
     char quoted[300];
     slot->reported = true;
     falkor__unlock(pool);
-    falkor__event(&pool->config, (falkor__event_head){
+    falkor__event(&pool->config, &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "connection_leak"},
         "held_ms=%lld thread=%lu file=%s line=%d", held_ms, thread,
         file ? falkor__quote(quoted, sizeof quoted, file) : "-", line);
@@ -529,7 +529,7 @@ falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
     if (!status && closed)
         return falkor__refusal(FALKOR__POOL_CLOSED, error);
     if (!status)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .name = "connection_pool_initialized"}, "max_size=%d timeout_ms=%d",
             pool->config.max_size, pool->config.pool_timeout_ms);
     return status;
@@ -573,6 +573,15 @@ static void falkor__cut(falkor_pool *pool) {
     }
 }
 
+static void falkor__tell_cut(falkor_pool *pool, int left) {
+    falkor_error error;
+    falkor__fail(&error, FALKOR_ERR_TIMEOUT, 0,
+        "connections not back in time, cut where in use: %d", left);
+    falkor__event(&pool->config, &(falkor__event_head){
+        .level = FALKOR_EVENT_WARNING, .name = "close_error",
+        .error = &error}, "%s", "");
+}
+
 falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     if (!pool)
         return FALKOR_OK;
@@ -587,7 +596,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     falkor__close_idle_locked(pool, NULL);  /* before the worker does */
     falkor__unlock(pool);
     if (first)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .name = "closing_connection_pool"}, "%s", "");
     falkor__lock(pool);
     while (falkor__total(pool) > 0 &&
@@ -597,14 +606,10 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     falkor__unlock(pool);
     if (left > 0) {
         falkor__cut(pool);
-        falkor__event(&pool->config, (falkor__event_head){
-            .level = FALKOR_EVENT_WARNING, .name = "close_error",
-            .status = FALKOR_ERR_TIMEOUT},
-            "error=\"connections not back in time, cut where in use: %d\"",
-            left);
+        falkor__tell_cut(pool, left);
     }
     if (first)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .name = "connection_pool_closed"}, "%s", "");
     return left > 0 ? FALKOR_ERR_TIMEOUT : FALKOR_OK;
 }

@@ -750,7 +750,7 @@ static void falkor__env_event(const falkor_options *options) {
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END; s++)
         if (falkor__variable(s->older))
-            falkor__event(&config, (falkor__event_head){
+            falkor__event(&config, &(falkor__event_head){
                 .level = FALKOR_EVENT_WARNING, .name = "deprecated_setting"},
                 "name=%s use=%s", s->older, s->variable);
 }

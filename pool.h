@@ -219,7 +219,7 @@ typedef enum falkor_event_level {
      query_retry                     warning  attempt max_retries delay_ms
                                               error
      query_failed_after_retries      error    attempts error
-     connection_failed               warning  error delay_ms
+     connection_failed               warning  delay_ms error
      connection_recycled             info     reason
      connection_leak                 warning  held_ms thread file line
      circuit_opened                  error    failures delay_ms error

@@ -137,19 +137,32 @@ int64_t falkor__unix_ms(void) {
     return (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / FALKOR__NS_PER_MS;
 }
 
-void falkor__event(const falkor__config *config, falkor__event_head head,
-                   const char *format, ...) {
+#define FALKOR__EVENT_SIZE 640          /* an error's message, and more */
+
+/* Adds the error to a message. */
+static void falkor__add_error(char *message, const char *text) {
+    size_t length = strlen(message);
+    length += (size_t)snprintf(message + length, FALKOR__EVENT_SIZE - length,
+                               length ? " error=" : "error=");
+    falkor__quote(message + length, FALKOR__EVENT_SIZE - length, text);
+}
+
+void falkor__event(const falkor__config *config,
+                   const falkor__event_head *head, const char *format, ...) {
     static _Thread_local bool telling;  /* what a callback does is not told */
     if (!config->on_event || telling)
         return;
-    char message[640];
+    char message[FALKOR__EVENT_SIZE];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    falkor_event event = {.level = head.level, .name = head.name,
-        .message = message, .status = head.status, .attempt = head.attempt,
-        .delay_ms = head.delay_ms,
+    if (head->error)
+        falkor__add_error(message, head->error->message);
+    falkor_event event = {.level = head->level, .name = head->name,
+        .message = message, .attempt = head->attempt,
+        .status = head->error ? head->error->status : FALKOR_OK,
+        .delay_ms = head->delay_ms,
         .pool = config->name ? config->name : config->client_name,
         .unix_ms = falkor__unix_ms()};
     telling = true;
