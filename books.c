@@ -191,7 +191,7 @@ falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
     uint64_t acquires;
     falkor_conn *conn = falkor__next_lease(slot, &acquires);
     slot->broken = slot->noted = false;
-    if (pool->config.leak_after_ms >= 0) {
+    if (falkor__seeks_leaks(&pool->config)) {
         slot->file = patience->file;
         slot->line = patience->line;
         slot->thread = falkor__thread_number();
@@ -585,6 +585,8 @@ void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
 
 void falkor__tell_high(falkor_pool *pool) {
     falkor_stats now;
+    if (!falkor__tells(&pool->config))
+        return;
     falkor_pool_stats(pool, &now);
     falkor__event(&pool->config, &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "high_pool_utilization"},

@@ -355,8 +355,9 @@ static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
 
 void falkor__trace_begin(falkor__call *call, const char *text, size_t length) {
     const falkor__config *config = falkor__pool_config(call->pool);
-    call->traced = config->tracer.begin || config->tracer.end;
-    if (!call->traced)
+    call->traced = FALKOR__EVENTS &&
+                   (config->tracer.begin || config->tracer.end);
+    if (!falkor__traced(call))
         return;
     call->span = NULL;
     call->wait_ns = 0;
@@ -372,7 +373,7 @@ void falkor__trace_begin(falkor__call *call, const char *text, size_t length) {
 
 /* Once: behind the end of the rows, or of the call. */
 void falkor__trace_end(falkor__call *call, falkor_status status, size_t rows) {
-    if (!call->traced)
+    if (!falkor__traced(call))
         return;
     const falkor__config *config = falkor__pool_config(call->pool);
     falkor_trace *trace = &call->trace;
@@ -415,10 +416,10 @@ falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
     call->connection = 0;
     call->conn = call->options.conn;
     if (!call->conn)
-        status = !call->traced
+        status = !falkor__traced(call)
             ? falkor__pool_acquire(call->pool, &patience, &call->conn, error)
             : falkor__acquire_traced(call, &patience, error);
-    if (!status && call->traced) {
+    if (!status && falkor__traced(call)) {
         falkor__link *link = falkor__conn_link(call->pool, call->conn);
         call->connection = falkor__link_number(link);
         falkor__link_time(link, &call->times);
@@ -428,7 +429,7 @@ falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
 }
 
 void falkor__give_back(falkor__call *call) {
-    falkor__link *link = call->conn && call->timed
+    falkor__link *link = FALKOR__EVENTS && call->conn && call->timed
         ? falkor__conn_link(call->pool, call->conn) : NULL;
     if (link)
         falkor__link_time(link, NULL);

@@ -311,9 +311,29 @@ typedef struct falkor__event_head {
                                    last of the text; NULL: none */
     int attempt, delay_ms;
 } falkor__event_head;
+#ifdef FALKOR_WITHOUT_EVENTS
+#define FALKOR__EVENTS 0
+static inline void falkor__event(const falkor__config *config,
+                                 const falkor__event_head *head,
+                                 const char *format, ...) {
+    (void)config, (void)head, (void)format;
+}
+#else
+#define FALKOR__EVENTS 1
 void falkor__event(const falkor__config *config,
                    const falkor__event_head *head, const char *format, ...)
     FALKOR__PRINTF(3, 4);
+#endif
+
+/* Whether anybody listens. */
+static inline bool falkor__tells(const falkor__config *config) {
+    return FALKOR__EVENTS && config->on_event;
+}
+
+/* Whether holds are looked at, for events that tell of long ones. */
+static inline bool falkor__seeks_leaks(const falkor__config *config) {
+    return FALKOR__EVENTS && config->leak_after_ms >= 0;
+}
 
 /* text as one value of a key=value line: in double quotes, with quotes and
    backslashes escaped, cut to the room there is. Returns room. */

@@ -20,7 +20,7 @@ static atomic_int falkor__pools;
    has been idle for less than the worker's nap. */
 static bool falkor__may_pocket(const falkor__config *config,
                                const falkor_driver *driver) {
-    return FALKOR__MAY_POCKET && config->leak_after_ms < 0 &&
+    return FALKOR__MAY_POCKET && !falkor__seeks_leaks(config) &&
         (config->validate_after_ms < 0 || !driver->check ||
          config->validate_after_ms >= FALKOR__LEAST_NAP_MS);
 }
@@ -320,7 +320,8 @@ static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now)
     FALKOR__HOLDS(pool->mutex) {
     const int periods[] = {pool->config.idle_timeout_ms,
                            pool->config.health_check_interval_ms,
-                           pool->config.leak_after_ms,
+                           falkor__seeks_leaks(&pool->config)
+                               ? pool->config.leak_after_ms : -1,
                            !pool->has_pockets || !pool->driver->check ||
                            pool->rests ? -1 : pool->config.validate_after_ms,
                            !FALKOR__MARKS || pool->rests ||
@@ -339,7 +340,9 @@ static falkor__slot *falkor__leak_locked(const falkor_pool *pool, int64_t now,
                                          int64_t *due_ns)
     FALKOR__HOLDS(pool->mutex) {
     int after_ms = pool->config.leak_after_ms;
-    for (size_t i = 0; after_ms >= 0 && i < pool->slot_count; i++) {
+    if (!falkor__seeks_leaks(&pool->config))
+        return NULL;
+    for (size_t i = 0; i < pool->slot_count; i++) {
         falkor__slot *slot = &pool->slots[i];
         if (slot->since_ns == FALKOR__NEVER || slot->reported)
             continue;
@@ -573,8 +576,11 @@ static void falkor__cut(falkor_pool *pool) {
     }
 }
 
+/* Tells that close did not wait for so many. */
 static void falkor__tell_cut(falkor_pool *pool, int left) {
     falkor_error error;
+    if (!falkor__tells(&pool->config))
+        return;
     falkor__fail(&error, FALKOR_ERR_TIMEOUT, 0,
         "connections not back in time, cut where in use: %d", left);
     falkor__event(&pool->config, &(falkor__event_head){

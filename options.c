@@ -554,6 +554,10 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
     if (host && path)
         return falkor__refuse(error,
             "host and unix_path are both set: use one of them");
+    if (!FALKOR__EVENTS && (options->on_event || options->tracer))
+        return falkor__refuse(error, "%s is set, and this build tells of "
+            "nothing (FALKOR_WITHOUT_EVENTS): leave it NULL",
+            options->tracer ? "tracer" : "on_event");
     if (options->schema && options->driver)
         return falkor__refuse(error,
             "schema needs the built-in driver: leave driver NULL, or schema");

@@ -304,7 +304,7 @@ static falkor_conn *falkor__lease_granted(falkor_pool *pool,
                                           falkor__slot *slot,
                                           const falkor__patience *patience)
     FALKOR__UNCHECKED {         /* without leaks nothing is under the lock */
-    if (pool->config.leak_after_ms < 0)
+    if (!falkor__seeks_leaks(&pool->config))
         return falkor__lease_locked(pool, slot, patience);
     falkor__lock_as_is(pool);
     falkor_conn *lease = falkor__lease_locked(pool, slot, patience);

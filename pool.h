@@ -86,7 +86,10 @@ extern "C" {
      FALKOR_WITHOUT_PIPELINES    falkor_pipeline
      FALKOR_WITHOUT_CURSORS      cursors and falkor_query_each
      FALKOR_WITHOUT_URLS         options.url, which is refused then, the
-                                 environment, shared pools */
+                                 environment, shared pools
+     FALKOR_WITHOUT_EVENTS       options.on_event and options.tracer, which are
+                                 refused then, falkor_event_field and
+                                 falkor_log_event */
 #if defined(FALKOR_WITHOUT_JSON) && !defined(FALKOR_WITHOUT_STATISTICS)
 #error "FALKOR_WITHOUT_JSON wants FALKOR_WITHOUT_STATISTICS too"
 #endif
@@ -237,6 +240,7 @@ typedef struct falkor_event {
     int64_t unix_ms;            /* when, by the system's clock */
 } falkor_event;
 
+#ifndef FALKOR_WITHOUT_EVENTS
 /* falkor_event_field finds key in the event's message and copies its value into
    room: without its quotes, cut to size at a whole character. false, and room
    "": there is no such key, or event or key is NULL. room may be NULL where
@@ -249,6 +253,7 @@ bool falkor_event_field(const falkor_event *event, const char *key, char *room,
    message), written at once so that lines of several threads do not mix. ctx is
    not used. */
 void falkor_log_event(void *ctx, const falkor_event *event);
+#endif
 
 /* ---- tracing ----------------------------------------------------------- */
 

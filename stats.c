@@ -137,6 +137,7 @@ int64_t falkor__unix_ms(void) {
     return (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / FALKOR__NS_PER_MS;
 }
 
+#ifndef FALKOR_WITHOUT_EVENTS
 #define FALKOR__EVENT_SIZE 640          /* an error's message, and more */
 
 /* Adds the error to a message. */
@@ -150,7 +151,7 @@ static void falkor__add_error(char *message, const char *text) {
 void falkor__event(const falkor__config *config,
                    const falkor__event_head *head, const char *format, ...) {
     static _Thread_local bool telling;  /* what a callback does is not told */
-    if (!config->on_event || telling)
+    if (!falkor__tells(config) || telling)
         return;
     char message[FALKOR__EVENT_SIZE];
     va_list arguments;
@@ -169,6 +170,7 @@ void falkor__event(const falkor__config *config,
     config->on_event(config->event_ctx, &event);
     telling = false;
 }
+#endif
 
 const char *falkor__quote(char *room, size_t size, const char *text) {
     size_t at = 0;
@@ -185,6 +187,7 @@ const char *falkor__quote(char *room, size_t size, const char *text) {
     return room;
 }
 
+#ifndef FALKOR_WITHOUT_EVENTS
 /* The end of the value that begins here: the space behind it, its closing
    quote, or the text's end. */
 static const char *falkor__value_end(const char *at) {
@@ -259,3 +262,4 @@ void falkor_log_event(void *ctx, const falkor_event *event) {
     line[end] = '\n';
     fwrite(line, 1, end + 1, stderr);
 }
+#endif
