@@ -6,6 +6,7 @@
 #define FALKOR_COMMANDS_H
 #include "call.h"
 
+#ifndef FALKOR_WITHOUT_COMMANDS
 /* ---- commands.c ------------------------------------------------------- */
 
 /* A typed command. shape makes a table of the plain reply, whose only value it
@@ -95,7 +96,6 @@ falkor_status falkor__await_ready(falkor__steps *steps,
                                   const falkor_param *params,
                                   falkor_error *error);
 
-#ifndef FALKOR_WITHOUT_COMMANDS
 /* ---- plan.c ----------------------------------------------------------- */
 
 /* Makes the tree of a reply to GRAPH.EXPLAIN or GRAPH.PROFILE, and takes the

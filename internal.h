@@ -107,6 +107,7 @@ typedef struct falkor__url {
     size_t size;
 } falkor__url;
 
+#ifndef FALKOR_WITHOUT_URLS
 /* url is all zero but for origin; free it in any case. next gives the pairs
    one by one; *key is NULL behind the last. */
 falkor_status falkor__url_parse(const char *text, falkor__url *url,
@@ -114,6 +115,7 @@ falkor_status falkor__url_parse(const char *text, falkor__url *url,
 falkor_status falkor__url_next(falkor__url *url, const char **key,
                                const char **value, falkor_error *error);
 void falkor__url_free(falkor__url *url);        /* wipes it */
+#endif
 void falkor__wipe(void *memory, size_t size);
 bool falkor__same_word(const char *a, const char *b);   /* but for case */
 
@@ -214,7 +216,9 @@ void falkor__config_free(falkor__config *config);   /* wipes the password */
 
 /* Where the server is, for messages; "" for a driver of the caller's own. */
 void falkor__place(const falkor__config *config, char *room, size_t size);
+#ifndef FALKOR_WITHOUT_URLS
 bool falkor__config_same(const falkor__config *a, const falkor__config *b);
+#endif
 
 /* ---- stats.c: counters, timings, events -------------------------------- */
 
