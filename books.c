@@ -404,19 +404,26 @@ void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests) {
 
 /* ---- the circuit ------------------------------------------------------- */
 
+#define FALKOR__PROBE_SIZE 48
+static const char *falkor__next_probe(const falkor__breaker *breaker,
+                                      char room[FALKOR__PROBE_SIZE]) {
+    int64_t left_ms = (breaker->probe_ns - falkor_now_ns()) /
+                      FALKOR__NS_PER_MS;
+    snprintf(room, FALKOR__PROBE_SIZE, left_ms > 0 ? "the next probe in %d ms"
+             : "a probe is due, or under way", (int)left_ms);
+    return room;
+}
+
 falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
                                              falkor_error *error) {
-    int64_t left_ms = (pool->breaker.probe_ns - falkor_now_ns()) /
-                      FALKOR__NS_PER_MS;
-    char probe[48] = "a probe is due, or under way", place[128];
-    falkor__place(&pool->config, place, sizeof place);
-    if (left_ms > 0)
-        snprintf(probe, sizeof probe, "the next probe in %lld ms",
-                 (long long)left_ms);
+    char probe[FALKOR__PROBE_SIZE], place[128];
     return falkor__fail(error, FALKOR_ERR_CIRCUIT_OPEN, pool->cause.sys_errno,
         "%s is not asked, for the circuit is open (breaker_failures is %d; "
-        "%s); why it opened: %s", *place ? place : "the server",
-        pool->config.breaker_failures, probe, pool->cause.message);
+        "%s); why it opened: %s",
+        *falkor__place(&pool->config, place, sizeof place) ? place
+                                                           : "the server",
+        pool->config.breaker_failures,
+        falkor__next_probe(&pool->breaker, probe), pool->cause.message);
 }
 
 void falkor__circuit_answered_again(falkor_pool *pool, bool dialled) {

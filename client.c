@@ -179,8 +179,8 @@ static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
         falkor__name_timeout(opening, error);
     const char *refused = status ? NULL : falkor__reply_error(reply, &length);
     if (refused && !falkor__proves_graphs(refused, named))
-        status = falkor__fail(error, falkor__classify(refused, length), 0,
-                              "%s", refused);
+        status = falkor__fail_text(error, falkor__classify(refused, length), 0,
+                                   refused);
     falkor_result_free(reply);
     return status;
 }

@@ -117,8 +117,8 @@ static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
         (!call->trait->scripted || strncmp(text, "NOSCRIPT ", 9) == 0))
         call->phase = FALKOR__PHASE_REPLIED;
     if (!call->graph || !falkor__reply_mismatch(call->reply, &version))
-        return falkor__fail(error, falkor__classify(text, length), 0, "%s",
-                            text);
+        return falkor__fail_text(error, falkor__classify(text, length), 0,
+                                 text);
     call->again = true;
     falkor__names_drop(&call->graph->names, call->schema, &version);
     return falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph "
@@ -516,14 +516,13 @@ static void falkor__explain(const falkor__call *call, falkor_status status,
     const falkor__config *config = falkor__pool_config(call->pool);
     bool reached = call->phase < FALKOR__PHASE_REPLIED &&
         falkor__may_retry(status, FALKOR__PHASE_UNSENT, true);
-    double seconds = (double)(falkor_now_ns() - call->began_ns) / 1e9;
-    char place[128];
+    char place[128] = "; ";
     if (!reached && attempts == 1 && !maybe)
         return;
-    falkor__place(config, place, sizeof place);
-    falkor__fail_more(error, " (attempt %d of %d, after %.2f s%s%s; %s%s)",
-        attempts, falkor__retries_of(call) + 1, seconds,
-        *place ? "; " : "", place,
+    falkor__fail_more(error, " (attempt %d of %d, after %.2f s%s; %s%s)",
+        attempts, falkor__retries_of(call) + 1,
+        (double)(falkor_now_ns() - call->began_ns) / 1e9,
+        *falkor__place(config, place + 2, sizeof place - 2) ? place : "",
         falkor__phase_text(call->phase), !maybe ? ""
             : falkor__maybe_executed(status, call->phase)
             ? ", so that it may have been executed"

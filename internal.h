@@ -28,7 +28,31 @@
 
 /* Fills error (NULL: nothing to fill) and returns status. The text is cut at a
    whole UTF-8 character; control bytes become spaces, and bytes that are not
-   UTF-8 question marks. attempts and maybe_executed are left to the caller. */
+   UTF-8 question marks. attempts and maybe_executed are left to the caller.
+   text is somebody else's: the server's. */
+falkor_status falkor__fail_text(falkor_error *error, falkor_status status,
+                                int sys_errno, const char *text);
+
+/* The same with words of our own. Without messages they are those about the
+   status, and what would have been said is not even computed. */
+#ifdef FALKOR_WITHOUT_MESSAGES
+falkor_status falkor__fail_briefly(falkor_error *error, falkor_status status,
+                                   int sys_errno);
+FALKOR__PRINTF(1, 2)
+static inline bool falkor__unsaid(const char *format, ...) {
+    (void)format;
+    return false;
+}
+#define falkor__fail(error, status, sys_errno, ...) \
+    ((void)(false && falkor__unsaid(__VA_ARGS__)), \
+     falkor__fail_briefly(error, status, sys_errno))
+#define falkor__refuse(error, ...) \
+    falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, __VA_ARGS__)
+#define falkor__no_memory(error, text) \
+    falkor__fail(error, FALKOR_ERR_NOMEM, 0, text)
+#define falkor__fail_more(error, ...) \
+    ((void)(error), (void)(false && falkor__unsaid(__VA_ARGS__)))
+#else
 falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...)
     FALKOR__PRINTF(4, 5);
@@ -44,6 +68,7 @@ falkor_status falkor__no_memory(falkor_error *error, const char *text);
 #define FALKOR__MORE_SIZE 256
 void falkor__fail_more(falkor_error *error, const char *format, ...)
     FALKOR__PRINTF(2, 3);
+#endif
 
 /* The system's words for an errno. */
 const char *falkor__errno_text(int sys_errno);
@@ -214,8 +239,10 @@ falkor_status falkor__config_make(const falkor_options *options,
                                   falkor_error *error);
 void falkor__config_free(falkor__config *config);   /* wipes the password */
 
-/* Where the server is, for messages; "" for a driver of the caller's own. */
-void falkor__place(const falkor__config *config, char *room, size_t size);
+/* Where the server is, for messages, in room; "" for a driver of the caller's
+   own. */
+const char *falkor__place(const falkor__config *config, char *room,
+                          size_t size);
 #ifndef FALKOR_WITHOUT_URLS
 bool falkor__config_same(const falkor__config *a, const falkor__config *b);
 #endif

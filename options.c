@@ -659,7 +659,8 @@ void falkor__config_free(falkor__config *config) {
     *config = (falkor__config){0};
 }
 
-void falkor__place(const falkor__config *config, char *room, size_t size) {
+const char *falkor__place(const falkor__config *config, char *room,
+                          size_t size) {
     if (config->driver.open)
         *room = '\0';
     else if (config->unix_path)
@@ -667,6 +668,7 @@ void falkor__place(const falkor__config *config, char *room, size_t size) {
     else
         snprintf(room, size, strchr(config->host, ':') ? "[%s]:%d" : "%s:%d",
                  config->host, config->port);
+    return room;
 }
 
 #ifndef FALKOR_WITHOUT_URLS
