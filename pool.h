@@ -89,7 +89,10 @@ extern "C" {
                                  environment, shared pools
      FALKOR_WITHOUT_EVENTS       options.on_event and options.tracer, which are
                                  refused then, falkor_event_field and
-                                 falkor_log_event */
+                                 falkor_log_event
+     FALKOR_WITHOUT_MESSAGES     the library's own words in falkor_error: a
+                                 message is falkor_status_text's then, or what
+                                 the server said of a query or a command */
 #if defined(FALKOR_WITHOUT_JSON) && !defined(FALKOR_WITHOUT_STATISTICS)
 #error "FALKOR_WITHOUT_JSON wants FALKOR_WITHOUT_STATISTICS too"
 #endif
