@@ -487,6 +487,7 @@ static falkor_status falkor__copy_text(const falkor_allocator *heap,
     return FALKOR_OK;
 }
 
+#ifndef FALKOR_WITHOUT_COMMANDS
 static falkor_status falkor__copy_schema(const falkor_allocator *heap,
                                          char ***copy,
                                          const char *const *schema,
@@ -504,6 +505,19 @@ static falkor_status falkor__copy_schema(const falkor_allocator *heap,
         status = falkor__copy_text(heap, &(*copy)[i], schema[i], error);
     return status;
 }
+
+/* Its statements are run on a graph. */
+static falkor_status falkor__schema_fill(const falkor_options *merged,
+                                         falkor__config *config,
+                                         falkor_error *error) {
+    if (merged->schema && *merged->schema &&
+        (!merged->graph || !*merged->graph))
+        return falkor__refuse(error,
+            "schema needs a graph to be run on: set graph, or name it in url");
+    return falkor__copy_schema(config->heap, &config->schema, merged->schema,
+                               error);
+}
+#endif
 
 static falkor_status falkor__check_texts(const falkor_options *merged,
                                          falkor_error *error) {
@@ -558,6 +572,11 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
         return falkor__refuse(error, "%s is set, and this build tells of "
             "nothing (FALKOR_WITHOUT_EVENTS): leave it NULL",
             options->tracer ? "tracer" : "on_event");
+#ifdef FALKOR_WITHOUT_COMMANDS
+    if (options->schema)
+        return falkor__refuse(error, "schema is set, and this build runs none "
+            "(FALKOR_WITHOUT_COMMANDS): leave it NULL");
+#endif
     if (options->schema && options->driver)
         return falkor__refuse(error,
             "schema needs the built-in driver: leave driver NULL, or schema");
@@ -583,10 +602,6 @@ static falkor_status falkor__config_fill(falkor_options *merged,
                                          falkor__config *config,
                                          falkor_error *error) {
     falkor_status status = falkor__check_texts(merged, error);
-    if (status == FALKOR_OK && merged->schema && *merged->schema &&
-        (!merged->graph || !*merged->graph))
-        status = falkor__refuse(error,
-            "schema needs a graph to be run on: set graph, or name it in url");
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END && status == FALKOR_OK; s++)
         status = falkor__setting_apply(s, merged, config, error);
@@ -599,9 +614,10 @@ static falkor_status falkor__config_fill(falkor_options *merged,
         status = falkor__copy_text(config->heap,
                                    falkor__config_slot(config, t),
                                    *falkor__option_slot(merged, t), error);
+#ifndef FALKOR_WITHOUT_COMMANDS
     if (status == FALKOR_OK)
-        status = falkor__copy_schema(config->heap, &config->schema,
-                                     merged->schema, error);
+        status = falkor__schema_fill(merged, config, error);
+#endif
     config->tls.on = merged->tls;
     config->tls.skip_verify = merged->tls_skip_verify;
     if (status == FALKOR_OK)

@@ -81,8 +81,9 @@ extern "C" {
      FALKOR_WITHOUT_JSON         results and values as JSON; a snapshot is
                                  written as JSON too, so without statistics only
      FALKOR_WITHOUT_COMMANDS     the section "commands": plans, indexes,
-                                 constraints, procedures, ...; falkor_command
-                                 stays
+                                 constraints, procedures, ..., and
+                                 options.schema, which is refused then;
+                                 falkor_command stays
      FALKOR_WITHOUT_PIPELINES    falkor_pipeline
      FALKOR_WITHOUT_CURSORS      cursors and falkor_query_each
      FALKOR_WITHOUT_URLS         options.url, which is refused then, the
