@@ -118,7 +118,7 @@ static void falkor__set_pockets_locked(falkor_pool *pool) {
     bool open = pool->has_pockets && pool->state == FALKOR__POOL_OPEN &&
         !pool->first_waiter && !pool->paused && !pool->wants_worker &&
         !pool->away && !pool->warned &&
-        pool->breaker.state == FALKOR_CIRCUIT_CLOSED &&
+        falkor__circuit_closed_locked(pool) &&
         falkor__total(pool) <= config->max_size &&
         used * 100 <= FALKOR__WARN_PERCENT * config->max_size;
     if (FALKOR__LIKELY(open == pool->pockets_open))
@@ -442,6 +442,8 @@ void falkor__circuit_answered_again(falkor_pool *pool, bool dialled) {
 void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,
                             const falkor_error *error) {
     const falkor__config *config = &pool->config;
+    if (!FALKOR__BREAKER)
+        return;
     falkor__lock(pool);
     bool opens = pool->state == FALKOR__POOL_OPEN && pool->has_worker &&
         falkor__breaker_fail(&pool->breaker, config->breaker_failures,

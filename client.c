@@ -121,10 +121,8 @@ falkor_status falkor_pool_create(const falkor_options *options,
     }
     atomic_init(&client->epoch, 0);
     client->pool = *pool;
-    client->guard = (falkor__guard){.object = client,
-        .lock = falkor__before_client_forks,
-        .unlock = falkor__client_has_forked};
-    falkor__guard_add(&client->guard);
+    falkor__guard_add(&client->guard, client, falkor__before_client_forks,
+                      falkor__client_has_forked);
     *falkor__pool_client(*pool) = client;
     return FALKOR_OK;
 }

@@ -103,8 +103,8 @@ int falkor__poll_ms(int64_t deadline_ns);
 
 /* ---- fork.c: what fork() does ----------------------------------------- */
 
-/* Around a fork lock takes what object's unlock gives back, in both processes;
-   child: other threads are not there any more. The guard is object's own. */
+/* Around a fork lock takes what unlock gives back, in both processes; child:
+   other threads are not there any more. The guard is object's own. */
 typedef struct falkor__guard falkor__guard;
 struct falkor__guard {
     void (*lock)(void *object);
@@ -112,7 +112,9 @@ struct falkor__guard {
     void *object;
     falkor__guard *next, *before;
 };
-void falkor__guard_add(falkor__guard *guard);
+void falkor__guard_add(falkor__guard *guard, void *object,
+                       void (*lock)(void *object),
+                       void (*unlock)(void *object, bool child));
 bool falkor__guards_begin(void);        /* before the first; false: no memory */
 void falkor__guard_remove(falkor__guard *guard);
 
@@ -427,6 +429,11 @@ int falkor__backoff_ms(const falkor__policy *policy, int retry, double random);
    of them followed by an answer, it is open: nobody may, until one probe dials,
    half-open, at probe_ns. Its failure opens it again for twice the time. The
    pool's lock guards it; failures is read without. */
+#ifdef FALKOR_WITHOUT_BREAKER
+#define FALKOR__BREAKER 0
+#else
+#define FALKOR__BREAKER 1
+#endif
 typedef struct falkor__breaker {
     falkor_circuit state;
     atomic_int failures;

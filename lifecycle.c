@@ -124,9 +124,8 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
 #ifndef FALKOR_WITHOUT_STATISTICS
     made->marks[made->mark_count++].at_ns = falkor_now_ns();
 #endif
-    made->guard = (falkor__guard){.object = made,
-        .lock = falkor__before_pool_forks, .unlock = falkor__pool_has_forked};
-    falkor__guard_add(&made->guard);
+    falkor__guard_add(&made->guard, made, falkor__before_pool_forks,
+                      falkor__pool_has_forked);
     *pool = made;
     atomic_fetch_add(&falkor__pools, 1);
     return FALKOR_OK;
@@ -389,7 +388,7 @@ static void *falkor__worker(void *argument) {
         falkor__duty duty = FALKOR__DUTY_NONE;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
         falkor__slot *leak = falkor__leak_locked(pool, now, &due_ns);
-        bool open = pool->breaker.state != FALKOR_CIRCUIT_CLOSED;
+        bool open = !falkor__circuit_closed_locked(pool);
         bool lacks = falkor__total(pool) < pool->config.min_size && !open;
         if (leak) {
             falkor__report_leak_locked(pool, leak, now);

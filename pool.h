@@ -91,6 +91,8 @@ extern "C" {
      FALKOR_WITHOUT_EVENTS       options.on_event and options.tracer, which are
                                  refused then, falkor_event_field and
                                  falkor_log_event
+     FALKOR_WITHOUT_BREAKER      the circuit breaker: breaker_failures is -1,
+                                 whatever is set
      FALKOR_WITHOUT_MESSAGES     the library's own words in falkor_error: a
                                  message is falkor_status_text's then, or what
                                  the server said of a query or a command */

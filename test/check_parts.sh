@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 BUILD=${BUILD:-build}
 OUT=$BUILD/parts
 PASSED=0 FAILED=0
-PARTS=(STATISTICS JSON COMMANDS PIPELINES CURSORS URLS EVENTS MESSAGES)
+PARTS=(STATISTICS JSON COMMANDS PIPELINES CURSORS URLS EVENTS MESSAGES BREAKER)
 read -ra INCLUDE <<<"-I. $(sed -n 's/^DEPS_CPPFLAGS = //p' "$BUILD/deps.mk" 2>/dev/null)"
 read -ra LINK <<<"$(sed -n 's/^DEPS_LDFLAGS = //p' "$BUILD/deps.mk" 2>/dev/null)"
 WARNINGS=(-std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
