@@ -89,7 +89,8 @@ extern "C" {
      FALKOR_WITHOUT_URLS         options.url, which is refused then, the
                                  environment, shared pools
      FALKOR_WITHOUT_EVENTS       options.on_event and options.tracer, which are
-                                 refused then, falkor_event_field and
+                                 refused then, the looking for leaks that
+                                 leak_after_ms asks for, falkor_event_field and
                                  falkor_log_event
      FALKOR_WITHOUT_BREAKER      the circuit breaker: breaker_failures is -1,
                                  whatever is set
