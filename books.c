@@ -118,7 +118,7 @@ static void falkor__set_pockets_locked(falkor_pool *pool) {
     bool open = pool->has_pockets && pool->state == FALKOR__POOL_OPEN &&
         !pool->first_waiter && !pool->paused && !pool->wants_worker &&
         !pool->away && !pool->warned &&
-        pool->breaker.state == FALKOR_CIRCUIT_CLOSED &&
+        falkor__circuit_closed_locked(pool) &&
         falkor__total(pool) <= config->max_size &&
         used * 100 <= FALKOR__WARN_PERCENT * config->max_size;
     if (FALKOR__LIKELY(open == pool->pockets_open))
@@ -191,7 +191,7 @@ falkor_conn *falkor__lease_locked(falkor_pool *pool, falkor__slot *slot,
     uint64_t acquires;
     falkor_conn *conn = falkor__next_lease(slot, &acquires);
     slot->broken = slot->noted = false;
-    if (pool->config.leak_after_ms >= 0) {
+    if (falkor__seeks_leaks(&pool->config)) {
         slot->file = patience->file;
         slot->line = patience->line;
         slot->thread = falkor__thread_number();
@@ -404,19 +404,26 @@ void falkor__mark_locked(falkor_pool *pool, int64_t now, bool rests) {
 
 /* ---- the circuit ------------------------------------------------------- */
 
+#define FALKOR__PROBE_SIZE 48
+static const char *falkor__next_probe(const falkor__breaker *breaker,
+                                      char room[FALKOR__PROBE_SIZE]) {
+    int64_t left_ms = (breaker->probe_ns - falkor_now_ns()) /
+                      FALKOR__NS_PER_MS;
+    snprintf(room, FALKOR__PROBE_SIZE, left_ms > 0 ? "the next probe in %d ms"
+             : "a probe is due, or under way", (int)left_ms);
+    return room;
+}
+
 falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
                                              falkor_error *error) {
-    int64_t left_ms = (pool->breaker.probe_ns - falkor_now_ns()) /
-                      FALKOR__NS_PER_MS;
-    char probe[48] = "a probe is due, or under way", place[128];
-    falkor__place(&pool->config, place, sizeof place);
-    if (left_ms > 0)
-        snprintf(probe, sizeof probe, "the next probe in %lld ms",
-                 (long long)left_ms);
+    char probe[FALKOR__PROBE_SIZE], place[128];
     return falkor__fail(error, FALKOR_ERR_CIRCUIT_OPEN, pool->cause.sys_errno,
         "%s is not asked, for the circuit is open (breaker_failures is %d; "
-        "%s); why it opened: %s", *place ? place : "the server",
-        pool->config.breaker_failures, probe, pool->cause.message);
+        "%s); why it opened: %s",
+        *falkor__place(&pool->config, place, sizeof place) ? place
+                                                           : "the server",
+        pool->config.breaker_failures,
+        falkor__next_probe(&pool->breaker, probe), pool->cause.message);
 }
 
 void falkor__circuit_answered_again(falkor_pool *pool, bool dialled) {
@@ -426,7 +433,7 @@ void falkor__circuit_answered_again(falkor_pool *pool, bool dialled) {
         falkor__cond_signal(&pool->work);
     falkor__unlock(pool);
     if (closes)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .level = FALKOR_EVENT_INFO, .name = "circuit_closed"}, "%s", "");
 }
 
@@ -435,7 +442,8 @@ void falkor__circuit_answered_again(falkor_pool *pool, bool dialled) {
 void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,
                             const falkor_error *error) {
     const falkor__config *config = &pool->config;
-    char quoted[sizeof error->message + 16];
+    if (!FALKOR__BREAKER)
+        return;
     falkor__lock(pool);
     bool opens = pool->state == FALKOR__POOL_OPEN && pool->has_worker &&
         falkor__breaker_fail(&pool->breaker, config->breaker_failures,
@@ -450,11 +458,10 @@ void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,
     }
     falkor__unlock(pool);
     if (opens)
-        falkor__event(config, (falkor__event_head){
+        falkor__event(config, &(falkor__event_head){
             .level = FALKOR_EVENT_ERROR, .name = "circuit_opened",
-            .status = error->status, .delay_ms = delay_ms},
-            "failures=%d delay_ms=%d error=%s", failures, delay_ms,
-            falkor__quote(quoted, sizeof quoted, error->message));
+            .error = error, .delay_ms = delay_ms}, "failures=%d delay_ms=%d",
+            failures, delay_ms);
 }
 
 /* ---- driver calls: never with the lock held ---------------------------- */
@@ -573,25 +580,24 @@ bool falkor__slot_fit(falkor_pool *pool, falkor__slot *slot,
 }
 
 void falkor__tell_recycled(falkor_pool *pool, const char *reason) {
-    falkor__event(&pool->config, (falkor__event_head){
+    falkor__event(&pool->config, &(falkor__event_head){
         .level = FALKOR_EVENT_INFO, .name = "connection_recycled"},
         "reason=%s", reason);
 }
 
 void falkor__tell_failed(falkor_pool *pool, const falkor_error *error,
                                 int delay_ms) {
-    char quoted[sizeof error->message + 16];
-    falkor__event(&pool->config, (falkor__event_head){
+    falkor__event(&pool->config, &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "connection_failed",
-        .status = error->status, .delay_ms = delay_ms},
-        "error=%s delay_ms=%d",
-        falkor__quote(quoted, sizeof quoted, error->message), delay_ms);
+        .error = error, .delay_ms = delay_ms}, "delay_ms=%d", delay_ms);
 }
 
 void falkor__tell_high(falkor_pool *pool) {
     falkor_stats now;
+    if (!falkor__tells(&pool->config))
+        return;
     falkor_pool_stats(pool, &now);
-    falkor__event(&pool->config, (falkor__event_head){
+    falkor__event(&pool->config, &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "high_pool_utilization"},
         "utilization_percent=%.0f active=%d max=%d",
         now.utilization_percent, now.active, now.max_size);

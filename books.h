@@ -248,6 +248,11 @@ void falkor__serve_locked(falkor_pool *pool) FALKOR__HOLDS(pool->mutex);
 void falkor__dismiss_locked(falkor_pool *pool, falkor_status status)
     FALKOR__HOLDS(pool->mutex);
 
+/* Whether everybody may try. */
+static inline bool falkor__circuit_closed_locked(const falkor_pool *pool) {
+    return !FALKOR__BREAKER || pool->breaker.state == FALKOR_CIRCUIT_CLOSED;
+}
+
 /* Fails with the circuit's state and why it opened. */
 falkor_status falkor__circuit_refusal_locked(falkor_pool *pool,
                                              falkor_error *error)
@@ -310,11 +315,16 @@ static inline void falkor__time_next(falkor__slot *slot) {
     slot->timed_singly = 0;
 }
 
+/* Whether something has failed, and nothing answered since; takes no lock. */
+static inline bool falkor__circuit_doubted(const falkor_pool *pool) {
+    return FALKOR__BREAKER && atomic_load_explicit(&pool->breaker.failures,
+                                                   memory_order_relaxed);
+}
+
 /* What a dial, or another use, says about the server: it answered, or not. */
 void falkor__circuit_answered_again(falkor_pool *pool, bool dialled);
 static inline void falkor__circuit_answered(falkor_pool *pool, bool dialled) {
-    if (!FALKOR__LIKELY(!atomic_load_explicit(&pool->breaker.failures,
-                                              memory_order_relaxed)))
+    if (!FALKOR__LIKELY(!falkor__circuit_doubted(pool)))
         falkor__circuit_answered_again(pool, dialled);
 }
 void falkor__circuit_failed(falkor_pool *pool, falkor__failure failure,

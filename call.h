@@ -168,6 +168,11 @@ void falkor__note_outcome(const falkor__call *call, falkor_status status,
                           const falkor_error *error);
 void falkor__give_back(falkor__call *call);
 
+/* Whether the tracer is to be told of the call. */
+static inline bool falkor__traced(const falkor__call *call) {
+    return FALKOR__EVENTS && call->traced;
+}
+
 /* Tells the tracer, where there is one, that a call with this text begins; its
    end tells call_count. */
 void falkor__trace_begin(falkor__call *call, const char *text, size_t length);

@@ -121,16 +121,38 @@ falkor_status falkor_pool_create(const falkor_options *options,
     }
     atomic_init(&client->epoch, 0);
     client->pool = *pool;
-    client->guard = (falkor__guard){.object = client,
-        .lock = falkor__before_client_forks,
-        .unlock = falkor__client_has_forked};
-    falkor__guard_add(&client->guard);
+    falkor__guard_add(&client->guard, client, falkor__before_client_forks,
+                      falkor__client_has_forked);
     *falkor__pool_client(*pool) = client;
     return FALKOR_OK;
 }
 
 /* ---- opening ----------------------------------------------------------- */
 
+/* Asks a query that only reads, so that opening has sent nothing yet as far as
+   repeating it goes. */
+static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
+                                   const char *graph, falkor_error *error) {
+    bool named = falkor__pool_config(opening->pool)->graph != NULL;
+    size_t length;
+    falkor_result *reply;
+    falkor_status status = falkor__use_deadline(opening, error);
+    if (status)
+        return status;
+    status = falkor__link_ask(falkor__conn_link(opening->pool, conn),
+        FALKOR__REPLY_QUERY, 4, (const char *[]){"GRAPH.RO_QUERY", graph,
+        "RETURN 1", "--compact"}, opening->use_until_ns, &reply, error);
+    if (status == FALKOR_ERR_TIMEOUT)
+        falkor__name_timeout(opening, error);
+    const char *refused = status ? NULL : falkor__reply_error(reply, &length);
+    if (refused && !falkor__proves_graphs(refused, named))
+        status = falkor__fail_text(error, falkor__classify(refused, length), 0,
+                                   refused);
+    falkor_result_free(reply);
+    return status;
+}
+
+#ifndef FALKOR_WITHOUT_COMMANDS
 /* Runs one call on the connection that opens the pool. */
 static falkor_status falkor__run_on(falkor__call *call, falkor_conn *conn,
                                     const falkor__call *opening,
@@ -160,29 +182,6 @@ static bool falkor__indexes_many(const char *statement) {
     const char *open = strchr(statement, '(');
     const char *close = open ? strchr(open, ')') : NULL;
     return close && memchr(open, ',', (size_t)(close - open));
-}
-
-/* Asks a query that only reads, so that opening has sent nothing yet as far as
-   repeating it goes. */
-static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
-                                   const char *graph, falkor_error *error) {
-    bool named = falkor__pool_config(opening->pool)->graph != NULL;
-    size_t length;
-    falkor_result *reply;
-    falkor_status status = falkor__use_deadline(opening, error);
-    if (status)
-        return status;
-    status = falkor__link_ask(falkor__conn_link(opening->pool, conn),
-        FALKOR__REPLY_QUERY, 4, (const char *[]){"GRAPH.RO_QUERY", graph,
-        "RETURN 1", "--compact"}, opening->use_until_ns, &reply, error);
-    if (status == FALKOR_ERR_TIMEOUT)
-        falkor__name_timeout(opening, error);
-    const char *refused = status ? NULL : falkor__reply_error(reply, &length);
-    if (refused && !falkor__proves_graphs(refused, named))
-        status = falkor__fail(error, falkor__classify(refused, length), 0,
-                              "%s", refused);
-    falkor_result_free(reply);
-    return status;
 }
 
 /* Splits the words of a CONSTRAINT statement and writes the command. */
@@ -240,8 +239,23 @@ static falkor_status falkor__run_schema(falkor__call *opening,
     return status;
 }
 
-/* What opening does on its first connection. A statement that is done is not
-   done again by the next attempt. */
+/* A statement that is done is not done again by the next attempt. */
+static falkor_status falkor__run_schemas(falkor__call *opening,
+                                         falkor_conn *conn,
+                                         falkor_graph *graph,
+                                         falkor_error *error) {
+    char *const *schema = falkor__pool_config(opening->pool)->schema;
+    falkor_status status = FALKOR_OK;
+    while (!status && schema && schema[opening->schema_done]) {
+        status = falkor__run_schema(opening, conn, graph,
+                                    schema[opening->schema_done], error);
+        opening->schema_done += status == FALKOR_OK;
+    }
+    return status;
+}
+#endif
+
+/* What opening does on its first connection. */
 static falkor_status falkor__open_on(falkor__call *opening, falkor_conn *conn,
                                      falkor_error *error) {
     const falkor__config *config = falkor__pool_config(opening->pool);
@@ -252,11 +266,10 @@ static falkor_status falkor__open_on(falkor__call *opening, falkor_conn *conn,
     if (!graph)
         return falkor__no_memory(error, "out of memory for a graph");
     falkor_status status = falkor__prove(opening, conn, graph->name, error);
-    while (!status && config->schema && config->schema[opening->schema_done]) {
-        status = falkor__run_schema(opening, conn, graph,
-            config->schema[opening->schema_done], error);
-        opening->schema_done += status == FALKOR_OK;
-    }
+#ifndef FALKOR_WITHOUT_COMMANDS
+    if (!status)
+        status = falkor__run_schemas(opening, conn, graph, error);
+#endif
     falkor_graph_free(graph);
     return status;
 }

@@ -238,15 +238,21 @@ static falkor_status falkor__send_all(falkor__link *link,
     return FALKOR_OK;
 }
 
+/* Now, where the link's time is taken: what a stretch of work took is the
+   difference of two. */
+static int64_t falkor__lap(const falkor__link *link) {
+    return FALKOR__EVENTS && link->times ? falkor_now_ns() : 0;
+}
+
 falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
                                 size_t count, size_t replies,
                                 int64_t deadline_ns, size_t *sent,
                                 falkor_error *error) {
-    int64_t begin_ns = link->times ? falkor_now_ns() : 0;
+    int64_t begin_ns = falkor__lap(link);
     falkor_status status = falkor__send_all(link, pieces, count, replies,
                                             deadline_ns, sent, error);
-    if (link->times)
-        link->times->send_ns += falkor_now_ns() - begin_ns;
+    if (begin_ns)
+        link->times->send_ns += falkor__lap(link) - begin_ns;
     return status;
 }
 
@@ -280,10 +286,10 @@ static falkor_status falkor__link_receive(falkor__link *link,
     char *room = falkor__reply_room(reply, &size);
     if (!room)
         return falkor__no_memory(error, "out of memory while reading a reply");
-    int64_t begin_ns = link->times ? falkor_now_ns() : 0;
+    int64_t begin_ns = falkor__lap(link);
     ssize_t bytes = falkor__link_fetch(link, room, size, deadline_ns);
-    int64_t came_ns = link->times ? falkor_now_ns() : 0;
-    if (link->times)
+    int64_t came_ns = falkor__lap(link);
+    if (came_ns)
         link->times->receive_ns += came_ns - begin_ns;
     if (bytes == 0)
         return falkor__fail(error, FALKOR_ERR_IO, ECONNRESET,
@@ -292,8 +298,8 @@ static falkor_status falkor__link_receive(falkor__link *link,
         return falkor__link_broken(link, error, errno);
     falkor_status status = bytes == FALKOR__LATE ? FALKOR_OK
         : falkor__reply_feed(reply, (size_t)bytes, error);
-    if (link->times)
-        link->times->decode_ns += falkor_now_ns() - came_ns;
+    if (came_ns)
+        link->times->decode_ns += falkor__lap(link) - came_ns;
     if (bytes == FALKOR__LATE ||
         (!status && !falkor__reply_done(reply) &&
          link->inbox_at == link->inbox_end && falkor__is_late(deadline_ns)))

@@ -79,18 +79,37 @@ static void falkor__clean(unsigned char *text) {
     }
 }
 
-static void falkor__fill(falkor_error *error, falkor_status status,
-                         int sys_errno, const char *format,
-                         va_list arguments) {
-    if (!error)
-        return;
+/* error, whose message was written, and would have had so many bytes. */
+static void falkor__written(falkor_error *error, falkor_status status,
+                            int sys_errno, int length) {
     error->status = status;
     error->sys_errno = sys_errno;
-    int length = vsnprintf(error->message, sizeof error->message, format,
-                           arguments);
     if (length >= (int)sizeof error->message)
         falkor__trim_utf8(error->message, sizeof error->message - 1);
     falkor__clean((unsigned char *)error->message);
+}
+
+falkor_status falkor__fail_text(falkor_error *error, falkor_status status,
+                                int sys_errno, const char *text) {
+    if (error)
+        falkor__written(error, status, sys_errno, snprintf(error->message,
+            sizeof error->message, "%s", text));
+    return status;
+}
+
+#ifdef FALKOR_WITHOUT_MESSAGES
+falkor_status falkor__fail_briefly(falkor_error *error, falkor_status status,
+                                   int sys_errno) {
+    return falkor__fail_text(error, status, sys_errno,
+                             falkor_status_text(status));
+}
+#else
+static void falkor__fill(falkor_error *error, falkor_status status,
+                         int sys_errno, const char *format,
+                         va_list arguments) {
+    if (error)
+        falkor__written(error, status, sys_errno, vsnprintf(error->message,
+            sizeof error->message, format, arguments));
 }
 
 falkor_status falkor__fail(falkor_error *error, falkor_status status,
@@ -111,7 +130,7 @@ falkor_status falkor__refuse(falkor_error *error, const char *format, ...) {
 }
 
 falkor_status falkor__no_memory(falkor_error *error, const char *text) {
-    return falkor__fail(error, FALKOR_ERR_NOMEM, 0, "%s", text);
+    return falkor__fail_text(error, FALKOR_ERR_NOMEM, 0, text);
 }
 
 void falkor__fail_more(falkor_error *error, const char *format, ...) {
@@ -128,6 +147,7 @@ void falkor__fail_more(falkor_error *error, const char *format, ...) {
         length = falkor__trim_utf8(error->message, room);
     memcpy(error->message + length, more, strlen(more) + 1);
 }
+#endif
 
 /* Of C libraries whose strerror shares a buffer, none does for numbers that it
    knows. */

@@ -117,8 +117,8 @@ static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
         (!call->trait->scripted || strncmp(text, "NOSCRIPT ", 9) == 0))
         call->phase = FALKOR__PHASE_REPLIED;
     if (!call->graph || !falkor__reply_mismatch(call->reply, &version))
-        return falkor__fail(error, falkor__classify(text, length), 0, "%s",
-                            text);
+        return falkor__fail_text(error, falkor__classify(text, length), 0,
+                                 text);
     call->again = true;
     falkor__names_drop(&call->graph->names, call->schema, &version);
     return falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph "
@@ -355,8 +355,9 @@ static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
 
 void falkor__trace_begin(falkor__call *call, const char *text, size_t length) {
     const falkor__config *config = falkor__pool_config(call->pool);
-    call->traced = config->tracer.begin || config->tracer.end;
-    if (!call->traced)
+    call->traced = FALKOR__EVENTS &&
+                   (config->tracer.begin || config->tracer.end);
+    if (!falkor__traced(call))
         return;
     call->span = NULL;
     call->wait_ns = 0;
@@ -372,7 +373,7 @@ void falkor__trace_begin(falkor__call *call, const char *text, size_t length) {
 
 /* Once: behind the end of the rows, or of the call. */
 void falkor__trace_end(falkor__call *call, falkor_status status, size_t rows) {
-    if (!call->traced)
+    if (!falkor__traced(call))
         return;
     const falkor__config *config = falkor__pool_config(call->pool);
     falkor_trace *trace = &call->trace;
@@ -415,10 +416,10 @@ falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
     call->connection = 0;
     call->conn = call->options.conn;
     if (!call->conn)
-        status = !call->traced
+        status = !falkor__traced(call)
             ? falkor__pool_acquire(call->pool, &patience, &call->conn, error)
             : falkor__acquire_traced(call, &patience, error);
-    if (!status && call->traced) {
+    if (!status && falkor__traced(call)) {
         falkor__link *link = falkor__conn_link(call->pool, call->conn);
         call->connection = falkor__link_number(link);
         falkor__link_time(link, &call->times);
@@ -428,7 +429,7 @@ falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
 }
 
 void falkor__give_back(falkor__call *call) {
-    falkor__link *link = call->conn && call->timed
+    falkor__link *link = FALKOR__EVENTS && call->conn && call->timed
         ? falkor__conn_link(call->pool, call->conn) : NULL;
     if (link)
         falkor__link_time(link, NULL);
@@ -495,14 +496,12 @@ static bool falkor__back_off(falkor__call *call, int attempt, int retries,
     falkor__policy policy = falkor__policy_of(config);
     int delay_ms = falkor__backoff_ms(&policy, attempt, falkor__jitter());
     int64_t until = falkor__deadline(delay_ms);
-    char quoted[sizeof error->message + 16];
     if (until >= call->deadline_ns)
         return false;
-    falkor__event(config, (falkor__event_head){
+    falkor__event(config, &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "query_retry",
-        .status = error->status, .attempt = attempt, .delay_ms = delay_ms},
-        "attempt=%d max_retries=%d delay_ms=%d error=%s", attempt, retries,
-        delay_ms, falkor__quote(quoted, sizeof quoted, error->message));
+        .error = error, .attempt = attempt, .delay_ms = delay_ms},
+        "attempt=%d max_retries=%d delay_ms=%d", attempt, retries, delay_ms);
     if (!falkor__pool_sleep(call->pool, until))
         return false;
     falkor__count(&falkor__my_part(falkor__pool_recorder(call->pool))->retries);
@@ -517,14 +516,13 @@ static void falkor__explain(const falkor__call *call, falkor_status status,
     const falkor__config *config = falkor__pool_config(call->pool);
     bool reached = call->phase < FALKOR__PHASE_REPLIED &&
         falkor__may_retry(status, FALKOR__PHASE_UNSENT, true);
-    double seconds = (double)(falkor_now_ns() - call->began_ns) / 1e9;
-    char place[128];
+    char place[128] = "; ";
     if (!reached && attempts == 1 && !maybe)
         return;
-    falkor__place(config, place, sizeof place);
-    falkor__fail_more(error, " (attempt %d of %d, after %.2f s%s%s; %s%s)",
-        attempts, falkor__retries_of(call) + 1, seconds,
-        *place ? "; " : "", place,
+    falkor__fail_more(error, " (attempt %d of %d, after %.2f s%s; %s%s)",
+        attempts, falkor__retries_of(call) + 1,
+        (double)(falkor_now_ns() - call->began_ns) / 1e9,
+        *falkor__place(config, place + 2, sizeof place - 2) ? place : "",
         falkor__phase_text(call->phase), !maybe ? ""
             : falkor__maybe_executed(status, call->phase)
             ? ", so that it may have been executed"
@@ -534,17 +532,14 @@ static void falkor__explain(const falkor__call *call, falkor_status status,
 /* Says in the error how it ended. */
 static void falkor__conclude(falkor__call *call, falkor_status status,
                              int attempts, bool maybe, falkor_error *error) {
-    char quoted[sizeof error->message + 16];
     if (!status)
         falkor__error_clear(error);
     else
         falkor__explain(call, status, attempts, maybe, error);
-    if (status && attempts > 1) {
-        falkor__event(falkor__pool_config(call->pool), (falkor__event_head){
+    if (status && attempts > 1)
+        falkor__event(falkor__pool_config(call->pool), &(falkor__event_head){
             .level = FALKOR_EVENT_ERROR, .name = "query_failed_after_retries",
-            .status = status, .attempt = attempts}, "attempts=%d error=%s",
-            attempts, falkor__quote(quoted, sizeof quoted, error->message));
-    }
+            .error = error, .attempt = attempts}, "attempts=%d", attempts);
     error->attempts = attempts;
     error->maybe_executed = status && maybe;
 }

@@ -39,10 +39,11 @@ bool falkor__guards_begin(void) {
     return now;
 }
 
-void falkor__guard_add(falkor__guard *guard) {
+void falkor__guard_add(falkor__guard *guard, void *object,
+                       void (*lock)(void *object),
+                       void (*unlock)(void *object, bool child)) {
     pthread_mutex_lock(&falkor__guards_mutex);
-    guard->before = NULL;
-    guard->next = falkor__guards;
+    *guard = (falkor__guard){lock, unlock, object, .next = falkor__guards};
     if (guard->next)
         guard->next->before = guard;
     falkor__guards = guard;

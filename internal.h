@@ -28,7 +28,31 @@
 
 /* Fills error (NULL: nothing to fill) and returns status. The text is cut at a
    whole UTF-8 character; control bytes become spaces, and bytes that are not
-   UTF-8 question marks. attempts and maybe_executed are left to the caller. */
+   UTF-8 question marks. attempts and maybe_executed are left to the caller.
+   text is somebody else's: the server's. */
+falkor_status falkor__fail_text(falkor_error *error, falkor_status status,
+                                int sys_errno, const char *text);
+
+/* The same with words of our own. Without messages they are those about the
+   status, and what would have been said is not even computed. */
+#ifdef FALKOR_WITHOUT_MESSAGES
+falkor_status falkor__fail_briefly(falkor_error *error, falkor_status status,
+                                   int sys_errno);
+FALKOR__PRINTF(1, 2)
+static inline bool falkor__unsaid(const char *format, ...) {
+    (void)format;
+    return false;
+}
+#define falkor__fail(error, status, sys_errno, ...) \
+    ((void)(false && falkor__unsaid(__VA_ARGS__)), \
+     falkor__fail_briefly(error, status, sys_errno))
+#define falkor__refuse(error, ...) \
+    falkor__fail(error, FALKOR_ERR_ARGUMENT, 0, __VA_ARGS__)
+#define falkor__no_memory(error, text) \
+    falkor__fail(error, FALKOR_ERR_NOMEM, 0, text)
+#define falkor__fail_more(error, ...) \
+    ((void)(error), (void)(false && falkor__unsaid(__VA_ARGS__)))
+#else
 falkor_status falkor__fail(falkor_error *error, falkor_status status,
                            int sys_errno, const char *format, ...)
     FALKOR__PRINTF(4, 5);
@@ -44,6 +68,7 @@ falkor_status falkor__no_memory(falkor_error *error, const char *text);
 #define FALKOR__MORE_SIZE 256
 void falkor__fail_more(falkor_error *error, const char *format, ...)
     FALKOR__PRINTF(2, 3);
+#endif
 
 /* The system's words for an errno. */
 const char *falkor__errno_text(int sys_errno);
@@ -78,8 +103,8 @@ int falkor__poll_ms(int64_t deadline_ns);
 
 /* ---- fork.c: what fork() does ----------------------------------------- */
 
-/* Around a fork lock takes what object's unlock gives back, in both processes;
-   child: other threads are not there any more. The guard is object's own. */
+/* Around a fork lock takes what unlock gives back, in both processes; child:
+   other threads are not there any more. The guard is object's own. */
 typedef struct falkor__guard falkor__guard;
 struct falkor__guard {
     void (*lock)(void *object);
@@ -87,7 +112,9 @@ struct falkor__guard {
     void *object;
     falkor__guard *next, *before;
 };
-void falkor__guard_add(falkor__guard *guard);
+void falkor__guard_add(falkor__guard *guard, void *object,
+                       void (*lock)(void *object),
+                       void (*unlock)(void *object, bool child));
 bool falkor__guards_begin(void);        /* before the first; false: no memory */
 void falkor__guard_remove(falkor__guard *guard);
 
@@ -214,8 +241,10 @@ falkor_status falkor__config_make(const falkor_options *options,
                                   falkor_error *error);
 void falkor__config_free(falkor__config *config);   /* wipes the password */
 
-/* Where the server is, for messages; "" for a driver of the caller's own. */
-void falkor__place(const falkor__config *config, char *room, size_t size);
+/* Where the server is, for messages, in room; "" for a driver of the caller's
+   own. */
+const char *falkor__place(const falkor__config *config, char *room,
+                          size_t size);
 #ifndef FALKOR_WITHOUT_URLS
 bool falkor__config_same(const falkor__config *a, const falkor__config *b);
 #endif
@@ -311,11 +340,33 @@ int64_t falkor__unix_ms(void);
 typedef struct falkor__event_head {
     falkor_event_level level;
     const char *name;
-    falkor_status status;
+    const falkor_error *error;  /* its status is the event's, its message the
+                                   last of the text; NULL: none */
     int attempt, delay_ms;
 } falkor__event_head;
-void falkor__event(const falkor__config *config, falkor__event_head head,
-                   const char *format, ...) FALKOR__PRINTF(3, 4);
+#ifdef FALKOR_WITHOUT_EVENTS
+#define FALKOR__EVENTS 0
+static inline void falkor__event(const falkor__config *config,
+                                 const falkor__event_head *head,
+                                 const char *format, ...) {
+    (void)config, (void)head, (void)format;
+}
+#else
+#define FALKOR__EVENTS 1
+void falkor__event(const falkor__config *config,
+                   const falkor__event_head *head, const char *format, ...)
+    FALKOR__PRINTF(3, 4);
+#endif
+
+/* Whether anybody listens. */
+static inline bool falkor__tells(const falkor__config *config) {
+    return FALKOR__EVENTS && config->on_event;
+}
+
+/* Whether holds are looked at, for events that tell of long ones. */
+static inline bool falkor__seeks_leaks(const falkor__config *config) {
+    return FALKOR__EVENTS && config->leak_after_ms >= 0;
+}
 
 /* text as one value of a key=value line: in double quotes, with quotes and
    backslashes escaped, cut to the room there is. Returns room. */
@@ -378,6 +429,11 @@ int falkor__backoff_ms(const falkor__policy *policy, int retry, double random);
    of them followed by an answer, it is open: nobody may, until one probe dials,
    half-open, at probe_ns. Its failure opens it again for twice the time. The
    pool's lock guards it; failures is read without. */
+#ifdef FALKOR_WITHOUT_BREAKER
+#define FALKOR__BREAKER 0
+#else
+#define FALKOR__BREAKER 1
+#endif
 typedef struct falkor__breaker {
     falkor_circuit state;
     atomic_int failures;

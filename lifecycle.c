@@ -20,7 +20,7 @@ static atomic_int falkor__pools;
    has been idle for less than the worker's nap. */
 static bool falkor__may_pocket(const falkor__config *config,
                                const falkor_driver *driver) {
-    return FALKOR__MAY_POCKET && config->leak_after_ms < 0 &&
+    return FALKOR__MAY_POCKET && !falkor__seeks_leaks(config) &&
         (config->validate_after_ms < 0 || !driver->check ||
          config->validate_after_ms >= FALKOR__LEAST_NAP_MS);
 }
@@ -124,9 +124,8 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
     made->has_pockets = falkor__may_pocket(config, made->driver);
     made->wake_ns = FALKOR__NEVER;
     falkor__begin_books(made);
-    made->guard = (falkor__guard){.object = made,
-        .lock = falkor__before_pool_forks, .unlock = falkor__pool_has_forked};
-    falkor__guard_add(&made->guard);
+    falkor__guard_add(&made->guard, made, falkor__before_pool_forks,
+                      falkor__pool_has_forked);
     *pool = made;
     atomic_fetch_add(&falkor__pools, 1);
     return FALKOR_OK;
@@ -246,7 +245,7 @@ static int falkor__refill_locked(falkor_pool *pool, int failures,
         pool->breaker.state = FALKOR_CIRCUIT_HALF_OPEN;
     falkor__unlock(pool);
     if (probes)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .level = FALKOR_EVENT_INFO, .name = "circuit_half_open"}, "%s", "");
     falkor_status status = falkor__slot_open(pool, slot, probes,
                                              deadline_ns, &error);
@@ -320,7 +319,8 @@ static int64_t falkor__nap_locked(const falkor_pool *pool, int64_t now)
     FALKOR__HOLDS(pool->mutex) {
     const int periods[] = {pool->config.idle_timeout_ms,
                            pool->config.health_check_interval_ms,
-                           pool->config.leak_after_ms,
+                           falkor__seeks_leaks(&pool->config)
+                               ? pool->config.leak_after_ms : -1,
                            !pool->has_pockets || !pool->driver->check ||
                            pool->rests ? -1 : pool->config.validate_after_ms,
                            !FALKOR__MARKS || pool->rests ||
@@ -339,7 +339,9 @@ static falkor__slot *falkor__leak_locked(const falkor_pool *pool, int64_t now,
                                          int64_t *due_ns)
     FALKOR__HOLDS(pool->mutex) {
     int after_ms = pool->config.leak_after_ms;
-    for (size_t i = 0; after_ms >= 0 && i < pool->slot_count; i++) {
+    if (!falkor__seeks_leaks(&pool->config))
+        return NULL;
+    for (size_t i = 0; i < pool->slot_count; i++) {
         falkor__slot *slot = &pool->slots[i];
         if (slot->since_ns == FALKOR__NEVER || slot->reported)
             continue;
@@ -364,7 +366,7 @@ static void falkor__report_leak_locked(falkor_pool *pool, falkor__slot *slot,
     char quoted[300];
     slot->reported = true;
     falkor__unlock(pool);
-    falkor__event(&pool->config, (falkor__event_head){
+    falkor__event(&pool->config, &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "connection_leak"},
         "held_ms=%lld thread=%lu file=%s line=%d", held_ms, thread,
         file ? falkor__quote(quoted, sizeof quoted, file) : "-", line);
@@ -386,7 +388,7 @@ static void *falkor__worker(void *argument) {
         falkor__duty duty = FALKOR__DUTY_NONE;
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
         falkor__slot *leak = falkor__leak_locked(pool, now, &due_ns);
-        bool open = pool->breaker.state != FALKOR_CIRCUIT_CLOSED;
+        bool open = !falkor__circuit_closed_locked(pool);
         bool lacks = falkor__total(pool) < pool->config.min_size && !open;
         if (leak) {
             falkor__report_leak_locked(pool, leak, now);
@@ -529,7 +531,7 @@ falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
     if (!status && closed)
         return falkor__refusal(FALKOR__POOL_CLOSED, error);
     if (!status)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .name = "connection_pool_initialized"}, "max_size=%d timeout_ms=%d",
             pool->config.max_size, pool->config.pool_timeout_ms);
     return status;
@@ -573,6 +575,18 @@ static void falkor__cut(falkor_pool *pool) {
     }
 }
 
+/* Tells that close did not wait for so many. */
+static void falkor__tell_cut(falkor_pool *pool, int left) {
+    falkor_error error;
+    if (!falkor__tells(&pool->config))
+        return;
+    falkor__fail(&error, FALKOR_ERR_TIMEOUT, 0,
+        "connections not back in time, cut where in use: %d", left);
+    falkor__event(&pool->config, &(falkor__event_head){
+        .level = FALKOR_EVENT_WARNING, .name = "close_error",
+        .error = &error}, "%s", "");
+}
+
 falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     if (!pool)
         return FALKOR_OK;
@@ -587,7 +601,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     falkor__close_idle_locked(pool, NULL);  /* before the worker does */
     falkor__unlock(pool);
     if (first)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .name = "closing_connection_pool"}, "%s", "");
     falkor__lock(pool);
     while (falkor__total(pool) > 0 &&
@@ -597,14 +611,10 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     falkor__unlock(pool);
     if (left > 0) {
         falkor__cut(pool);
-        falkor__event(&pool->config, (falkor__event_head){
-            .level = FALKOR_EVENT_WARNING, .name = "close_error",
-            .status = FALKOR_ERR_TIMEOUT},
-            "error=\"connections not back in time, cut where in use: %d\"",
-            left);
+        falkor__tell_cut(pool, left);
     }
     if (first)
-        falkor__event(&pool->config, (falkor__event_head){
+        falkor__event(&pool->config, &(falkor__event_head){
             .name = "connection_pool_closed"}, "%s", "");
     return left > 0 ? FALKOR_ERR_TIMEOUT : FALKOR_OK;
 }

@@ -487,6 +487,7 @@ static falkor_status falkor__copy_text(const falkor_allocator *heap,
     return FALKOR_OK;
 }
 
+#ifndef FALKOR_WITHOUT_COMMANDS
 static falkor_status falkor__copy_schema(const falkor_allocator *heap,
                                          char ***copy,
                                          const char *const *schema,
@@ -504,6 +505,19 @@ static falkor_status falkor__copy_schema(const falkor_allocator *heap,
         status = falkor__copy_text(heap, &(*copy)[i], schema[i], error);
     return status;
 }
+
+/* Its statements are run on a graph. */
+static falkor_status falkor__schema_fill(const falkor_options *merged,
+                                         falkor__config *config,
+                                         falkor_error *error) {
+    if (merged->schema && *merged->schema &&
+        (!merged->graph || !*merged->graph))
+        return falkor__refuse(error,
+            "schema needs a graph to be run on: set graph, or name it in url");
+    return falkor__copy_schema(config->heap, &config->schema, merged->schema,
+                               error);
+}
+#endif
 
 static falkor_status falkor__check_texts(const falkor_options *merged,
                                          falkor_error *error) {
@@ -554,6 +568,15 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
     if (host && path)
         return falkor__refuse(error,
             "host and unix_path are both set: use one of them");
+    if (!FALKOR__EVENTS && (options->on_event || options->tracer))
+        return falkor__refuse(error, "%s is set, and this build tells of "
+            "nothing (FALKOR_WITHOUT_EVENTS): leave it NULL",
+            options->tracer ? "tracer" : "on_event");
+#ifdef FALKOR_WITHOUT_COMMANDS
+    if (options->schema)
+        return falkor__refuse(error, "schema is set, and this build runs none "
+            "(FALKOR_WITHOUT_COMMANDS): leave it NULL");
+#endif
     if (options->schema && options->driver)
         return falkor__refuse(error,
             "schema needs the built-in driver: leave driver NULL, or schema");
@@ -579,10 +602,6 @@ static falkor_status falkor__config_fill(falkor_options *merged,
                                          falkor__config *config,
                                          falkor_error *error) {
     falkor_status status = falkor__check_texts(merged, error);
-    if (status == FALKOR_OK && merged->schema && *merged->schema &&
-        (!merged->graph || !*merged->graph))
-        status = falkor__refuse(error,
-            "schema needs a graph to be run on: set graph, or name it in url");
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END && status == FALKOR_OK; s++)
         status = falkor__setting_apply(s, merged, config, error);
@@ -595,9 +614,10 @@ static falkor_status falkor__config_fill(falkor_options *merged,
         status = falkor__copy_text(config->heap,
                                    falkor__config_slot(config, t),
                                    *falkor__option_slot(merged, t), error);
+#ifndef FALKOR_WITHOUT_COMMANDS
     if (status == FALKOR_OK)
-        status = falkor__copy_schema(config->heap, &config->schema,
-                                     merged->schema, error);
+        status = falkor__schema_fill(merged, config, error);
+#endif
     config->tls.on = merged->tls;
     config->tls.skip_verify = merged->tls_skip_verify;
     if (status == FALKOR_OK)
@@ -655,7 +675,8 @@ void falkor__config_free(falkor__config *config) {
     *config = (falkor__config){0};
 }
 
-void falkor__place(const falkor__config *config, char *room, size_t size) {
+const char *falkor__place(const falkor__config *config, char *room,
+                          size_t size) {
     if (config->driver.open)
         *room = '\0';
     else if (config->unix_path)
@@ -663,6 +684,7 @@ void falkor__place(const falkor__config *config, char *room, size_t size) {
     else
         snprintf(room, size, strchr(config->host, ':') ? "[%s]:%d" : "%s:%d",
                  config->host, config->port);
+    return room;
 }
 
 #ifndef FALKOR_WITHOUT_URLS
@@ -750,7 +772,7 @@ static void falkor__env_event(const falkor_options *options) {
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END; s++)
         if (falkor__variable(s->older))
-            falkor__event(&config, (falkor__event_head){
+            falkor__event(&config, &(falkor__event_head){
                 .level = FALKOR_EVENT_WARNING, .name = "deprecated_setting"},
                 "name=%s use=%s", s->older, s->variable);
 }

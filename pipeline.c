@@ -180,7 +180,7 @@ static void falkor__answer(falkor__pipeline *p, size_t i) {
             strncmp(text, "NOSCRIPT ", 9) != 0;
         slot->maybe = slot->maybe || (!falkor__reads(p, i) &&
             (script || falkor__lets_run(text)));
-        falkor__fail(&own, falkor__classify(text, length), 0, "%s", text);
+        falkor__fail_text(&own, falkor__classify(text, length), 0, text);
         falkor__pipeline_settle(p, i, &own);
     } else if (!unresolved) {
         falkor__pipeline_settle(p, i, NULL);

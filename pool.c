@@ -34,7 +34,7 @@ static falkor_status falkor__admit_locked(falkor_pool *pool,
     FALKOR__HOLDS(pool->mutex) {
     const falkor__config *config = &pool->config;
     falkor_status status = falkor__refusal(pool->state, error);
-    if (!status && pool->breaker.state != FALKOR_CIRCUIT_CLOSED)
+    if (!status && !falkor__circuit_closed_locked(pool))
         status = falkor__circuit_refusal_locked(pool, error);
     if (status || (*slot = falkor__take_locked(pool)) != NULL)
         return status;
@@ -109,7 +109,7 @@ static falkor_status falkor__stand_in_line(falkor_pool *pool,
 static falkor_status falkor__sent_home(falkor_pool *pool, falkor_status status,
                                        falkor_error *error) {
     falkor__lock_as_is(pool);
-    status = status == FALKOR_ERR_CIRCUIT_OPEN
+    status = FALKOR__BREAKER && status == FALKOR_ERR_CIRCUIT_OPEN
         ? falkor__circuit_refusal_locked(pool, error)
         : falkor__refusal(pool->state, error);
     falkor__unlock(pool);
@@ -164,7 +164,7 @@ static falkor_status falkor__dial_granted(falkor_pool *pool,
                                           int64_t deadline_ns,
                                           falkor_error *error) {
     falkor__lock(pool);
-    bool refused = pool->breaker.state != FALKOR_CIRCUIT_CLOSED;
+    bool refused = !falkor__circuit_closed_locked(pool);
     if (refused)
         falkor__circuit_refusal_locked(pool, error);
     falkor__unlock(pool);
@@ -304,7 +304,7 @@ static falkor_conn *falkor__lease_granted(falkor_pool *pool,
                                           falkor__slot *slot,
                                           const falkor__patience *patience)
     FALKOR__UNCHECKED {         /* without leaks nothing is under the lock */
-    if (pool->config.leak_after_ms < 0)
+    if (!falkor__seeks_leaks(&pool->config))
         return falkor__lease_locked(pool, slot, patience);
     falkor__lock_as_is(pool);
     falkor_conn *lease = falkor__lease_locked(pool, slot, patience);
@@ -548,7 +548,7 @@ static inline bool falkor__into_pocket(falkor_pool *pool, falkor__slot *slot,
     falkor__pocket *pocket = falkor__my_pocket(pool);
     falkor__slot *empty = NULL;
     if (atomic_load_explicit(&pocket->slot, memory_order_relaxed) ||
-        atomic_load_explicit(&pool->breaker.failures, memory_order_relaxed) ||
+        falkor__circuit_doubted(pool) ||
         slot->expires_ns <= now ||
         slot->expires_ns < atomic_load_explicit(&pool->wake_ns,
                                                 memory_order_relaxed) ||

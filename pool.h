@@ -81,12 +81,22 @@ extern "C" {
      FALKOR_WITHOUT_JSON         results and values as JSON; a snapshot is
                                  written as JSON too, so without statistics only
      FALKOR_WITHOUT_COMMANDS     the section "commands": plans, indexes,
-                                 constraints, procedures, ...; falkor_command
-                                 stays
+                                 constraints, procedures, ..., and
+                                 options.schema, which is refused then;
+                                 falkor_command stays
      FALKOR_WITHOUT_PIPELINES    falkor_pipeline
      FALKOR_WITHOUT_CURSORS      cursors and falkor_query_each
      FALKOR_WITHOUT_URLS         options.url, which is refused then, the
-                                 environment, shared pools */
+                                 environment, shared pools
+     FALKOR_WITHOUT_EVENTS       options.on_event and options.tracer, which are
+                                 refused then, the looking for leaks that
+                                 leak_after_ms asks for, falkor_event_field and
+                                 falkor_log_event
+     FALKOR_WITHOUT_BREAKER      the circuit breaker: breaker_failures is -1,
+                                 whatever is set
+     FALKOR_WITHOUT_MESSAGES     the library's own words in falkor_error: a
+                                 message is falkor_status_text's then, or what
+                                 the server said of a query or a command */
 #if defined(FALKOR_WITHOUT_JSON) && !defined(FALKOR_WITHOUT_STATISTICS)
 #error "FALKOR_WITHOUT_JSON wants FALKOR_WITHOUT_STATISTICS too"
 #endif
@@ -219,7 +229,7 @@ typedef enum falkor_event_level {
      query_retry                     warning  attempt max_retries delay_ms
                                               error
      query_failed_after_retries      error    attempts error
-     connection_failed               warning  error delay_ms
+     connection_failed               warning  delay_ms error
      connection_recycled             info     reason
      connection_leak                 warning  held_ms thread file line
      circuit_opened                  error    failures delay_ms error
@@ -237,6 +247,7 @@ typedef struct falkor_event {
     int64_t unix_ms;            /* when, by the system's clock */
 } falkor_event;
 
+#ifndef FALKOR_WITHOUT_EVENTS
 /* falkor_event_field finds key in the event's message and copies its value into
    room: without its quotes, cut to size at a whole character. false, and room
    "": there is no such key, or event or key is NULL. room may be NULL where
@@ -249,6 +260,7 @@ bool falkor_event_field(const falkor_event *event, const char *key, char *room,
    message), written at once so that lines of several threads do not mix. ctx is
    not used. */
 void falkor_log_event(void *ctx, const falkor_event *event);
+#endif
 
 /* ---- tracing ----------------------------------------------------------- */
 

@@ -56,8 +56,8 @@ void falkor__note_over(falkor__reply *r, const char *what, uint64_t number,
 }
 
 /* The bytes at the place of trouble, printable. */
-static void falkor__show(const char *at, const char *end, char *text,
-                         size_t size) {
+static const char *falkor__show(const char *at, const char *end, char *text,
+                                size_t size) {
     size_t length = 0;
     const char *stop = end - at > 16 ? at + 16 : end;
     for (; at < stop && length + 8 < size; at++) {
@@ -68,14 +68,15 @@ static void falkor__show(const char *at, const char *end, char *text,
         length += (size_t)snprintf(text + length, size - length, format, byte);
     }
     text[length] = 0;
+    return text;
 }
 
 static falkor_status falkor__malformed(falkor__reply *r) {
     char found[80];
-    falkor__show(r->stuck, r->end, found, sizeof found);
     return falkor__fail(r->error, FALKOR_ERR_PROTOCOL, 0,
         "malformed reply: expected %s at byte %llu, found \"%s\"", r->expected,
-        (unsigned long long)falkor__position(r, r->stuck), found);
+        (unsigned long long)falkor__position(r, r->stuck),
+        falkor__show(r->stuck, r->end, found, sizeof found));
 }
 
 /* ---- tokens ----------------------------------------------------------- */

@@ -222,33 +222,64 @@ static void falkor__json_count(falkor__page *page, const char *name,
     falkor__page_count(page, count);
 }
 
-static void falkor__json_number(falkor__page *page, const char *name,
-                                double value) {
-    falkor__member(page, name);
-    falkor__page_number(page, value, 6);
-}
-
-/* A time that may not be known. */
-static void falkor__json_ms(falkor__page *page, const char *name,
-                            int64_t ms) {
-    falkor__member(page, name);
-    if (ms < 0)
-        falkor__page_text(page, "null");
-    else
-        falkor__page_count(page, (uint64_t)ms);
-}
-
-static void falkor__json_flag(falkor__page *page, const char *name,
-                              bool flag) {
-    falkor__member(page, name);
-    falkor__page_text(page, flag ? "true" : "false");
-}
-
 static void falkor__json_text_member(falkor__page *page, const char *name,
                                      const char *text) {
     falkor__member(page, name);
     falkor__page_string(page, text);
 }
+
+/* A member of a struct, as a member of a JSON object. A time that is negative
+   is not known. */
+typedef struct falkor__field {
+    const char *name;
+    size_t offset;
+    enum {
+        FALKOR__FIELD_INT, FALKOR__FIELD_COUNT, FALKOR__FIELD_TIME,
+        FALKOR__FIELD_NUMBER, FALKOR__FIELD_FLAG, FALKOR__FIELD_TEXT
+    } type;
+} falkor__field;
+#define FALKOR__FIELD(name, its, member) \
+    {name, offsetof(its, member), _Generic(((its *)0)->member, \
+        int: FALKOR__FIELD_INT, uint64_t: FALKOR__FIELD_COUNT, \
+        int64_t: FALKOR__FIELD_TIME, double: FALKOR__FIELD_NUMBER, \
+        bool: FALKOR__FIELD_FLAG, char *: FALKOR__FIELD_TEXT)}
+
+static void falkor__json_field(falkor__page *page, const void *base,
+                               const falkor__field *field) {
+    const void *at = (const char *)base + field->offset;
+    falkor__member(page, field->name);
+    switch (field->type) {
+    case FALKOR__FIELD_INT:
+        falkor__page_count(page, (uint64_t)*(const int *)at);
+        break;
+    case FALKOR__FIELD_COUNT:
+        falkor__page_count(page, *(const uint64_t *)at);
+        break;
+    case FALKOR__FIELD_TIME:
+        if (*(const int64_t *)at < 0)
+            falkor__page_text(page, "null");
+        else
+            falkor__page_count(page, *(const uint64_t *)at);
+        break;
+    case FALKOR__FIELD_NUMBER:
+        falkor__page_number(page, *(const double *)at, 6);
+        break;
+    case FALKOR__FIELD_FLAG:
+        falkor__page_text(page, *(const bool *)at ? "true" : "false");
+        break;
+    case FALKOR__FIELD_TEXT:
+        falkor__page_string(page, at);
+        break;
+    }
+}
+
+static void falkor__json_fields(falkor__page *page, const void *base,
+                                const falkor__field *fields, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        falkor__json_field(page, base, &fields[i]);
+}
+#define FALKOR__JSON_FIELDS(page, base, fields) \
+    falkor__json_fields(page, base, fields, sizeof fields / sizeof *fields)
 
 static const char *const falkor__circuits[] = {"closed", "open", "half_open"};
 
@@ -256,45 +287,49 @@ static const char *falkor__circuit_name(falkor_circuit circuit) {
     return (unsigned)circuit < 3 ? falkor__circuits[circuit] : "unknown";
 }
 
+#define FALKOR__OF_POOL(name, member) \
+    FALKOR__FIELD(name, falkor_snapshot, member)
+static const falkor__field falkor__pool_fields[] = {
+    FALKOR__OF_POOL("name", pool), FALKOR__OF_POOL("graph", graph),
+    FALKOR__OF_POOL("server", place),
+    FALKOR__OF_POOL("max_connections", stats.max_size),
+    FALKOR__OF_POOL("min_connections", stats.min_size),
+    FALKOR__OF_POOL("reserve_connections", stats.reserve_size),
+    FALKOR__OF_POOL("pool_size", stats.total),
+    FALKOR__OF_POOL("active_connections", stats.active),
+    FALKOR__OF_POOL("idle_connections", stats.idle),
+    FALKOR__OF_POOL("connecting", stats.connecting),
+    FALKOR__OF_POOL("closing", stats.closing),
+    FALKOR__OF_POOL("waiting", stats.waiting),
+    FALKOR__OF_POOL("oldest_wait_ms", oldest_ms),
+    FALKOR__OF_POOL("utilization_percent", stats.utilization_percent),
+    FALKOR__OF_POOL("total_queries", stats.queries),
+    FALKOR__OF_POOL("total_retries", stats.retries),
+    FALKOR__OF_POOL("total_acquires", stats.acquires),
+    FALKOR__OF_POOL("total_releases", stats.releases),
+    FALKOR__OF_POOL("total_timeouts", stats.acquire_timeouts),
+    FALKOR__OF_POOL("total_health_failures", stats.health_failures),
+    FALKOR__OF_POOL("connections_created", stats.connections_created),
+    FALKOR__OF_POOL("connections_recycled", stats.connections_recycled),
+    FALKOR__OF_POOL("connections_failed", stats.connect_failures),
+    FALKOR__OF_POOL("circuit_openings", stats.circuit_openings)};
+static const falkor__field falkor__wait_fields[] = {
+    FALKOR__FIELD("avg_wait_time_ms", falkor_latency, average_ms),
+    FALKOR__FIELD("p95_acquire_time_ms", falkor_latency, p95_ms),
+    FALKOR__FIELD("max_acquire_time_ms", falkor_latency, max_ms)};
+static const falkor__field falkor__state_fields[] = {
+    FALKOR__OF_POOL("initialized", stats.initialized),
+    FALKOR__OF_POOL("closed", stats.closed),
+    FALKOR__OF_POOL("paused", stats.paused)};
+
 static void falkor__json_pool(falkor__page *page, const falkor_snapshot *s) {
-    const falkor_stats *stats = &s->stats;
     falkor_latency waits = falkor_snapshot_latency(s, FALKOR_LATENCY_WAIT);
     falkor__json_open(page, "pool", "{");
-    falkor__json_text_member(page, "name", s->pool);
-    falkor__json_text_member(page, "graph", s->graph);
-    falkor__json_text_member(page, "server", s->place);
-    const struct { const char *name; int count; } sizes[] = {
-        {"max_connections", stats->max_size},
-        {"min_connections", stats->min_size},
-        {"reserve_connections", stats->reserve_size},
-        {"pool_size", stats->total}, {"active_connections", stats->active},
-        {"idle_connections", stats->idle}, {"connecting", stats->connecting},
-        {"closing", stats->closing}, {"waiting", stats->waiting}};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        falkor__json_count(page, sizes[i].name, (uint64_t)sizes[i].count);
-    falkor__json_count(page, "oldest_wait_ms", (uint64_t)s->oldest_ms);
-    falkor__json_number(page, "utilization_percent",
-                        stats->utilization_percent);
-    const struct { const char *name; uint64_t count; } counters[] = {
-        {"total_queries", stats->queries}, {"total_retries", stats->retries},
-        {"total_acquires", stats->acquires},
-        {"total_releases", stats->releases},
-        {"total_timeouts", stats->acquire_timeouts},
-        {"total_health_failures", stats->health_failures},
-        {"connections_created", stats->connections_created},
-        {"connections_recycled", stats->connections_recycled},
-        {"connections_failed", stats->connect_failures},
-        {"circuit_openings", stats->circuit_openings}};
-    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
-        falkor__json_count(page, counters[i].name, counters[i].count);
-    falkor__json_number(page, "avg_wait_time_ms", waits.average_ms);
-    falkor__json_number(page, "p95_acquire_time_ms", waits.p95_ms);
-    falkor__json_number(page, "max_acquire_time_ms", waits.max_ms);
-    falkor__json_flag(page, "initialized", stats->initialized);
-    falkor__json_flag(page, "closed", stats->closed);
-    falkor__json_flag(page, "paused", stats->paused);
+    FALKOR__JSON_FIELDS(page, s, falkor__pool_fields);
+    FALKOR__JSON_FIELDS(page, &waits, falkor__wait_fields);
+    FALKOR__JSON_FIELDS(page, s, falkor__state_fields);
     falkor__json_text_member(page, "circuit",
-                             falkor__circuit_name(stats->circuit));
+                             falkor__circuit_name(s->stats.circuit));
     falkor__json_shut(page, "}");
 }
 
@@ -317,6 +352,14 @@ static void falkor__json_queries(falkor__page *page,
 static const char *const falkor__latency_names[] = {
     "acquire_wait", "hold", "query", "dial", "health_check"};
 
+static const falkor__field falkor__latency_fields[] = {
+    FALKOR__FIELD("count", falkor_latency, count),
+    FALKOR__FIELD("avg_ms", falkor_latency, average_ms),
+    FALKOR__FIELD("p50_ms", falkor_latency, p50_ms),
+    FALKOR__FIELD("p95_ms", falkor_latency, p95_ms),
+    FALKOR__FIELD("p99_ms", falkor_latency, p99_ms),
+    FALKOR__FIELD("max_ms", falkor_latency, max_ms)};
+
 static void falkor__json_latency(falkor__page *page,
                                  const falkor_snapshot *s) {
     falkor__json_open(page, "latency", "{");
@@ -324,16 +367,18 @@ static void falkor__json_latency(falkor__page *page,
         falkor_latency found = falkor_snapshot_latency(s,
             (falkor_latency_kind)i);
         falkor__json_open(page, falkor__latency_names[i], "{");
-        falkor__json_count(page, "count", found.count);
-        falkor__json_number(page, "avg_ms", found.average_ms);
-        falkor__json_number(page, "p50_ms", found.p50_ms);
-        falkor__json_number(page, "p95_ms", found.p95_ms);
-        falkor__json_number(page, "p99_ms", found.p99_ms);
-        falkor__json_number(page, "max_ms", found.max_ms);
+        FALKOR__JSON_FIELDS(page, &found, falkor__latency_fields);
         falkor__json_shut(page, "}");
     }
     falkor__json_shut(page, "}");
 }
+
+static const falkor__field falkor__health_fields[] = {
+    FALKOR__FIELD("window_ms", falkor_health, window_ms),
+    FALKOR__FIELD("utilization_percent", falkor_health, utilization_percent),
+    FALKOR__FIELD("avg_wait_ms", falkor_health, average_wait_ms),
+    FALKOR__FIELD("errors", falkor_health, errors),
+    FALKOR__FIELD("ms_since_good_check", falkor_health, seen_well_ms)};
 
 static void falkor__json_health(falkor__page *page,
                                 const falkor_snapshot *s) {
@@ -353,16 +398,17 @@ static void falkor__json_health(falkor__page *page,
         falkor__json_shut(page, "}");
     }
     falkor__json_shut(page, "]");
-    falkor__json_count(page, "window_ms", (uint64_t)health.window_ms);
-    falkor__json_number(page, "utilization_percent",
-                        health.utilization_percent);
-    falkor__json_number(page, "avg_wait_ms", health.average_wait_ms);
-    falkor__json_count(page, "errors", health.errors);
-    falkor__json_ms(page, "ms_since_good_check", health.seen_well_ms);
+    FALKOR__JSON_FIELDS(page, &health, falkor__health_fields);
     falkor__json_shut(page, "}");
 }
 
 static const char *const falkor__conn_states[] = {"idle", "active", "changing"};
+
+static const falkor__field falkor__conn_fields[] = {
+    FALKOR__FIELD("age_ms", falkor__conn_view, age_ms),
+    FALKOR__FIELD("idle_ms", falkor__conn_view, idle_ms),
+    FALKOR__FIELD("held_ms", falkor__conn_view, held_ms),
+    FALKOR__FIELD("uses", falkor__conn_view, uses)};
 
 static void falkor__json_conns(falkor__page *page, const falkor_snapshot *s) {
     falkor__json_open(page, "connections", "[");
@@ -371,10 +417,7 @@ static void falkor__json_conns(falkor__page *page, const falkor_snapshot *s) {
         falkor__json_open(page, NULL, "{");
         falkor__json_text_member(page, "state",
                                  falkor__conn_states[view->state]);
-        falkor__json_ms(page, "age_ms", view->age_ms);
-        falkor__json_ms(page, "idle_ms", view->idle_ms);
-        falkor__json_ms(page, "held_ms", view->held_ms);
-        falkor__json_count(page, "uses", view->uses);
+        FALKOR__JSON_FIELDS(page, view, falkor__conn_fields);
         if (view->thread)
             falkor__json_count(page, "thread", view->thread);
         if (view->file) {
@@ -410,23 +453,24 @@ static void falkor__json_memory(falkor__page *page, const falkor_snapshot *s) {
     falkor__json_shut(page, "}");
 }
 
+#define FALKOR__OF_SERVER(name, member) \
+    FALKOR__FIELD(name, falkor__server_view, member)
+static const falkor__field falkor__server_fields[] = {
+    FALKOR__OF_SERVER("version", version),
+    FALKOR__OF_SERVER("uptime_seconds", uptime_s),
+    FALKOR__OF_SERVER("connected_clients", clients),
+    FALKOR__OF_SERVER("blocked_clients", blocked),
+    FALKOR__OF_SERVER("used_memory_bytes", memory_bytes),
+    FALKOR__OF_SERVER("total_commands", commands),
+    FALKOR__OF_SERVER("rejected_connections", rejected),
+    FALKOR__OF_SERVER("rejected_per_minute", rejected_lately)};
+
 static void falkor__json_server(falkor__page *page,
                                 const falkor__server_view *server) {
     if (!server->known)
         return;
     falkor__json_open(page, "server", "{");
-    falkor__json_text_member(page, "version", server->version);
-    const struct { const char *name; int64_t figure; } figures[] = {
-        {"uptime_seconds", server->uptime_s},
-        {"connected_clients", server->clients},
-        {"blocked_clients", server->blocked},
-        {"used_memory_bytes", server->memory_bytes},
-        {"total_commands", server->commands},
-        {"rejected_connections", server->rejected},
-        {"rejected_per_minute", server->rejected_lately}};
-    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        falkor__json_count(page, figures[i].name,
-                           (uint64_t)figures[i].figure);
+    FALKOR__JSON_FIELDS(page, server, falkor__server_fields);
     falkor__json_shut(page, "}");
 }
 

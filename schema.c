@@ -192,8 +192,8 @@ static falkor_status falkor__reading_take(falkor__reading *reading, int number,
         reading->version = version;
     } else if (refusal && !reading->refused) {
         reading->refused = true;
-        falkor__fail(error, falkor__classify(refusal, length), 0, "%s",
-                     refusal);
+        falkor__fail_text(error, falkor__classify(refusal, length), 0,
+                          refusal);
     } else if (!refusal && number == FALKOR__MARK) {
         reading->marked = reply->summary.cached;
         reading->unmarked = reading->unmarked || !reading->marked;

@@ -20,10 +20,9 @@ static void falkor__shared_has_forked(void *object, bool child) {
 
 /* For the life of the process. */
 static void falkor__guard_shared(void) {
-    static falkor__guard guard = {.object = &falkor__shared_mutex,
-        .lock = falkor__before_shared_forks,
-        .unlock = falkor__shared_has_forked};
-    falkor__guard_add(&guard);
+    static falkor__guard guard;
+    falkor__guard_add(&guard, &falkor__shared_mutex,
+                      falkor__before_shared_forks, falkor__shared_has_forked);
 }
 
 /* The shared pool of a configuration, with one user more. */

@@ -87,7 +87,7 @@ static void falkor__view_slot_locked(const falkor_pool *pool,
         view->age_ms = falkor__ms_since(slot->dialled_ns, now);
     if (idle)
         view->idle_ms = falkor__ms_since(slot->used_ns, now);
-    if (held && pool->config.leak_after_ms >= 0) {
+    if (held && falkor__seeks_leaks(&pool->config)) {
         view->thread = slot->thread;
         view->file = slot->file;
         view->line = slot->line;

@@ -137,25 +137,40 @@ int64_t falkor__unix_ms(void) {
     return (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / FALKOR__NS_PER_MS;
 }
 
-void falkor__event(const falkor__config *config, falkor__event_head head,
-                   const char *format, ...) {
+#ifndef FALKOR_WITHOUT_EVENTS
+#define FALKOR__EVENT_SIZE 640          /* an error's message, and more */
+
+/* Adds the error to a message. */
+static void falkor__add_error(char *message, const char *text) {
+    size_t length = strlen(message);
+    length += (size_t)snprintf(message + length, FALKOR__EVENT_SIZE - length,
+                               length ? " error=" : "error=");
+    falkor__quote(message + length, FALKOR__EVENT_SIZE - length, text);
+}
+
+void falkor__event(const falkor__config *config,
+                   const falkor__event_head *head, const char *format, ...) {
     static _Thread_local bool telling;  /* what a callback does is not told */
-    if (!config->on_event || telling)
+    if (!falkor__tells(config) || telling)
         return;
-    char message[640];
+    char message[FALKOR__EVENT_SIZE];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    falkor_event event = {.level = head.level, .name = head.name,
-        .message = message, .status = head.status, .attempt = head.attempt,
-        .delay_ms = head.delay_ms,
+    if (head->error)
+        falkor__add_error(message, head->error->message);
+    falkor_event event = {.level = head->level, .name = head->name,
+        .message = message, .attempt = head->attempt,
+        .status = head->error ? head->error->status : FALKOR_OK,
+        .delay_ms = head->delay_ms,
         .pool = config->name ? config->name : config->client_name,
         .unix_ms = falkor__unix_ms()};
     telling = true;
     config->on_event(config->event_ctx, &event);
     telling = false;
 }
+#endif
 
 const char *falkor__quote(char *room, size_t size, const char *text) {
     size_t at = 0;
@@ -172,6 +187,7 @@ const char *falkor__quote(char *room, size_t size, const char *text) {
     return room;
 }
 
+#ifndef FALKOR_WITHOUT_EVENTS
 /* The end of the value that begins here: the space behind it, its closing
    quote, or the text's end. */
 static const char *falkor__value_end(const char *at) {
@@ -246,3 +262,4 @@ void falkor_log_event(void *ctx, const falkor_event *event) {
     line[end] = '\n';
     fwrite(line, 1, end + 1, stderr);
 }
+#endif

@@ -311,9 +311,8 @@ falkor_status falkor__tls_settle(falkor__tls_settings *settings,
         free(shared);
         return falkor__no_memory(error, "no memory for TLS");
     }
-    shared->guard = (falkor__guard){.object = shared,
-        .lock = falkor__before_tls_forks, .unlock = falkor__tls_has_forked};
-    falkor__guard_add(&shared->guard);
+    falkor__guard_add(&shared->guard, shared, falkor__before_tls_forks,
+                      falkor__tls_has_forked);
     settings->shared = shared;
     return FALKOR_OK;
 }

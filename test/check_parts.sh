@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 BUILD=${BUILD:-build}
 OUT=$BUILD/parts
 PASSED=0 FAILED=0
-PARTS=(STATISTICS JSON COMMANDS PIPELINES CURSORS URLS)
+PARTS=(STATISTICS JSON COMMANDS PIPELINES CURSORS URLS EVENTS MESSAGES BREAKER)
 read -ra INCLUDE <<<"-I. $(sed -n 's/^DEPS_CPPFLAGS = //p' "$BUILD/deps.mk" 2>/dev/null)"
 read -ra LINK <<<"$(sed -n 's/^DEPS_LDFLAGS = //p' "$BUILD/deps.mk" 2>/dev/null)"
 WARNINGS=(-std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
@@ -43,9 +43,11 @@ combination() {
 # JSON (bit 1) is left out with STATISTICS (bit 0) only.
 numbers() {
     local n
-    for ((n = 0; n < 64; n++)); do
+    for ((n = 0; n < 1 << ${#PARTS[@]}; n++)); do
         [ $((n & 3)) != 2 ] || continue
-        [ -z "${PARTS_QUICK:-}" ] || [[ " 1 3 4 8 16 32 63 " == *" $n "* ]] || continue
+        if [ -n "${PARTS_QUICK:-}" ] && [ $((n & (n - 1))) != 0 ] && [ $n != 3 ] && [ $((n + 1 >> ${#PARTS[@]})) = 0 ]; then
+            continue
+        fi
         echo "$n"
     done
 }
@@ -63,16 +65,19 @@ gcc "${INCLUDE[@]}" -DFALKOR_WITHOUT_JSON -fsyntax-only pool.h >"$OUT/log" 2>&1
 [ $? != 0 ] && grep -q 'FALKOR_WITHOUT_STATISTICS' "$OUT/log"
 verdict 'JSON wants STATISTICS' $? "$OUT/log"
 
-# The smallest, as files of its own.
 ALL=("${PARTS[@]/#/-DFALKOR_WITHOUT_}")
-rm -f "$OUT"/*.o
-# shellcheck disable=SC2016
-printf '%s\n' ./*.c test/{fake,testing,serving,replies,proxy,lateness}.c | xargs -P 2 -I{} bash -c 'file=$1; shift
-    name=${file##*/}; exec "${@:2}" -c "$file" -o "$1/${name%.c}.o"' - {} "$OUT" gcc "${WARNINGS[@]}" "${INCLUDE[@]}" \
-    -DFALKOR_DEBUG "${ALL[@]}" -O1 -g >"$OUT/log" 2>&1
-verdict 'the smallest, file by file' $? "$OUT/log"
-rm -f "$OUT/smallest.a"
-ar rcs "$OUT/smallest.a" "$OUT"/*.o
+
+# files PART...: the library without these, and the tests' helpers, as files of their own, for the programs that follow.
+files() {
+    ALL=("${@/#/-DFALKOR_WITHOUT_}")
+    rm -f "$OUT"/*.[oa]
+    # shellcheck disable=SC2016
+    printf '%s\n' ./*.c test/{fake,testing,serving,replies,proxy,lateness}.c | xargs -P 2 -I{} bash -c 'file=$1; shift
+        name=${file##*/}; exec "${@:2}" -c "$file" -o "$1/${name%.c}.o"' - {} "$OUT" gcc "${WARNINGS[@]}" "${INCLUDE[@]}" \
+        -DFALKOR_DEBUG "${ALL[@]}" -O1 -g >"$OUT/log" 2>&1
+    verdict "file by file without $*" $? "$OUT/log"
+    ar rcs "$OUT/smallest.a" "$OUT"/*.o
+}
 
 # program SOURCE NAME
 program() {
@@ -80,17 +85,47 @@ program() {
         -lm -o "$OUT/$2" >"$OUT/log" 2>&1
 }
 
-printf '%s\n' '#include "pool.h"' 'int main(void) { falkor_pool *pool; falkor_error error;' \
-    'return falkor_pool_create(&(falkor_options){.url = "falkor://localhost"}, &pool, &error) != FALKOR_ERR_ARGUMENT; }' >"$OUT/url.c"
-program "$OUT/url.c" url && "$OUT/url" >"$OUT/log" 2>&1
-verdict 'a url is refused' $? "$OUT/log"
+# tested WHERE NAME...
+tested() {
+    local name status
+    for name in "${@:2}"; do
+        program "test/test_$name.c" "test_$name" && timeout 120 "$OUT/test_$name" </dev/null >"$OUT/log" 2>&1
+        status=$?
+        PASSED=$((PASSED + $(grep -c '^\[       OK \] ' "$OUT/log")))
+        verdict "test_$name $1" $status "$OUT/log"
+    done
+}
+
+files "${PARTS[@]}"
+cat >"$OUT/lacks.c" <<'END'
+#include "pool.h"
+#include <stdio.h>
+#include <string.h>
+static void hear(void *ctx, const falkor_event *event) { (void)ctx, (void)event; }
+int main(void) {
+    falkor_tracer tracer = {0};
+    const falkor_options lacks[] = {{.url = "falkor://localhost"}, {.on_event = hear}, {.tracer = &tracer},
+        {.graph = "g", .schema = (const char *const[]){"RETURN 1", NULL}}};
+    for (size_t i = 0; i < sizeof lacks / sizeof *lacks; i++) {
+        falkor_pool *pool;
+        falkor_error error;
+        if (falkor_pool_create(&lacks[i], &pool, &error) != FALKOR_ERR_ARGUMENT ||
+            strcmp(error.message, falkor_status_text(FALKOR_ERR_ARGUMENT)) != 0)
+            return printf("%zu: %s\n", i, error.message) > 0;
+    }
+    return 0;
+}
+END
+program "$OUT/lacks.c" lacks && "$OUT/lacks" >"$OUT/log" 2>&1
+verdict 'options of what is left out are refused, briefly' $? "$OUT/log"
 program examples/smallest.c smallest && "$OUT/smallest" "${FALKOR_TEST_PORT:-6379}" >"$OUT/log" 2>&1 && grep -qx Ada "$OUT/log"
 verdict 'examples/smallest' $? "$OUT/log"
-for name in retry levers lifecycle clock waits; do
-    program "test/test_$name.c" "test_$name" && timeout 120 "$OUT/test_$name" </dev/null >"$OUT/log" 2>&1
-    status=$?
-    PASSED=$((PASSED + $(grep -c '^\[       OK \] ' "$OUT/log")))
-    verdict "test_$name on the smallest" $status "$OUT/log"
-done
+tested 'on the smallest' retry clock waits
+
+# These want to be told.
+TOLD=()
+for part in "${PARTS[@]}"; do [[ EVENTS,MESSAGES = *"$part"* ]] || TOLD+=("$part"); done
+files "${TOLD[@]}"
+tested 'on the smallest that tells' levers lifecycle
 echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" = 0 ]

@@ -166,6 +166,7 @@ static void fake_forget(void *ctx, void *at) {
     f->present--;
 }
 
+#ifndef FALKOR_WITHOUT_EVENTS
 static void fake_on_event(void *ctx, const falkor_event *event) {
     fake *f = ctx;
     falkor_stats stats;
@@ -186,6 +187,7 @@ static void fake_on_event(void *ctx, const falkor_event *event) {
     pthread_cond_broadcast(&f->changed);
     pthread_mutex_unlock(&f->mutex);
 }
+#endif
 
 /* ---- for tests -------------------------------------------------------- */
 
@@ -236,7 +238,10 @@ void fake_end(fake *f) {
 
 falkor_options fake_options(fake *f) {
     return (falkor_options){.min_size = 1, .driver = &f->driver,
-        .driver_ctx = f, .on_event = fake_on_event, .event_ctx = f,
+        .driver_ctx = f, .event_ctx = f,
+#ifndef FALKOR_WITHOUT_EVENTS
+        .on_event = fake_on_event,
+#endif
         .health_check_interval_ms = -1, .idle_timeout_ms = -1,
         .max_lifetime_ms = -1, .validate_after_ms = -1, .max_retries = -1,
         .breaker_failures = -1, .health = {.window_ms = -1}};

@@ -135,7 +135,7 @@ static void test_events_of_a_failed_connection(void **state) {
     assert_int_equal(event.status, FALKOR_ERR_CONNECT);
     assert_int_equal(event.delay_ms, 0);
     assert_string_equal(event.message,
-        "error=\"say \\\"no\\\" \\\\ never \" delay_ms=0");
+        "delay_ms=0 error=\"say \\\"no\\\" \\\\ never \"");
     give(held);
     end();
 }
