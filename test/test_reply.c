@@ -116,6 +116,14 @@ static void text_put(text *t, const char *format, ...) {
     text_add(t, line, (size_t)length);
 }
 
+/* The sign of what is no number depends on the C library. */
+static void text_put_real(text *t, double number) {
+    if (isnan(number))
+        text_put(t, "dnan");
+    else
+        text_put(t, "d%.17g", number);
+}
+
 static void text_free(text *t) {
     free(t->bytes);
     *t = (text){0};
@@ -187,7 +195,7 @@ static void dump_value(text *t, const falkor_value *value) {
     case FALKOR_BOOLEAN:
         text_put(t, value->as.boolean ? "true" : "false");
         break;
-    case FALKOR_DOUBLE: text_put(t, "d%.17g", value->as.real); break;
+    case FALKOR_DOUBLE: text_put_real(t, value->as.real); break;
     case FALKOR_ARRAY:
         text_put(t, "[");
         for (uint32_t i = 0; i < value->length; i++) {
@@ -997,7 +1005,7 @@ static void random_double(text *t, text *want) {
         number = (double)(int64_t)random_next() / 1e9;
     snprintf(digits, sizeof digits, "%.*g", random_below(2) ? 15 : 17, number);
     bulk(t, digits);
-    text_put(want, "d%.17g", strtod(digits, NULL));
+    text_put_real(want, strtod(digits, NULL));
 }
 
 static void random_properties(text *t, text *want, int depth) {
