@@ -421,7 +421,7 @@ static const struct { const char *cell, *want; } cells[] = {
     {"*2\r\n:5\r\n$3\r\ninf\r\n", "dinf"},
     {"*2\r\n:5\r\n$4\r\n-inf\r\n", "d-inf"},
     {"*2\r\n:5\r\n$3\r\nnan\r\n", "dnan"},
-    {"*2\r\n:5\r\n$4\r\n-nan\r\n", "d-nan"},
+    {"*2\r\n:5\r\n$4\r\n-nan\r\n", "dnan"},
     {"*2\r\n:5\r\n$22\r\n-1.23456789012345e-300\r\n",
      "d-1.23456789012345e-300"},
     {"*2\r\n:6\r\n*0\r\n", "[]"},
