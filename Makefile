@@ -232,7 +232,7 @@ checks: $(CHECKS)
 # The flags of what is built by hand there.
 SCRIPT = test/server.sh run env OUT=$(OUT) TLS=$(TLS) CPPFLAGS='$(VARIANT_CPPFLAGS) $(DEPS_CPPFLAGS) $(TLS_CPPFLAGS) $(CPPFLAGS)' \
     LDFLAGS='$(VARIANT_LDFLAGS) $(DEPS_LDFLAGS) $(TLS_LDFLAGS) $(LDFLAGS)'
-check-single: $(HEADER)  ## the single header in every way that it can be included
+check-single: $(HEADER) clang  ## the single header in every way that it can be included
 	@$(SCRIPT) test/check_single.sh
 check-install: $(LIB) $(SHARED) $(OUT)/falkor-cli $(HEADER)  ## install, uninstall, dist, CMake: a stranger's program each way
 	@test/deps.sh packaging
@@ -261,18 +261,23 @@ cross-quick: export CROSS_QUICK = 1
 cross-quick: cross
 parts:  ## every combination of FALKOR_WITHOUT_... compiles; the smallest passes its tests
 	@test/deps.sh get
-	@TEST_TIMEOUT=600 test/server.sh run test/check_parts.sh
+	@env -u FALKORDB_URL test/server.sh run test/check_parts.sh
 parts-quick: export PARTS_QUICK = 1
 parts-quick: parts
 size:  ## bytes of code at -Os: everything, without each part, the smallest; CC=arm-linux-gnueabihf-gcc for another machine
+	@test/deps.sh tls
 	@CC='$(CC)' test/size.sh
 
+# clang and libFuzzer, where they are not there yet.
+.PHONY: clang
+clang:
+	@test/deps.sh check
 FUZZERS = $(patsubst test/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz_*.c))
 FUZZ_FLAGS = -std=c11 -g -O1 -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow -fno-sanitize-recover=all \
     -pthread -MMD -MP
 fuzz: $(FUZZERS)  ## the fuzzers, two at a time, FUZZ_SECONDS (60) each; their corpora first
 	@test/fuzz.sh $(FUZZERS)
-$(BUILD)/fuzz/obj/%.o: %.c
+$(BUILD)/fuzz/obj/%.o: %.c | clang
 	@mkdir -p $(@D)
 	clang $(FUZZ_FLAGS) -I. $(FUZZ_CPPFLAGS) $(DEPS_CPPFLAGS) -c $< -o $@
 $(BUILD)/fuzz/lib.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(LIB_SRC) $(filter-out examples/falkor-cli.c,$(CLI_SRC)))

@@ -5,54 +5,75 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 BUILD=${BUILD:-build}
-PASSED=0 FAILED=0 LANE=''
+PASSED=0 FAILED=0 CHILD='' LANE=''
 unset MAKEFLAGS MAKELEVEL MFLAGS TEST ONLY
 mkdir -p "$BUILD"
-trap '[ -z "$LANE" ] || kill -TERM -- "-$LANE"; exit 130' INT TERM
 
-# perform NAME MINUTES MAKE-ARGUMENT...: a step, and what it says. Its last line is counted.
+# What runs is a process group of timeout's; what runs beside ends its own.
+end() {
+    trap '' INT TERM HUP
+    [ -z "$LANE" ] || kill -TERM "$LANE" 2>/dev/null
+    [ -z "$CHILD" ] || kill -TERM -- "-$CHILD" 2>/dev/null
+    wait
+    exit "$1"
+}
+traps() {
+    trap 'end 130' INT
+    trap 'end 143' TERM HUP
+}
+traps
+
+# perform NAME MINUTES MAKE-ARGUMENT...: a step, and its report. The last line of that is counted.
 perform() {
-    local name=$1 minutes=$2 log=$BUILD/check-$1.log passed='' failed=1 start=$SECONDS
+    local name=$1 minutes=$2 log=$BUILD/check-$1.log passed='' failed='' status=0 start=$SECONDS
     shift 2
-    printf '\n== %s: make %s\n' "$name" "$*"
-    timeout --foreground "${minutes}m" make -j"$(nproc)" "$@" >"$log" 2>&1
-    read -r passed failed < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1) || failed=1
+    timeout -k 30 "${minutes}m" make -j"$(nproc)" "$@" </dev/null >"$log" 2>&1 &
+    CHILD=$!
+    wait "$CHILD" || status=$?
+    CHILD=''
+    read -r passed failed < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1)
     grep -E '^(ok|FAILED|MISSED|BROKEN|note:) ' "$log"
-    if [ "${passed:-0}$failed" = 00 ]; then failed=1; fi
-    [ "${passed:-0}" != 0 ] || echo "FAILED $name ran no test"
-    if [ -z "$passed" ] || [ "$failed" != 0 ]; then tail -n 40 "$log" | sed 's/^/    /'; fi
+    if [ "${failed:-0}" = 0 ] && { [ "${passed:-0}" = 0 ] || [ $status != 0 ]; }; then
+        echo "FAILED $name ended with status $status, ${passed:-no} tests passed"
+        failed=1
+    fi
+    [ "$failed" = 0 ] || tail -n 40 "$log" | sed 's/^/    /'
     printf '%s: %s passed, %s failed, %d s\n' "$name" "${passed:-0}" "$failed" $((SECONDS - start))
 }
 
+# count REPORT STEPS: a step without a last line has failed.
 count() {
-    local passed failed
+    local passed failed steps=0
     while read -r passed failed; do
-        PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+        PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) steps=$((steps + 1))
     done < <(sed -n 's/^[a-z0-9]*: \([0-9]*\) passed, \([0-9]*\) failed, [0-9]* s$/\1 \2/p' "$1")
+    FAILED=$((FAILED + $2 - steps))
 }
 
 step() {
-    perform "$@" | tee "$BUILD/check.step"
-    count "$BUILD/check.step"
+    printf '\n== %s: make %s\n' "$1" "${*:3}"
+    perform "$@" >"$BUILD/check.step"
+    cat "$BUILD/check.step"
+    count "$BUILD/check.step" 1
 }
 
-# beside FUNCTION: what it performs goes on in the background, in a process group of its own, with what others leave of the
-# processors, until joined.
+# beside FUNCTION: what it performs goes on in the background, with what others leave of the processors, until joined.
 beside() {
-    set -m
-    nice_ "$1" >"$BUILD/check.beside" &
-    set +m
+    {
+        CHILD=''
+        traps
+        renice -n 10 -p "$BASHPID" >/dev/null
+        "$1"
+    } >"$BUILD/check.beside" &
     LANE=$!
 }
-nice_() {
-    renice -n 10 -p "$BASHPID" >/dev/null
-    "$1"
-}
+# joined STEPS: how many there were.
 joined() {
-    wait "$LANE" || { echo 'FAILED what ran beside was ended' && FAILED=$((FAILED + 1)); }
+    wait "$LANE"
     LANE=''
+    printf '\n== beside these\n'
     cat "$BUILD/check.beside"
-    count "$BUILD/check.beside"
+    count "$BUILD/check.beside" "$1"
 }
 
 test/deps.sh check || { echo '0 passed, 1 failed'; exit 1; }
@@ -63,8 +84,9 @@ export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
 # preemptions are tried once.
 export FALKOR_TEST_PREEMPTIONS=0
 step asan 12 test VARIANT=asan SINGLE=1 TLS=1
-step tsan 12 test VARIANT=tsan TLS=1 TEST='attempts breaker classes clock connect cursor events faults fork levers lifecycle
-    load names pipecuts pipeline pool proof queries safety shared signals stats streaming tls'
+step tsan 12 test VARIANT=tsan TLS=1 TEST='attempts breaker classes clock commands connect cursor events faults fork
+    indexes levers lifecycle load malice names pipecuts pipeline pool proof queries safety shared signals stats streaming tls
+    waits'
 step clang 8 test VARIANT=clang WERROR=1 TEST='commands json names options parameters pool queries reply resp3'
 step hiredis1 8 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='attempts connect memory pipeline queries resp3 safety streaming
     tls'
@@ -85,15 +107,13 @@ step proof 8 checks VARIANT=werror WERROR=1 CHECK=proof
 step mutants 12 mutants
 step drivers 6 drivers VARIANT=werror WERROR=1
 step metrics 6 metrics
-joined
+joined 2
 step valgrind 8 valgrind
 step coverage 9 coverage
 step cross 30 "cross${FALKOR_CI:+-quick}"
 step parts 8 "parts${FALKOR_CI:+-quick}"
+step size 3 size
 FUZZ_SECONDS=4 step fuzz 5 fuzz
-
-printf '\n== code size at -Os\n'
-test/size.sh
 
 echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" = 0 ]

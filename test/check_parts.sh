@@ -31,13 +31,14 @@ defined() { nm -g --defined-only "$1" | awk '$2 == "T" && $3 ~ /^falkor_[a-z]/ {
 
 # combination NUMBER: bit i leaves PARTS[i] out. In a process of its own, its log is empty where all is well.
 combination() {
-    local i flags=() object=$OUT/$1.o
+    local i status=0 flags=() object=$OUT/$1.o
     for i in "${!PARTS[@]}"; do
         [ $(($1 >> i & 1)) = 0 ] || flags+=("-DFALKOR_WITHOUT_${PARTS[i]}")
     done
     gcc "${WARNINGS[@]}" "${INCLUDE[@]}" -O0 "${flags[@]}" -DFALKORPOOL_IMPLEMENTATION -x c -c "$BUILD/falkorpool.h" -o "$object" &&
-        diff <(declared "${flags[@]}") <(defined "$object")
+        diff <(declared "${flags[@]}") <(defined "$object") || status=$?
     rm -f "$object"
+    return $status
 }
 
 # JSON (bit 1) is left out with STATISTICS (bit 0) only.
@@ -87,12 +88,14 @@ program() {
 
 # tested WHERE NAME...
 tested() {
-    local name status
+    local name status passed
     for name in "${@:2}"; do
-        program "test/test_$name.c" "test_$name" && timeout 120 "$OUT/test_$name" </dev/null >"$OUT/log" 2>&1
+        program "test/test_$name.c" "test_$name" && timeout --foreground -k 5 120 "$OUT/test_$name" </dev/null >"$OUT/log" 2>&1
         status=$?
-        PASSED=$((PASSED + $(grep -c '^\[       OK \] ' "$OUT/log")))
+        passed=$(grep -c '^\[       OK \] ' "$OUT/log")
+        [ "$passed" != 0 ] || status=1
         verdict "test_$name $1" $status "$OUT/log"
+        PASSED=$((PASSED + passed - (status == 0)))
     done
 }
 

@@ -25,13 +25,12 @@ one() {
         memcheck) folder=$BUILD options+=(--leak-check=full "--errors-for-leak-kinds=definite,indirect") ;;
         helgrind) options+=(--history-level=approx) ;;
     esac
-    FALKOR_OUT=$PWD/$folder timeout -k 10 "${VALGRIND_TIMEOUT:-300}" valgrind --tool="$tool" "${options[@]}" \
+    FALKOR_OUT=$PWD/$folder timeout --foreground -k 10 "${VALGRIND_TIMEOUT:-300}" valgrind --tool="$tool" "${options[@]}" \
         "$folder/test/$program" ${pattern:+"$pattern"} </dev/null >"$log" 2>&1 || status=$?
     [ "$(grep -c '^\[       OK \]' "$log")" != 0 ] || status=${status/#0/1}
     printf '%-6s %-28s %4d tests, %d s\n' "$([ "$status" = 0 ] && echo ok || echo FAILED)" "$tool $program" \
         "$(grep -c '^\[       OK \]' "$log")" $((SECONDS - start))
-    [ "$status" != 0 ] || return 0
-    echo "$1" >>"$LOGS/failed"
+    if [ "$status" = 0 ]; then echo "$1" >>"$LOGS/passed" && return; fi
     grep -v -E '^\[ RUN |^\[       OK ' "$log" | head -n 60 | sed 's/^/    /'
 }
 
@@ -50,7 +49,7 @@ for tool in "${TOOLS[@]}"; do
 done
 rm -rf "$LOGS"
 mkdir -p "$LOGS"
-: >"$LOGS/failed"
+: >"$LOGS/passed"
 # shellcheck disable=SC2046,SC2059,SC2086
 if ! { make -j"$JOBS" ${MEMCHECK//test_/$BUILD/test/test_} &&
     make -j"$JOBS" VARIANT=valgrind $(printf "$BUILD/valgrind/test/%s " $HELGRIND $DRD); } >"$LOGS/make.log" 2>&1; then
@@ -59,6 +58,7 @@ if ! { make -j"$JOBS" ${MEMCHECK//test_/$BUILD/test/test_} &&
     exit 1
 fi
 test/server.sh run test/check_valgrind.sh --all "${WORK[@]}"
-FAILED=$(wc -l <"$LOGS/failed")
-echo "$((${#WORK[@]} - FAILED)) passed, $FAILED failed"
+PASSED=$(wc -l <"$LOGS/passed")
+FAILED=$((${#WORK[@]} - PASSED))
+echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" = 0 ]

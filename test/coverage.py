@@ -47,7 +47,7 @@ def said(well, text):
 
 def main(path, list_path, least_lines, least_branches):
     with open(path, encoding="utf-8") as file:
-        files = [f for f in json.load(file)["files"] if re.fullmatch(r"[a-z]+\.c", f["file"])]
+        files = [f for f in json.load(file)["files"] if re.fullmatch(r"[a-z]+\.[ch]", f["file"])]
     lines, branches = table(files)
     said(lines >= least_lines, f"{lines:.1f} % of lines are run, {least_lines} are wanted")
     said(branches >= least_branches, f"{branches:.1f} % of branches are taken, {least_branches} are wanted")

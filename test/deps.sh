@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What building and testing needs beyond a C compiler, make, git and npm: present already, installed by apt as root, or
-# unpacked into the build folder for an ordinary user, who needs nothing installed and nothing from an administrator.
+# What building and testing needs beyond a C compiler, make, git and npm: present already, installed by apt as root, or, what
+# the library and its tests are built with, unpacked into the build folder for an ordinary user. The tools of `make check` (other
+# compilers, valgrind, ...) an ordinary user must have installed.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=fetch.sh
 . "$(dirname "${BASH_SOURCE[0]}")/fetch.sh"

@@ -87,10 +87,9 @@ sound() {
 }
 
 case ${1:-} in
-    --try) try "$2" && exit ;;
-    --sound) read -r program pattern <<<"$2" && sound "$program" "$pattern" && exit ;;
+    --try) try "$2" && echo "$2" >>"$MUTANTS/caught"; exit ;;
+    --sound) read -r program pattern <<<"$2" && sound "$program" "$pattern" && echo "$2" >>"$MUTANTS/sound"; exit ;;
 esac
-case ${1:-} in --*) echo "$2" >>"$MUTANTS/failed" && exit ;; esac
 
 # each OPTION: this script for each line of its input, as many at once as there are processors.
 each() { tr '\n' '\0' | xargs -0 -P "$JOBS" -I '{}' "$PWD/test/mutants.sh" "$1" '{}'; }
@@ -121,17 +120,17 @@ if [ ! -e "$MUTANTS/base/out/libfalkorpool.a" ]; then
     exit 1
 fi
 
-: >"$MUTANTS/failed"
+: >"$MUTANTS/sound"
+: >"$MUTANTS/caught"
 printf '%s\n' "${TESTS[@]}" | each --sound
-UNSOUND=$(wc -l <"$MUTANTS/failed")
-: >"$MUTANTS/failed"
+SOUND=$(wc -l <"$MUTANTS/sound")
 printf '%s\n' "${PATCHES[@]}" | each --try
-MISSED=$(wc -l <"$MUTANTS/failed")
-CAUGHT=$((${#PATCHES[@]} - MISSED))
+CAUGHT=$(wc -l <"$MUTANTS/caught")
+MISSED=$((${#PATCHES[@]} - CAUGHT))
 LACK=()
 [ $# != 0 ] || mapfile -t LACK < <(unshown "${PATCHES[@]}")
 [ ${#LACK[@]} = 0 ] || printf 'FAILED  no patch shows %s\n' "${LACK[@]}"
-FAILED=$((UNSOUND + MISSED + ${#LACK[@]}))
+FAILED=$((${#TESTS[@]} - SOUND + MISSED + ${#LACK[@]}))
 echo "$CAUGHT caught, $MISSED missed"
-echo "$((CAUGHT + ${#TESTS[@]} - UNSOUND)) passed, $FAILED failed"
+echo "$((CAUGHT + SOUND)) passed, $FAILED failed"
 [ "$FAILED" = 0 ]

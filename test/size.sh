@@ -5,7 +5,8 @@
 # What is counted: bytes of machine code, which are all sections .text* of one object that the single header makes with
 # -Os -ffunction-sections; constants, messages among them, and unwind tables are told apart. "linked" is the code of
 # examples/smallest.c, linked with --gc-sections, which keeps what it can reach: the program's own few bytes and the C library's
-# start included, shared libraries not.
+# start included, shared libraries not. Where the compiler is the one that README's figures are of, they must be within 2 % of
+# these: the last line is `N passed, N failed`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 BUILD=${BUILD:-build} CC=${CC:-cc}
@@ -27,11 +28,17 @@ sum() { size -A "$1" | awk -v p="$2" '$1 ~ p { sum += $2 } END { print sum + 0 }
 # compile FLAG...: the library as one object.
 compile() { $CC "${FLAGS[@]}" "$@" -DFALKORPOOL_IMPLEMENTATION -x c -c "$BUILD/falkorpool.h" -o "$OUT/one.o"; }
 
+# difference BYTES: to the whole, once that is known.
+difference() {
+    [ -n "$WHOLE" ] || return 0
+    if [ "$1" -le "$WHOLE" ]; then echo "$((WHOLE - $1)) less"; else echo "$(($1 - WHOLE)) more"; fi
+}
+
 # row NAME FLAG...
 row() {
     compile "${@:2}"
     CODE=$(sum "$OUT/one.o" '^[.]text')
-    printf '%-44s %7d %7d  %s\n' "$1" "$CODE" "$(sum "$OUT/one.o" '^[.]rodata')" "${WHOLE:+$((WHOLE - CODE)) less}"
+    printf '%-44s %7d %7d  %s\n' "$1" "$CODE" "$(sum "$OUT/one.o" '^[.]rodata')" "$(difference "$CODE")"
 }
 
 # linked NAME FLAG...: behind a row with the same flags. The object of the library alone is what hiredis is taken off from.
@@ -63,4 +70,25 @@ for part in "${PARTS[@]}"; do
     fi
 done
 row 'without all of them' "${ALL[@]}"
+LEAST=$CODE
 linked '  what a program of pool, query, result links' "${ALL[@]}"
+
+[[ $($CC -dumpmachine)-$($CC -dumpversion) = x86_64-linux-gnu-12* ]] || exit 0
+read -ra TLS_FLAGS <<<"$(sed -n 's/^TLS_CPPFLAGS = //p' "$BUILD/deps-tls.mk" 2>/dev/null)"
+row 'with TLS (and OpenSSL)' -DFALKOR_TLS "${TLS_FLAGS[@]}"
+PASSED=0 FAILED=0
+# as_said BYTES NAME README-PATTERN
+as_said() {
+    local said
+    said=$(sed -nE "s/^\\| $3 \\| (of )?([0-9 ]+[0-9])( are left| more)? .*/\\2/p" README.md | tr -d ' ')
+    if [ -n "$said" ] && [ $((($1 - said) * 50)) -lt "$said" ] && [ $(((said - $1) * 50)) -lt "$said" ]; then
+        PASSED=$((PASSED + 1)) && return
+    fi
+    FAILED=$((FAILED + 1))
+    echo "FAILED $2: README says ${said:-nothing}, it is $1"
+}
+as_said "$WHOLE" everything nothing
+as_said "$LEAST" 'the smallest' 'all of them'
+as_said $((CODE - WHOLE)) TLS '`FALKOR_TLS`, which is added'
+echo "$PASSED passed, $FAILED failed"
+[ "$FAILED" = 0 ]
