@@ -100,6 +100,7 @@ step stress 8 checks VARIANT=tsan CHECK=stress
 # These are not about time.
 unhurried() {
     perform static 8 static
+    FUZZ_SECONDS=4 perform fuzz 8 fuzz
     perform schedules 20 test THREADS=c11 TLS=1 WERROR=1 TEST=schedules TEST_TIMEOUT=1100 FALKOR_TEST_PREEMPTIONS=2
 }
 beside unhurried
@@ -107,13 +108,12 @@ step proof 8 checks VARIANT=werror WERROR=1 CHECK=proof
 step mutants 12 mutants
 step drivers 6 drivers VARIANT=werror WERROR=1
 step metrics 6 metrics
-joined 2
+joined 3
 step valgrind 8 valgrind
 step coverage 9 coverage
 step cross 30 "cross${FALKOR_CI:+-quick}"
 step parts 8 "parts${FALKOR_CI:+-quick}"
 step size 3 size
-FUZZ_SECONDS=4 step fuzz 5 fuzz
 
 echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" = 0 ]
