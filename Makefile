@@ -67,7 +67,8 @@ obj       = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 programs  = $(patsubst %.c,$(OUT)/%,$(wildcard $(1)))
 
 LIB      := $(OUT)/libfalkorpool.a
-SONAME   := libfalkorpool.so.$(firstword $(subst ., ,$(VERSION)))
+# Before 1.0 a minor version may let structs grow.
+SONAME   := libfalkorpool.so.$(if $(filter 0.%,$(VERSION)),$(basename $(VERSION)),$(firstword $(subst ., ,$(VERSION))))
 SHARED   := $(OUT)/libfalkorpool.so.$(VERSION)
 HELP_LIB := $(if $(HELP_SRC),$(OUT)/libtest.a)
 EXAMPLES := $(filter-out $(OUT)/examples/falkor-cli% $(OUT)/examples/health_server,$(call programs,examples/*.c))
@@ -312,21 +313,31 @@ demo: all  ## loads a real data set and shows the library at work
 INSTALLED = $(PREFIX)/include/falkorpool/pool.h $(PREFIX)/include/falkorpool.h $(PREFIX)/bin/falkor-cli \
     $(addprefix $(LIBDIR)/,libfalkorpool.a libfalkorpool.so $(SONAME) $(notdir $(SHARED)) pkgconfig/falkorpool.pc) \
     $(MANDIR)/man1/falkor-cli.1 $(MANDIR)/man3/falkorpool.3
-INSTALL = install -D -m
+INSTALL ?= install
+PUT = $(INSTALL) -D -m
+# What an install cannot be made with, in words. A run path into the build folder is for the programs there: as root it would let
+# whoever owns that folder choose a system program's libraries.
+check_folders = $(if $(filter-out /%,$(PREFIX) $(LIBDIR) $(MANDIR))$(word 2,$(DESTDIR)),$(error PREFIX=$(PREFIX) LIBDIR=$(LIBDIR) \
+    MANDIR=$(MANDIR) DESTDIR=$(DESTDIR): folders without spaces are wanted, and but for DESTDIR they begin with /))
+check_libraries = $(if $(findstring -rpath,$(DEPS_LDFLAGS) $(TLS_LDFLAGS) $(VARIANT_LDFLAGS)),$(if \
+    $(filter 0,$(shell id -u)),$(error install as root: hiredis or OpenSSL is in $(BUILD) only. Install it in the system, remove \
+    $(BUILD)/deps*.mk, and build again)))
 
 install: $(LIB) $(SHARED) $(OUT)/falkor-cli $(HEADER)  ## into $(DESTDIR)$(PREFIX): libraries, headers, falkor-cli, man
-	$(INSTALL) 644 pool.h $(DESTDIR)$(PREFIX)/include/falkorpool/pool.h
-	$(INSTALL) 644 $(HEADER) $(DESTDIR)$(PREFIX)/include/falkorpool.h
-	$(INSTALL) 755 $(OUT)/falkor-cli $(DESTDIR)$(PREFIX)/bin/falkor-cli
-	$(INSTALL) 644 $(LIB) $(DESTDIR)$(LIBDIR)/libfalkorpool.a
-	$(INSTALL) 644 $(SHARED) $(DESTDIR)$(LIBDIR)/$(notdir $(SHARED))
+	$(check_folders)$(check_libraries)
+	@rm -f $(OUT)/falkorpool.pc
+	$(PUT) 644 pool.h $(DESTDIR)$(PREFIX)/include/falkorpool/pool.h
+	$(PUT) 644 $(HEADER) $(DESTDIR)$(PREFIX)/include/falkorpool.h
+	$(PUT) 755 $(OUT)/falkor-cli $(DESTDIR)$(PREFIX)/bin/falkor-cli
+	$(PUT) 644 $(LIB) $(DESTDIR)$(LIBDIR)/libfalkorpool.a
+	$(PUT) 644 $(SHARED) $(DESTDIR)$(LIBDIR)/$(notdir $(SHARED))
 	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libfalkorpool.so
-	$(INSTALL) 644 man/falkor-cli.1 $(DESTDIR)$(MANDIR)/man1/falkor-cli.1
-	$(INSTALL) 644 man/falkorpool.3 $(DESTDIR)$(MANDIR)/man3/falkorpool.3
+	$(PUT) 644 man/falkor-cli.1 $(DESTDIR)$(MANDIR)/man1/falkor-cli.1
+	$(PUT) 644 man/falkorpool.3 $(DESTDIR)$(MANDIR)/man3/falkorpool.3
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|; s|@VERSION@|$(VERSION)|' \
 	    -e 's|@REQUIRES@|$(strip $(PC_REQUIRES))|; s|@LIBS@|$(strip $(PC_LIBS))|' falkorpool.pc.in >$(OUT)/falkorpool.pc
-	$(INSTALL) 644 $(OUT)/falkorpool.pc $(DESTDIR)$(LIBDIR)/pkgconfig/falkorpool.pc
+	$(PUT) 644 $(OUT)/falkorpool.pc $(DESTDIR)$(LIBDIR)/pkgconfig/falkorpool.pc
 # A static program needs what the library needs: by name where pkg-config knows it.
 pc = $(shell pkg-config --exists $(1) 2>/dev/null && echo $(1))
 PC_REQUIRES = $(call pc,hiredis) $(if $(TLS),$(call pc,libssl libcrypto))
@@ -334,9 +345,10 @@ PC_LIBS = $(if $(call pc,hiredis),,-lhiredis) $(if $(TLS),$(if $(call pc,libssl 
 
 # Folders that are empty then go with DESTDIR only: elsewhere others may want them.
 uninstall:  ## takes away what install, with the same PREFIX and DESTDIR, has put there
+	$(check_folders)
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	rmdir $(DESTDIR)$(PREFIX)/include/falkorpool 2>/dev/null || :
-	$(if $(DESTDIR),cd $(DESTDIR) && for folder in $(sort $(dir $(INSTALLED:/%=%))); do \
+	$(if $(DESTDIR),[ ! -d $(DESTDIR) ] || cd $(DESTDIR) && for folder in $(sort $(dir $(INSTALLED:/%=%))); do \
 	    [ ! -d $$folder ] || rmdir -p --ignore-fail-on-non-empty $$folder; done)
 
 dist:  ## $(BUILD)/falkorpool-VERSION.tar.gz of the last commit, with the single header in it

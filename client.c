@@ -36,23 +36,36 @@ static void falkor__graph_destroy(falkor_graph *graph,
     falkor__give(heap, graph);
 }
 
+/* The graph of that name, or else made, which may be NULL, as that. */
+static falkor_graph *falkor__select_graph(falkor__client *client,
+                                          const char *name,
+                                          falkor_graph *made) {
+    falkor__mutex_lock(&client->mutex);
+    falkor_graph *graph = client->first;
+    while (graph && strcmp(graph->name, name) != 0)
+        graph = graph->next;
+    if (!graph && made) {
+        made->next = client->first;
+        client->first = graph = made;
+    }
+    if (graph)
+        graph->selected++;
+    falkor__mutex_unlock(&client->mutex);
+    return graph;
+}
+
 falkor_graph *falkor_select_graph(falkor_pool *pool, const char *name) {
     if (pool && !name)
         name = falkor__pool_config(pool)->graph;
     if (!pool || !name || !*name)
         return NULL;
     falkor__client *client = falkor__client_of(pool);
-    falkor__mutex_lock(&client->mutex);
-    falkor_graph *graph = client->first;
-    while (graph && strcmp(graph->name, name) != 0)
-        graph = graph->next;
-    if (!graph && (graph = falkor__graph_new(pool, name)) != NULL) {
-        graph->next = client->first;
-        client->first = graph;
-    }
-    if (graph)
-        graph->selected++;
-    falkor__mutex_unlock(&client->mutex);
+    falkor_graph *graph = falkor__select_graph(client, name, NULL), *made;
+    if (graph || !(made = falkor__graph_new(pool, name)))
+        return graph;
+    graph = falkor__select_graph(client, name, made);
+    if (graph != made)                  /* another thread was first */
+        falkor__graph_destroy(made, falkor__pool_config(pool)->heap);
     return graph;
 }
 

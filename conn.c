@@ -343,6 +343,7 @@ falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
     size_t sent;
     *reply = falkor__reply_in(link->config->heap, kind, NULL);
     falkor__buffer_begin(&request);
+    request.heap = link->config->heap;
     falkor__buffer_command(&request, argc, argv, NULL);
     struct iovec piece = {request.text, request.length};
     falkor_status status = !*reply || request.failed
@@ -380,11 +381,21 @@ int64_t falkor__link_since(const falkor__link *link) {
 
 /* ---- greeting --------------------------------------------------------- */
 
-/* What one line of the answer to a greeting says. secret: it answers AUTH, and
-   only words that we know hold no part of that may be shown. last: it answers
-   the PING, which a user who has been let in may lack the right to. */
+static bool falkor__holds(const char *text, size_t length,
+                          const char *secret) {
+    size_t size = strlen(secret);
+    for (size_t at = 0; at + size <= length; at++)
+        if (memcmp(text + at, secret, size) == 0)
+            return true;
+    return false;
+}
+
+/* What one line of the answer to a greeting says. secret: it answers AUTH with
+   this password, and only words that we know and that do not hold it may be
+   shown. last: it answers the PING, which a user who has been let in may lack
+   the right to. */
 static falkor_status falkor__greet_line(const char *line, size_t length,
-                                        bool secret, bool last,
+                                        const char *secret, bool last,
                                         falkor_error *error) {
     if (length > 0 && (line[0] == '+' ||
         (last && length >= 7 && memcmp(line, "-NOPERM", 7) == 0)))
@@ -393,20 +404,23 @@ static falkor_status falkor__greet_line(const char *line, size_t length,
         return falkor__fail(error, FALKOR_ERR_CONNECT, 0, "the server does "
             "not speak Redis' protocol: \"%.*s\"", secret ? 3 : (int)length,
             secret ? "..." : line);
-    int size = (int)length - 1;
+    static const char unsaid[] = "what holds the password, and is not shown";
+    bool holds = secret && falkor__holds(line, length, secret);
+    const char *words = holds ? unsaid : line + 1;
+    int size = holds ? (int)sizeof unsaid - 1 : (int)length - 1;
     falkor_status kind = falkor__classify(line + 1, length - 1);
     if (kind == FALKOR_ERR_AUTH)
         return falkor__fail(error, FALKOR_ERR_AUTH, 0, "the server refused "
             "the login, %s; it says: %.*s", secret
                 ? "check username and password"
-                : "set a password or ask for more rights", size, line + 1);
+                : "set a password or ask for more rights", size, words);
     if (kind == FALKOR_ERR_QUERY && secret)
         return falkor__fail(error, FALKOR_ERR_AUTH, 0, "the server refused "
             "the AUTH command itself; its words may hold the password and are "
             "not shown");
     return falkor__fail(error, kind == FALKOR_ERR_BUSY ? FALKOR_ERR_BUSY
                                                        : FALKOR_ERR_CONNECT, 0,
-        "the server refused the connection: %.*s", size, line + 1);
+        "the server refused the connection: %.*s", size, words);
 }
 
 /* The answers to a greeting do not come: late, closed, or broken. A server
@@ -435,7 +449,7 @@ static falkor_status falkor__greet_broken(const falkor__link *link,
    the first answers AUTH when there is one. */
 #define FALKOR__GREETED ((size_t)1024)
 static falkor_status falkor__greet_read(falkor__link *link, char *reply,
-                                        int lines, bool secret,
+                                        int lines, const char *secret,
                                         int64_t deadline_ns,
                                         falkor_error *error) {
     size_t have = 0;
@@ -448,7 +462,7 @@ static falkor_status falkor__greet_read(falkor__link *link, char *reply,
                                                          : taken - 1;
             status = falkor__greet_line(reply, shown, secret, --lines == 0,
                                         error);
-            secret = false;
+            secret = NULL;
             memmove(reply, end + 1, have -= taken);
             continue;
         }
@@ -505,6 +519,7 @@ static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
     char reply[FALKOR__GREETED];
     size_t sent;
     falkor__buffer_begin(&text);
+    text.heap = link->config->heap;
     int lines = falkor__greet_write(link->config, &text);
     struct iovec piece = {text.text, text.length};
     falkor_status status = text.failed
@@ -512,7 +527,7 @@ static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
         : falkor__link_send(link, &piece, 1, 1, deadline_ns, &sent, error);
     if (!status)
         status = falkor__greet_read(link, reply, lines,
-            link->config->password != NULL, deadline_ns, error);
+            link->config->password, deadline_ns, error);
     if (!status)
         link->awaiting = 0;
     if (link->config->password) {       /* text held it, and reply might */
@@ -574,7 +589,7 @@ static falkor_status falkor__dial_secure(falkor__link *link,
     ssize_t done = 0;
     link->tls = falkor__tls_begin(&config->tls, config->host, link->fd);
     if (!link->tls)
-        return falkor__dial_failed(error, 0, address, "TLS cannot begin: no "
+        return falkor__dial_failed(error, ENOMEM, address, "TLS cannot begin: no "
             "memory, or a name of more than 255 bytes to look for");
     while (done == 0) {
         short events = POLLIN;
@@ -696,7 +711,8 @@ static falkor_status falkor__dial_tcp(falkor__link *link, int64_t deadline_ns,
                               .ai_socktype = SOCK_STREAM}, *found = NULL;
     int code = getaddrinfo(link->config->host, NULL, &wanted, &found);
     if (code != 0)
-        return falkor__dial_failed(error, code == EAI_SYSTEM ? errno : 0,
+        return falkor__dial_failed(error, code == EAI_SYSTEM ? errno
+                                   : code == EAI_MEMORY ? ENOMEM : 0,
                                    link->config->host, gai_strerror(code));
     int ways = 0;
     for (struct addrinfo *at = found; at; at = at->ai_next)

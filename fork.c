@@ -4,6 +4,7 @@
    guard is whole in the child, where each puts its own in order. */
 #include "internal.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 static pthread_mutex_t falkor__guards_mutex = PTHREAD_MUTEX_INITIALIZER;
 static falkor__guard *falkor__guards;
@@ -28,15 +29,27 @@ static void falkor__in_child(void) {
     falkor__after_fork(true);
 }
 
+static atomic_bool falkor__watch_tried, falkor__watches_forks;
+
+static void falkor__watch_forks(void) {
+    falkor__watches_forks = pthread_atfork(falkor__before_fork,
+        falkor__in_parent, falkor__in_child) == 0;
+    falkor__watch_tried = true;
+}
+
+/* A fork in the middle leaves no lock behind: pthread_once begins anew in the
+   child. Only where there was no memory for it the next call tries again. */
 bool falkor__guards_begin(void) {
-    static bool begun;
-    pthread_mutex_lock(&falkor__guards_mutex);
-    if (!begun)
-        begun = pthread_atfork(falkor__before_fork, falkor__in_parent,
-                               falkor__in_child) == 0;
-    bool now = begun;
-    pthread_mutex_unlock(&falkor__guards_mutex);
-    return now;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    bool again = falkor__watch_tried;
+    pthread_once(&once, falkor__watch_forks);
+    if (again && !falkor__watches_forks) {
+        pthread_mutex_lock(&falkor__guards_mutex);
+        if (!falkor__watches_forks)
+            falkor__watch_forks();
+        pthread_mutex_unlock(&falkor__guards_mutex);
+    }
+    return falkor__watches_forks;
 }
 
 void falkor__guard_add(falkor__guard *guard, void *object,

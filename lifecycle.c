@@ -4,6 +4,7 @@
    min_size open; and it tells of holds that last too long. */
 #include "books.h"
 #include <stdlib.h>
+#include <string.h>
 
 #define FALKOR__FREE_WAIT_MS 10000      /* what free gives to close */
 #define FALKOR__WORKER_MS 5000          /* a dial or check without a limit */
@@ -644,6 +645,8 @@ void falkor__pool_destroy(falkor_pool *pool) {
         falkor__thread_join(&pool->worker);
     falkor__lock(pool);
     pool->orphan = true;
+    if (pool->config.password && pool->connecting == 0)
+        falkor__wipe(pool->config.password, strlen(pool->config.password));
     bool last = pool->in_use + pool->closing == 0;
     falkor__unlock(pool);
     if (last)

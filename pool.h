@@ -308,10 +308,10 @@ typedef struct falkor_tracer {
    the next ones then (see README, Limits).
 
    The C library's malloc still serves what belongs to no pool or to the caller:
-   plans, snapshots, JSON, and for the length of a call the parts of a URL, the
+   a plan's own structs, snapshots, JSON, and for the length of a call the parts of a URL, the
    statements of indexes and constraints and of options.schema. So it does
-   hiredis (redisContext, by hiredisSetAllocators of hiredis 1.x), OpenSSL, name
-   look-up and threads. */
+   hiredis (redisContext, by hiredisSetAllocators of hiredis 1.x), TLS with
+   OpenSSL, name look-up and threads. */
 typedef struct falkor_allocator {
     void *(*allocate)(void *ctx, size_t size);
     void *(*reallocate)(void *ctx, void *memory, size_t size);
@@ -416,8 +416,8 @@ typedef struct falkor_options {
     void *tracer_ctx;           /* lives as long as the pool and every cursor
                                    of it */
     const falkor_allocator *allocator; /* NULL: malloc. It is not copied: it
-                                   lives as long as the pool and every result
-                                   and cursor of it */
+                                   lives as long as the pool and every result,
+                                   cursor, plan and held connection of it */
 } falkor_options;               /* grows at its end only, with the SONAME */
 
 #ifndef FALKOR_WITHOUT_URLS

@@ -538,7 +538,7 @@ static falkor_result *falkor__reply_make(const falkor_allocator *heap,
     char *block = falkor__take(heap, FALKOR__BLOCK);
     if (!block)
         return NULL;
-    falkor__reply *r= (falkor__reply *)(void *)block;
+    falkor__reply *r = (falkor__reply *)(void *)block;
     memset(r, 0, offsetof(falkor__reply, first_frames));
     r->kind = kind;
     r->limits = (falkor__limits){

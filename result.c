@@ -94,20 +94,20 @@ void falkor__chunks_free(const falkor_allocator *heap, falkor__chunk *list) {
     }
 }
 
-/* A large block gets a chunk of its own behind the newest, whose rest stays in
-   use; what may be given back (see falkor__arena) is never that large. One of
-   half of the usual chunk or more takes such a chunk, which may be a spare one,
-   rather than pages that are cleared for it. */
+/* A large block of a whole reply gets a chunk of its own behind the newest,
+   whose rest stays in use; row by row it would not be given back there with
+   its row. What may be given back (see falkor__arena) is never that large. One
+   of half of the usual chunk or more takes such a chunk, which may be a spare
+   one, rather than pages that are cleared for it. */
 #define FALKOR__LARGE_BLOCK ((size_t)64 << 10)
 
 static bool falkor__is_large(const falkor__arena *arena, size_t size) {
-    return arena->chunks && size >= FALKOR__LARGE_BLOCK &&
-        size >= arena->next_size / 4;
+    return arena->chunks && arena->most_size == FALKOR__MOST_ARENA &&
+        size >= FALKOR__LARGE_BLOCK && size >= arena->next_size / 4;
 }
 
 static void *falkor__arena_large(falkor__arena *arena, size_t size) {
-    if (size > FALKOR__MOST_ARENA / 2 && size < FALKOR__MOST_ARENA &&
-        arena->most_size == FALKOR__MOST_ARENA)
+    if (size > FALKOR__MOST_ARENA / 2 && size < FALKOR__MOST_ARENA)
         size = FALKOR__MOST_ARENA;
     falkor__chunk *chunk = falkor__chunk_new(arena->heap, size);
     if (!chunk)

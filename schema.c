@@ -165,6 +165,7 @@ static falkor_status falkor__reading_send(falkor__reading *reading,
     size_t sent;
     snprintf(version, sizeof version, "%lu", (unsigned long)reading->version);
     falkor__buffer_begin(&text);
+    text.heap = falkor__link_heap(reading->link);
     for (int i = 0; i < FALKOR__READ_QUERIES; i++)
         falkor__buffer_command(&text, 6, (const char *[]){
             reading->question->read_only ? "GRAPH.RO_QUERY" : "GRAPH.QUERY",

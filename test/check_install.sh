@@ -17,7 +17,7 @@ FLAGS=(-Wall -Wextra -Werror ${CPPFLAGS:-})
 LIBS=(${LDFLAGS:-} -lhiredis -pthread ${TLS:+-lssl -lcrypto})
 AT=$DIR/opt LIB=$DIR/opt/lib
 VERSION=$(awk '/^.define FALKOR_VERSION_[MP]/ { printf "%s%s", dot, $3; dot = "." }' pool.h)
-SONAME=libfalkorpool.so.${VERSION%%.*}
+SONAME=libfalkorpool.so.${VERSION%.*}          # until 1.0
 export PKG_CONFIG_PATH=$LIB/pkgconfig
 
 # The same program for each header that there is.

@@ -164,14 +164,16 @@ static void by_long_password(void) {
 }
 
 /* A server that lets the first connection in, and says the password aloud to
-   all others: as an error, or as whatever. */
+   all others: as whatever, as an error, or as one that is known. */
 static void serve_and_tell(int listener) {
     char room[4096], said[20 * SECRET_SIZE];
     for (int number = 0;; number++) {
         int fd = accept(listener, NULL, NULL);
         while (fd >= 0 && read(fd, room, sizeof room) > 0) {
-            sprintf(said, number % 2 ? "-ERR unknown command `AUTH`, with args "
-                "beginning with: `ann` `%s`\r\n" : "What is AUTH ann %s?\r\n",
+            sprintf(said, number % 3 == 0 ? "What is AUTH ann %s?\r\n"
+                : number % 3 == 1 ? "-ERR unknown command `AUTH`, with args "
+                "beginning with: `ann` `%s`\r\n"
+                : "-WRONGPASS nobody but bob has `%s`\r\n",
                 secret_write(plain, 18));
             const char *answer = number ? said
                 : strstr(room, "AUTH") ? "+OK\r\n+PONG\r\n"
