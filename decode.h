@@ -103,7 +103,7 @@ typedef struct falkor__reply {
     size_t next_input;
     falkor__limits limits;
     falkor__chunk *row_chunk;   /* the arena's newest and its place when a */
-    char *row_at;               /* row begins: row by row it goes back there */
+    char *row_at, *row_end;     /* row begins: row by row it goes back there */
 
     const char *error_text;
     size_t error_length;

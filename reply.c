@@ -311,6 +311,7 @@ static bool falkor__rows_head(falkor__reply *r) {
     falkor__commit(r, p);
     r->row_start = by_row ? falkor__position(r, r->at) : 0;
     r->row_at = r->arena.at;
+    r->row_end = r->arena.end;
     r->row_chunk = r->arena.chunks;
     return true;
 }
@@ -685,9 +686,10 @@ static void falkor__recycle_arena(falkor__reply *r) {
         best->next = arena->chunks;
         arena->chunks = r->row_chunk = best;
         r->row_at = (char *)(best + 1);
-        arena->end = r->row_at + best->size;
+        r->row_end = r->row_at + best->size;
     }
     arena->at = arena->kept = r->row_at;
+    arena->end = r->row_end;
 }
 
 static void falkor__recycle_input(falkor__reply *r) {
