@@ -505,6 +505,7 @@ static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
     char reply[FALKOR__GREETED];
     size_t sent;
     falkor__buffer_begin(&text);
+    text.heap = link->config->heap;
     int lines = falkor__greet_write(link->config, &text);
     struct iovec piece = {text.text, text.length};
     falkor_status status = text.failed
