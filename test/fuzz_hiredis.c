@@ -3,12 +3,12 @@
    one refuses the other takes only where this file says so, on purpose. What
    the target itself made, which is valid, we take whole.
    We refuse more:   bytes behind a string that are no CRLF; a number that is
-                     hexadecimal, or stands behind spaces, INF and NaN in
-                     capitals; #T and #F, and # before a NUL, which strchr
-                     finds for hiredis in "tTfF"; a length of -1 of what is
-                     neither a string nor an array, or of a key; a big number
-                     without digits; a key that is no scalar; nesting beyond
-                     our limit.
+                     hexadecimal, or stands behind a plus or spaces, INF and
+                     NaN in capitals; #T and #F, and # before a NUL, which
+                     strchr finds for hiredis in "tTfF"; a length of -1 of what
+                     is neither a string nor an array, or of a key; a big number
+                     without digits; a key that is no scalar; nesting beyond our
+                     limit.
    hiredis refuses   attributes (|) and errors with a length (!), which it does
    more:             not know; integers and lengths with zeros before them, or
                      -0; a line feed alone in a line (FalkorDB's messages hold
@@ -171,7 +171,7 @@ static bool fuzz_is_plain(const char *text, size_t length) {
     for (size_t i = 0; i < 4; i++)
         if (strlen(names[i]) == length && memcmp(names[i], text, length) == 0)
             return true;
-    return strspn(text, "+-.0123456789eE") == length;
+    return *text != '+' && strspn(text, "+-.0123456789eE") == length;
 }
 
 /* Which words our refusal of an item has that hiredis has taken; NULL: it is
