@@ -220,8 +220,11 @@ static void fuzz_same_json(const falkor_value *value, const cJSON *json) {
     }
 }
 
+/* cJSON takes control characters, and bytes of all kinds; JSON does not. */
 static cJSON *fuzz_parse(const char *text, size_t length) {
     FUZZ_CHECK(strlen(text) == length && fuzz_is_utf8(text));
+    for (const char *at = text; *at; at++)
+        FUZZ_CHECK((unsigned char)*at >= ' ');
     cJSON *json = cJSON_ParseWithOpts(text, NULL, true);
     FUZZ_CHECK(json);
     return json;
