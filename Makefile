@@ -170,6 +170,7 @@ $(OUT)/test/%: $(OUT)/obj/test/%.o $(HELP_LIB) $(LIB)
 # What can run out there, in the library too (test/scarce.c).
 LINK_test_memory = $(SCARCE:%=-Wl,--wrap=%)
 LINK_test_secrets = $(SCARCE:%=-Wl,--wrap=%)
+LINK_test_tls = $(SCARCE:%=-Wl,--wrap=%)
 SCARCE = malloc calloc realloc strdup free pthread_create pthread_mutex_init pthread_cond_init pthread_atfork thrd_create \
     mtx_init cnd_init
 

@@ -2,6 +2,7 @@
    behind it. It follows no redirect and speaks no TLS. What comes is not
    trusted: its size has a limit, and so has the time. */
 #include "falkor-cli-stats.h"
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -13,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MOST_BYTES = 1 << 22 };
+enum { MOST_BYTES = 1 << 22, MOST_LINE = 1000 };
 
 /* ---- where ------------------------------------------------------------ */
 
@@ -232,21 +233,23 @@ static int value_length(const char *value) {
 }
 
 /* Puts the chunks that are there one behind the other, and sets their sum once
-   they are all there. */
+   they are all there. Whether a line is too long does not depend on how much of
+   it is there: its carriage return may be the last byte that is. */
 static verdict join_chunks(exchange *self, char *body, char *joined,
                            size_t *length) {
     const char *end = self->text + self->length;
     char *at = body;
     *length = 0;
     for (;;) {
-        char *line_end = strstr(at, "\r\n"), *after;
-        if (!line_end)
-            return end - at < 1000 ? MORE : BAD;
-        errno = 0;
-        unsigned long long size = strtoull(at, &after, 16);
-        if (after == at || *at == '-' || *at == '+' || errno != 0
-            || size > MOST_BYTES)
+        char *line_end = strstr(at, "\r\n");
+        if ((line_end ? line_end : end) - at > MOST_LINE + !line_end)
             return BAD;
+        if (!line_end)
+            return MORE;
+        errno = 0;
+        unsigned long long size = strtoull(at, NULL, 16);
+        if (!isxdigit((unsigned char)*at) || errno != 0 || size > MOST_BYTES)
+            return BAD;                 /* a space would hide an empty line */
         at = line_end + 2;
         if (size == 0)
             return WHOLE;

@@ -1,6 +1,7 @@
 /* What the fuzz targets share: a tape, which is an input read piece by piece
-   for choices (behind its end it gives zeros), random portions, and the check
-   that ends a target with its place in the source. */
+   for choices (behind its end it gives zeros), random portions, a reader of
+   UTF-8 of their own, and the check that ends a target with its place in the
+   source. */
 #ifndef FALKOR_FUZZ_H
 #define FALKOR_FUZZ_H
 #include "../internal.h"
@@ -39,6 +40,30 @@ static inline uint64_t fuzz_number(fuzz_tape *tape, int bytes) {
     while (bytes-- > 0)
         number = number << 8 | fuzz_byte(tape);
     return number;
+}
+
+/* Whether a text is UTF-8: read here a second time, not by the library's own
+   reader. */
+static inline bool fuzz_is_utf8(const char *text) {
+    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+    const unsigned char *at = (const unsigned char *)text;
+    while (*at) {
+        uint32_t code = *at++;
+        int more = code < 0x80 ? 0 : code < 0xc0 ? -1 : code < 0xe0 ? 1
+            : code < 0xf0 ? 2 : code < 0xf8 ? 3 : -1;
+        if (more < 0)
+            return false;
+        code &= more ? 0x3fu >> more : 0x7fu;
+        for (int i = 0; i < more; i++) {
+            if ((*at & 0xc0) != 0x80)
+                return false;
+            code = code << 6 | (*at++ & 0x3fu);
+        }
+        if (code < least[more] || code > 0x10ffff ||
+            (code >= 0xd800 && code < 0xe000))
+            return false;
+    }
+    return true;
 }
 
 /* The next number of a generator: 1 to most. */

@@ -1,6 +1,7 @@
 /* A libFuzzer target for what falkor-cli reads as JSON. A parameter's JSON
    (-P name=json) is walked a second time, beside the value that was made of
-   it: each number of 64 bits, each string. The health document of `falkor-cli
+   it: each number of 64 bits, each string; it is refused where cJSON refuses
+   it, or for one of three reasons. The health document of `falkor-cli
    stats` comes as an answer of HTTP, whole and in pieces, and is drawn: what is
    drawn holds no control character but the ends of its lines. */
 #include "../examples/falkor-cli-http.c"
@@ -155,11 +156,52 @@ static const char *fuzz_walk(const char *at, const falkor_value *value) {
     return fuzz_space(at);
 }
 
+/* What cJSON takes and a parameter may not be; NULL: it may be. Integers are
+   looked for outside of strings. */
+static const char *fuzz_reason(const char *json) {
+    const char *reason = NULL;
+    bool inside = false;
+    for (const char *at = json; *at; ) {
+        size_t length = strspn(at, "+-.0123456789eE");
+        if (inside && *at == '\\' && at[1] == 'u') {
+            if (strspn(at + 2, "0123456789abcdefABCDEF") < 4)
+                return "no JSON";       /* of which cJSON makes a zero */
+            if (strncmp(at + 2, "0000", 4) == 0)
+                return "\\u0000";
+        }
+        if (inside || (*at != '-' && (*at < '0' || *at > '9'))) {
+            inside = inside != (*at == '"');
+            at += inside && *at == '\\' && at[1] ? 2 : 1;
+            continue;
+        }
+        errno = 0;
+        if (strcspn(at, ".eE") >= length && strtoll(at, NULL, 10) &&
+            errno == ERANGE)
+            reason = "64 bits";
+        at += length;
+    }
+    return reason;
+}
+
+/* cJSON and a reason of our own say what is refused, and nothing else is. */
+static void fuzz_refused(const char *json, const char *why) {
+    cJSON *tree = cJSON_ParseWithOpts(json, NULL, true);
+    const char *reason = tree ? fuzz_reason(json) : NULL;
+    if (!tree)
+        FUZZ_CHECK(why);
+    else if (reason)
+        FUZZ_CHECK(why && strstr(why, reason));
+    else
+        FUZZ_CHECK(!why);
+    cJSON_Delete(tree);
+}
+
 static void fuzz_parameter(const char *json) {
     const char *why = NULL;
     cli_param *list = NULL;
     bool taken = cli_param_set(&list, "p", 1, json, &why);
     FUZZ_CHECK(taken == (list != NULL) && taken == (why == NULL));
+    fuzz_refused(json, why);
     if (taken) {
         falkor_param *params = cli_params_array(list);
         FUZZ_CHECK(strcmp(params[0].name, "p") == 0 && !params[1].name);
@@ -208,7 +250,8 @@ static void fuzz_health(char *text, unsigned how) {
 
 /* ---- an answer of HTTP -------------------------------------------------- */
 
-/* What comes of an answer in portions of at most so many bytes. */
+/* What comes of an answer in portions of at most so many bytes: the same,
+   whatever these are. */
 static verdict fuzz_answer(const char *bytes, size_t size, size_t most,
                            char why[400], char **document) {
     static const cli_place place = {.authority = "h", .target = "/health",
@@ -242,10 +285,9 @@ static void fuzz_http(const char *bytes, size_t size, unsigned how) {
     FUZZ_CHECK(!document || (whole == WHOLE && !*why));
     FUZZ_CHECK(!other || (parts == WHOLE && !*again));
     FUZZ_CHECK(!document || strlen(document) <= size);
-    if (whole == parts) {
-        FUZZ_CHECK(!document == !other);
-        FUZZ_CHECK(!document || strcmp(document, other) == 0);
-    }
+    FUZZ_CHECK(whole == parts && strcmp(why, again) == 0);
+    FUZZ_CHECK(!document == !other);
+    FUZZ_CHECK(!document || strcmp(document, other) == 0);
     for (const char *at = why; *at; at++)
         FUZZ_CHECK((unsigned char)*at >= ' ' && *at != 0x7f);
     if (document)

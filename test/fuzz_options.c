@@ -14,8 +14,10 @@ static void fuzz_check_message(const falkor_error *error, falkor_status status,
     FUZZ_CHECK(!secret || !strstr(error->message, FUZZ_SECRET));
 }
 
-/* Rooms of a message and of what stands in a log are as they should be. */
-static void fuzz_use_config(const falkor_options *options, bool secret) {
+/* Rooms of a message and of what stands in a log are as they should be.
+   hidden: no host or path has the secret, so that the place must not. */
+static void fuzz_use_config(const falkor_options *options, bool secret,
+                            bool hidden) {
     falkor_error error = {0};
     falkor__config config, again;
     char place[300];
@@ -26,6 +28,7 @@ static void fuzz_use_config(const falkor_options *options, bool secret) {
         return;
     }
     falkor__place(&config, place, sizeof place);
+    FUZZ_CHECK(!hidden || !strstr(place, FUZZ_SECRET));
     FUZZ_CHECK(!config.host != !config.unix_path);
     FUZZ_CHECK(config.unix_path || (config.port > 0 && config.port < 65536));
     FUZZ_CHECK(config.min_size <= config.max_size && config.max_size > 0);
@@ -64,9 +67,23 @@ static bool fuzz_is_secret(const char *url) {
     return !memchr(url, '?', (size_t)(last - url)) || strchr(last, '@');
 }
 
+/* The secret stands between :// and the last @ before the path only: it is of
+   the user's, whatever else is there, and in no host. (What is encoded may be
+   the secret too, and would be it elsewhere.) */
+static bool fuzz_is_hidden(const char *url) {
+    const char *scheme = strstr(url, "://"), *at, *first;
+    if (!scheme)
+        return false;
+    at = memrchr(scheme + 3, '@', strcspn(scheme + 3, "/?#"));
+    first = strstr(url, FUZZ_SECRET);
+    return at && first > scheme && first < at && !strchr(at, '%') &&
+           !strstr(at, FUZZ_SECRET);
+}
+
 static void fuzz_any_url(const uint8_t *data, size_t size) {
     char *url = fuzz_text(data, size);
-    fuzz_use_config(&(falkor_options){.url = url}, fuzz_is_secret(url));
+    fuzz_use_config(&(falkor_options){.url = url}, fuzz_is_secret(url),
+                    fuzz_is_hidden(url));
     free(url);
 }
 
@@ -247,7 +264,7 @@ static void fuzz_environment(const uint8_t *data, size_t size) {
     else
         fuzz_check_seconds(&options);
     if (!status)
-        fuzz_use_config(&options, secret);
+        fuzz_use_config(&options, secret, secret);
     environ = before;
 }
 

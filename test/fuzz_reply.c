@@ -2,10 +2,14 @@
    kind of reply, how many names are known and the portions it arrives in; the
    rest is the reply. Every value that comes out is read to its end. Each input
    is decoded whole and in pieces, and a query's reply row by row too, and all
-   must come to the same values, or to the same error. A byte 1 repeats what
-   stands before it, so that a short input makes a long reply. Now and then an
-   input begins anew from a good reply of the list at the end of this file. */
+   must come to the same values, or to the same error. What came whole is also
+   written as JSON, which cJSON must read, and find the same values in. A byte 1
+   repeats what stands before it, so that a short input makes a long reply. Now
+   and then an input begins anew from a good reply of the list at the end of
+   this file. */
 #include "fuzz.h"
+#include <cjson/cJSON.h>
+#include <math.h>
 
 /* Reads all of a value, recursion being bounded by the limit of depth below.
    The sum stands for all that was read. */
@@ -94,7 +98,193 @@ static uint64_t fuzz_rows(const falkor_result *result, uint64_t sum) {
     return sum;
 }
 
+/* ---- as JSON ------------------------------------------------------------ */
+
+static void fuzz_same_json(const falkor_value *value, const cJSON *json);
+
+static void fuzz_same_text(const char *text, const cJSON *json) {
+    FUZZ_CHECK(cJSON_IsString(json));
+    if (fuzz_is_utf8(text))             /* else some of it was replaced */
+        FUZZ_CHECK(strcmp(json->valuestring, text) == 0);
+}
+
+/* JSON has no word for these. */
+static void fuzz_same_real(double real, const cJSON *json) {
+    if (isfinite(real))
+        FUZZ_CHECK(cJSON_IsNumber(json) && json->valuedouble == real);
+    else
+        fuzz_same_text(isnan(real) ? "NaN" : real > 0 ? "Infinity"
+                                                      : "-Infinity", json);
+}
+
+/* Keys may be there twice. */
+static void fuzz_same_map(const falkor_value *map, const cJSON *json) {
+    FUZZ_CHECK(cJSON_IsObject(json));
+    const cJSON *child = json->child;
+    for (uint32_t i = 0; i < map->length; i++, child = child->next) {
+        const char *key = map->as.entries[i].key;
+        FUZZ_CHECK(child && child->string);
+        FUZZ_CHECK(!fuzz_is_utf8(key) || strcmp(child->string, key) == 0);
+        fuzz_same_json(&map->as.entries[i].value, child);
+    }
+    FUZZ_CHECK(!child);
+}
+
+static void fuzz_same_node(const falkor_node *node, const cJSON *json) {
+    const cJSON *labels = cJSON_GetObjectItem(json, "labels");
+    FUZZ_CHECK(cJSON_GetObjectItem(json, "id")->valuedouble ==
+               (double)node->id);
+    FUZZ_CHECK(cJSON_GetArraySize(labels) == (int)node->label_count);
+    const cJSON *label = labels->child;
+    for (size_t i = 0; i < node->label_count; i++, label = label->next)
+        fuzz_same_text(node->labels[i], label);
+    fuzz_same_map(&node->properties, cJSON_GetObjectItem(json, "properties"));
+}
+
+static void fuzz_same_edge(const falkor_edge *edge, const cJSON *json) {
+    FUZZ_CHECK(cJSON_GetObjectItem(json, "id")->valuedouble ==
+               (double)edge->id);
+    FUZZ_CHECK(cJSON_GetObjectItem(json, "source")->valuedouble ==
+               (double)edge->source);
+    FUZZ_CHECK(cJSON_GetObjectItem(json, "destination")->valuedouble ==
+               (double)edge->destination);
+    fuzz_same_text(edge->type, cJSON_GetObjectItem(json, "type"));
+    fuzz_same_map(&edge->properties, cJSON_GetObjectItem(json, "properties"));
+}
+
+static void fuzz_same_path(const falkor_path *path, const cJSON *json) {
+    const cJSON *nodes = cJSON_GetObjectItem(json, "nodes");
+    const cJSON *edges = cJSON_GetObjectItem(json, "edges");
+    FUZZ_CHECK(cJSON_GetArraySize(nodes) == (int)path->node_count);
+    FUZZ_CHECK(cJSON_GetArraySize(edges) == (int)path->edge_count);
+    const cJSON *child = nodes->child;
+    for (size_t i = 0; i < path->node_count; i++, child = child->next)
+        fuzz_same_node(&path->nodes[i], child);
+    child = edges->child;
+    for (size_t i = 0; i < path->edge_count; i++, child = child->next)
+        fuzz_same_edge(&path->edges[i], child);
+}
+
+static void fuzz_same_list(const falkor_value *list, const cJSON *json) {
+    FUZZ_CHECK(cJSON_IsArray(json));
+    const cJSON *child = json->child;
+    for (uint32_t i = 0; i < list->length; i++, child = child->next) {
+        FUZZ_CHECK(child);
+        if (list->type == FALKOR_ARRAY)
+            fuzz_same_json(&list->as.items[i], child);
+        else if (isfinite(list->as.vector[i]))
+            FUZZ_CHECK((float)child->valuedouble == list->as.vector[i]);
+        else
+            fuzz_same_real((double)list->as.vector[i], child);
+    }
+    FUZZ_CHECK(!child);
+}
+
+static void fuzz_same_json(const falkor_value *value, const cJSON *json) {
+    FUZZ_CHECK(json);
+    switch (value->type) {
+    case FALKOR_ERROR_REPLY:
+        json = cJSON_GetObjectItem(json, "error");
+        /* fall through */
+    case FALKOR_STRING:
+        FUZZ_CHECK(cJSON_IsString(json));
+        if (strlen(value->as.string) == value->length)
+            fuzz_same_text(value->as.string, json);
+        return;
+    case FALKOR_INTEGER:
+        FUZZ_CHECK(cJSON_IsNumber(json) &&
+                   json->valuedouble == (double)value->as.integer);
+        return;
+    case FALKOR_BOOLEAN:
+        FUZZ_CHECK(cJSON_IsBool(json) &&
+                   cJSON_IsTrue(json) == value->as.boolean);
+        return;
+    case FALKOR_DOUBLE: fuzz_same_real(value->as.real, json); return;
+    case FALKOR_ARRAY:
+    case FALKOR_VECTORF32: fuzz_same_list(value, json); return;
+    case FALKOR_MAP: fuzz_same_map(value, json); return;
+    case FALKOR_NODE: fuzz_same_node(value->as.node, json); return;
+    case FALKOR_EDGE: fuzz_same_edge(value->as.edge, json); return;
+    case FALKOR_PATH: fuzz_same_path(value->as.path, json); return;
+    case FALKOR_POINT:
+        fuzz_same_real(value->as.point->latitude,
+                       cJSON_GetObjectItem(json, "latitude"));
+        fuzz_same_real(value->as.point->longitude,
+                       cJSON_GetObjectItem(json, "longitude"));
+        return;
+    case FALKOR_DATETIME:
+    case FALKOR_DATE:
+    case FALKOR_TIME:
+    case FALKOR_DURATION: FUZZ_CHECK(cJSON_IsString(json)); return;
+    default: FUZZ_CHECK(cJSON_IsNull(json));
+    }
+}
+
+/* cJSON takes control characters, and bytes of all kinds; JSON does not. */
+static cJSON *fuzz_parse(const char *text, size_t length) {
+    FUZZ_CHECK(strlen(text) == length && fuzz_is_utf8(text));
+    for (const char *at = text; *at; at++)
+        FUZZ_CHECK((unsigned char)*at >= ' ');
+    cJSON *json = cJSON_ParseWithOpts(text, NULL, true);
+    FUZZ_CHECK(json);
+    return json;
+}
+
+typedef struct fuzz_page { char *text; size_t length, room; } fuzz_page;
+
+static bool fuzz_add(void *ctx, const char *bytes, size_t length) {
+    fuzz_page *page = ctx;
+    if (page->length + length >= page->room) {
+        page->room = 2 * (page->length + length);
+        page->text = realloc(page->text, page->room);
+        FUZZ_CHECK(page->text);
+    }
+    memcpy(page->text + page->length, bytes, length);
+    page->length += length;
+    page->text[page->length] = '\0';
+    return true;
+}
+
+/* The result by falkor_result_write_json; the values of its first row also each
+   for itself, by falkor_value_to_json. */
+static void fuzz_write(const falkor_result *result) {
+    fuzz_page page = {NULL, 0, 0};
+    size_t columns = falkor_result_columns(result), length;
+    size_t rows = falkor_result_rows(result);
+    FUZZ_CHECK(falkor_result_write_json(result, fuzz_add, &page) == FALKOR_OK);
+    cJSON *json = fuzz_parse(page.text, page.length);
+    const cJSON *names = cJSON_GetObjectItem(json, "columns");
+    const cJSON *lines = cJSON_GetObjectItem(json, "rows");
+    FUZZ_CHECK(cJSON_IsObject(cJSON_GetObjectItem(json, "summary")));
+    FUZZ_CHECK(cJSON_GetArraySize(names) == (int)columns);
+    FUZZ_CHECK(cJSON_GetArraySize(lines) == (int)rows);
+    const cJSON *name = names->child, *line = lines->child;
+    for (size_t i = 0; i < columns; i++, name = name->next)
+        fuzz_same_text(falkor_result_column(result, i), name);
+    for (size_t row = 0; row < rows; row++, line = line->next) {
+        const cJSON *cell = line->child;
+        for (size_t i = 0; i < columns; i++, cell = cell->next)
+            fuzz_same_json(falkor_result_value(result, row, i), cell);
+        FUZZ_CHECK(!cell);
+    }
+    cJSON_Delete(json);
+    free(page.text);
+    for (size_t i = 0; i < columns && rows; i++) {
+        char *text;
+        const falkor_value *value = falkor_result_value(result, 0, i);
+        FUZZ_CHECK(falkor_value_to_json(value, &text, &length) == FALKOR_OK);
+        json = fuzz_parse(text, length);
+        fuzz_same_json(value, json);
+        cJSON_Delete(json);
+        free(text);
+    }
+}
+
+/* ---- a reply ------------------------------------------------------------ */
+
 static const char *const fuzz_names[] = {"a", "b", "c", "d"};
+
+#define FUZZ_WHOLE (SIZE_MAX >> 33)     /* portions that large: one portion */
 
 /* What a reply has come to. more: a message stands behind it; whether that is
    read with it, and may be malformed then, depends on the portions. */
@@ -129,12 +319,16 @@ static fuzz_end fuzz_once(falkor__reply_kind kind, size_t known,
             fuzz_all_named = falkor__reply_resolve(r, &all) == 0;
             end.sum = fuzz_rows(r, end.sum);
             end.rows += falkor_result_rows(r);
+            if (most == FUZZ_WHOLE && end.rows < 50)
+                fuzz_write(r);
             end.status = falkor__reply_next(r, &error);
         }
     }
     if (!end.status && falkor__reply_done(r)) {
         end.done = true;
         fuzz_all_named = falkor__reply_resolve(r, &all) == 0;
+        if (most == FUZZ_WHOLE)
+            fuzz_write(r);
         end.sum = fuzz_rows(r, end.sum);
         end.rows += falkor_result_rows(r);
         for (size_t i = 0; i < falkor_result_columns(r); i++)
@@ -199,13 +393,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size = fuzz_unfold(data + 2, size - 2, reply, sizeof reply);
     if (most < size / 1000)
         most = size / 1000;
-    fuzz_end whole = fuzz_once(kind, known, reply, size, SIZE_MAX >> 33);
+    fuzz_end whole = fuzz_once(kind, known, reply, size, FUZZ_WHOLE);
     fuzz_end pieces = fuzz_once(kind, known, reply, size, most);
     fuzz_same(&whole, &pieces);
     if (plain)
         return 0;
     kind = FALKOR__REPLY_ROWS;
-    fuzz_end rows = fuzz_once(kind, known, reply, size, SIZE_MAX >> 33);
+    fuzz_end rows = fuzz_once(kind, known, reply, size, FUZZ_WHOLE);
     fuzz_same(&whole, &rows);
     rows = fuzz_once(kind, known, reply, size, most);
     fuzz_same(&whole, &rows);

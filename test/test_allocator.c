@@ -46,20 +46,30 @@ typedef struct head {
 typedef struct arena {
     falkor_allocator allocator;
     atomic_long blocks, bytes, calls, fail_at;  /* fail_at 0: never */
+    atomic_long largest;
 } arena;
+
+/* What no block may hold that is let go; NULL: nobody looks. */
+static const char *hidden;
 
 static void *hold(arena *a, head *block, size_t size) {
     if (!block)
         return NULL;
+    if (hidden)                         /* the block is looked at to its end */
+        memset(block + 1, 0, size);
     *block = (head){MARK, size};
     atomic_fetch_add(&a->blocks, 1);
     atomic_fetch_add(&a->bytes, (long)size);
+    if ((long)size > atomic_load(&a->largest))
+        atomic_store(&a->largest, (long)size);
     return block + 1;
 }
 
 static head *let_go(arena *a, void *memory) {
     head *block = (head *)memory - 1;
     TEST_CHECK(block->mark == MARK);
+    if (hidden)
+        TEST_CHECK(!memmem(memory, block->size, hidden, strlen(hidden)));
     block->mark = 0;
     atomic_fetch_sub(&a->blocks, 1);
     atomic_fetch_sub(&a->bytes, (long)block->size);
@@ -231,6 +241,63 @@ static void test_allocator_and_no_malloc(void **state) {
     test_no_complaints();
 }
 
+#define PART "Zq7Xw9Kd-of-a-password-"
+static char many_parts[6000];
+
+/* The greeting has it, in a block of the allocator's where it is so long, which
+   is larger than any other that opening takes. The server may refuse it. */
+static void use_password(const char *password, bool right) {
+    arena a;
+    arena_begin(&a);
+    falkor_options options = options_of(&a);
+    options.username = "hider";
+    options.password = password;
+    options.max_retries = -1;
+    falkor_pool *pool;
+    falkor_error error;
+    hidden = PART;
+    falkor_pool_create(&options, &pool, &error);
+    serving_ok(&error);
+    atomic_store(&a.largest, 0);
+    assert_int_equal(falkor_pool_open(pool, &error),
+                     right ? FALKOR_OK : FALKOR_ERR_AUTH);
+    assert_true((password == many_parts) ==
+                (atomic_load(&a.largest) > (long)sizeof many_parts));
+    test_assert_lacks(error.message, PART);
+    if (right) {
+        falkor_graph *graph = falkor_select_graph(pool, "allocator");
+        serving_run(graph, "RETURN 1");
+        assert_int_equal(falkor_pool_flush(pool), FALKOR_OK);
+        serving_run(graph, "RETURN 1");         /* dials again */
+    }
+    long calls = atomic_load(&a.calls);
+    falkor_pool_free(pool);
+    hidden = NULL;
+    assert_true(calls > 4);
+    assert_int_equal(atomic_load(&a.blocks), 0);
+}
+
+/* A19, R6 */
+static void test_allocator_is_given_no_password(void **state) {
+    const char *const passwords[] = {PART "1", many_parts};
+    (void)state;
+    for (size_t at = 0; at + sizeof PART < sizeof many_parts; )
+        at += (size_t)sprintf(many_parts + at, "%s", PART);
+    for (size_t i = 0; i < 2; i++) {
+        redisContext *client = serving_client(server.port);
+        redisReply *reply = redisCommand(client, "ACL SETUSER hider reset on "
+                                         ">%s ~* &* +@all", passwords[i]);
+        assert_non_null(reply);
+        assert_string_equal(reply->str, "OK");
+        freeReplyObject(reply);
+        use_password(passwords[i], true);
+        use_password(passwords[1 - i], false);
+        freeReplyObject(redisCommand(client, "ACL DELUSER hider"));
+        redisFree(client);
+    }
+    test_no_complaints();
+}
+
 /* Of everything that is asked for, each in its turn is not to be had. */
 /* A19 */
 static void test_allocator_that_fails(void **state) {
@@ -291,5 +358,6 @@ static void test_allocator_that_lacks_a_function(void **state) {
 TEST_MAIN_WITH(start_server, stop_server,
     cmocka_unit_test(test_allocator_gets_all_back),
     cmocka_unit_test(test_allocator_and_no_malloc),
+    cmocka_unit_test(test_allocator_is_given_no_password),
     cmocka_unit_test(test_allocator_that_fails),
     cmocka_unit_test(test_allocator_that_lacks_a_function))

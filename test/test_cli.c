@@ -1543,6 +1543,8 @@ static void test_cli_stats_says_what_is_no_document(void **state) {
         {OK_HEAD, "was cut off behind"}, {"HT", "was cut off behind 2 bytes"},
         {"", "was cut off behind 0 bytes"},
         {OK_HEAD "Transfer-Encoding: chunked\r\n\r\n-1\r\n", "HTTP/1.1"},
+        {OK_HEAD "Transfer-Encoding: chunked\r\n\r\n\r\n3\r\n\r\n0\r\n",
+         "does not speak HTTP/1.1"},    /* no number, but one behind it */
         {OK_HEAD "Transfer-Encoding: chunked\r\n\r\n2\r\n{}}}\r\n",
          "does not speak HTTP/1.1"},
         {OK_HEAD "Transfer-Encoding: gzip\r\n\r\nx", "HTTP/1.1"},

@@ -817,27 +817,37 @@ static void test_memory_worker(void **state) {
     falkor_pool_free(busy);
 }
 
+static long before_pool;
+
 /* A child's first query dials, and starts a worker; where it cannot, the next
-   one does. */
+   one does. In the end the pool has taken along all that it had, from before
+   the fork and from behind it, but for the parent's connection, which a child
+   does not close. */
 static void test_memory_child(void **state) {
     (void)state;
     const row rows[] = {
         {ROW(ask), .before = drop_idle, .dials = true, .manages = true,
          .least = 10},
         {ROW(create), .least = 10}};
+    long connected = scarce_live();
+    drop_idle();
+    TEST_EVENTUALLY(stats_of(pool).total == 0);
+    long forgotten = connected - scarce_live();
+    serving_run(graph, "RETURN 1");
     pid_t child = test_fork();
     if (child == 0) {
         test_child_begins();
         TRY_ROWS(rows);
         falkor_pool_free(pool);
+        if (scarce_live() != before_pool + forgotten)
+            TEST_COMPLAIN("%ld blocks more than before, not %ld",
+                          scarce_live() - before_pool, forgotten);
         test_child_ends();
     }
     test_await_child(child);
 }
 
 /* ---- all of it ---------------------------------------------------------- */
-
-static long before_pool;
 
 static int begin(void **state) {
     (void)state;

@@ -5,6 +5,7 @@
    key update, half a record) a small server of this file does.
 
    In a build without TLS: that everything that asks for it is refused. */
+#include "scarce.h"
 #include "secret.h"
 #include "serving.h"
 #include "../internal.h"
@@ -1174,6 +1175,51 @@ static void test_tls_shared(void **state) {
         falkor_pool_free(pools[i]);
 }
 
+/* ---- no memory -------------------------------------------------------- */
+
+/* Opens a pool while the n-th call that asks for memory or a lock fails, and
+   all behind it too, or not. false: none did. What is OpenSSL's own is not in
+   it. */
+static bool open_scarce(int n, bool all, bool *begun) {
+    falkor_options options = tls_options();
+    falkor_pool *pool;
+    falkor_stats stats;
+    long before = scarce_live();
+    scarce_begin(SCARCE_MINE, n, all);
+    falkor_pool_create(&options, &pool, &error);
+    bool created = !error.status;
+    if (created)
+        falkor_pool_open(pool, &error);
+    int failed = scarce_end();
+    if (!failed)
+        serving_ok(&error);
+    else if (error.status == FALKOR_OK ||
+             (!strstr(error.message, "memory") &&
+              !strstr(error.message, "cannot start the pool's worker thread")))
+        fail_msg("call %d: %s", n, error.message);
+    *begun = *begun || strstr(error.message, "TLS cannot begin: no memory");
+    if (created && failed) {
+        falkor_pool_stats(pool, &stats);
+        assert_int_equal(stats.total, 0);
+        assert_int_equal(falkor_pool_open(pool, &error), FALKOR_OK);
+    }
+    falkor_pool_free(pool);
+    assert_int_equal(scarce_live(), before);
+    return failed > 0;
+}
+
+static void test_tls_without_memory(void **state) {
+    (void)state;
+    for (int all = 0; all < 2; all++) {
+        bool begun = false;
+        int n = 1;
+        while (open_scarce(n, all, &begun))
+            n++;
+        assert_true(n > 10);
+        assert_true(begun);
+    }
+}
+
 /* ---- the program's own ------------------------------------------------ */
 
 /* The error queue of OpenSSL is the thread's, and may hold anything. A call
@@ -1245,6 +1291,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_tls_child_forgets),
         TLS_FORK
         cmocka_unit_test(test_tls_shared),
+        cmocka_unit_test(test_tls_without_memory),
         cmocka_unit_test(test_tls_strange_errors),
         cmocka_unit_test(test_tls_exit_while_threads_query),
         cmocka_unit_test(test_tls_example)};
