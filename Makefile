@@ -337,9 +337,11 @@ install: $(LIB) $(SHARED) $(OUT)/falkor-cli $(HEADER)  ## into $(DESTDIR)$(PREFI
 	$(PUT) 644 man/falkor-cli.1 $(DESTDIR)$(MANDIR)/man1/falkor-cli.1
 	$(PUT) 644 man/falkorpool.3 $(DESTDIR)$(MANDIR)/man3/falkorpool.3
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|; s|@VERSION@|$(VERSION)|' \
-	    -e 's|@REQUIRES@|$(strip $(PC_REQUIRES))|; s|@LIBS@|$(strip $(PC_LIBS))|' falkorpool.pc.in >$(OUT)/falkorpool.pc
+	    -e 's|@REQUIRES@|$(strip $(PC_REQUIRES))|; s|@LIBS@|$(strip $(PC_LIBS))|' \
+	    -e 's| *@PARTS@|$(addprefix $(space),$(filter -DFALKOR_WITHOUT_%,$(CPPFLAGS)))|' falkorpool.pc.in >$(OUT)/falkorpool.pc
 	$(PUT) 644 $(OUT)/falkorpool.pc $(DESTDIR)$(LIBDIR)/pkgconfig/falkorpool.pc
 # A static program needs what the library needs: by name where pkg-config knows it.
+space := $() $()
 pc = $(shell pkg-config --exists $(1) 2>/dev/null && echo $(1))
 PC_REQUIRES = $(call pc,hiredis) $(if $(TLS),$(call pc,libssl libcrypto))
 PC_LIBS = $(if $(call pc,hiredis),,-lhiredis) $(if $(TLS),$(if $(call pc,libssl libcrypto),,$(TLS_LIBS))) -pthread

@@ -80,6 +80,12 @@ static falkor_status falkor__url_take(const falkor__url *url, char *begin,
     return FALKOR_OK;
 }
 
+/* The first of its kind, before end; NULL: none. (gcc wants to see that the
+   length is not negative.) */
+static char *falkor__find(char *begin, const char *end, char wanted) {
+    return begin < end ? memchr(begin, wanted, (size_t)(end - begin)) : NULL;
+}
+
 /* Empty is the same as missing. */
 static falkor_status falkor__url_take_some(const falkor__url *url, char *begin,
                                            char *end, const char **field,
@@ -91,7 +97,7 @@ static falkor_status falkor__url_take_some(const falkor__url *url, char *begin,
 
 static falkor_status falkor__url_credentials(falkor__url *url, char *begin,
                                              char *end, falkor_error *error) {
-    char *colon = memchr(begin, ':', (size_t)(end - begin));
+    char *colon = falkor__find(begin, end, ':');
     falkor_status status = falkor__url_take_some(
         url, begin, colon ? colon : end, &url->username, error);
     if (status == FALKOR_OK && colon)
@@ -119,7 +125,7 @@ static falkor_status falkor__url_host(falkor__url *url, char *begin, char *end,
                                       falkor_error *error) {
     char *name = begin, *name_end, *behind;
     if (begin < end && *begin == '[') {
-        name_end = memchr(begin, ']', (size_t)(end - begin));
+        name_end = falkor__find(begin, end, ']');
         if (!name_end || name_end == ++name)
             return falkor__url_fail(url, "an IPv6 address is written "
                                     "[address], with both brackets", error);
@@ -128,7 +134,7 @@ static falkor_status falkor__url_host(falkor__url *url, char *begin, char *end,
             return falkor__url_fail(url, "only a port may follow [address]",
                                     error);
     } else {
-        name_end = memchr(begin, ':', (size_t)(end - begin));
+        name_end = falkor__find(begin, end, ':');
         behind = name_end = name_end ? name_end : end;
     }
     falkor_status status = FALKOR_OK;
@@ -253,7 +259,7 @@ falkor_status falkor__url_next(falkor__url *url, const char **key,
     if (!*pair)
         return FALKOR_OK;
     char *end = pair + strcspn(pair, "&");
-    char *equals = memchr(pair, '=', (size_t)(end - pair));
+    char *equals = falkor__find(pair, end, '=');
     if (!equals)
         return falkor__url_fail(url, "write key=value behind the ?, with & "
                                 "between two of them", error);

@@ -134,13 +134,13 @@ one "vendored" built "$DIR/by-hand" "$CC" "${FLAGS[@]}" ${TLS:+-DFALKOR_TLS} -I"
 cp CMakeLists.txt ./*.c ./*.h "$DIR/cmake/falkorpool"
 cp "$DIR/flat.c" "$DIR/cmake/app.c"
 printf '%s\n' 'cmake_minimum_required(VERSION 3.18)' 'project(app C)' 'add_subdirectory(falkorpool)' 'add_executable(app app.c)' \
-    'target_link_libraries(app falkorpool)' >"$DIR/cmake/CMakeLists.txt"
+    'target_link_libraries(app falkorpool)' 'target_compile_definitions(falkorpool PUBLIC ${LEFT_OUT})' >"$DIR/cmake/CMakeLists.txt"
 unpacked=$(sed -n 's|.*-isystem \([^ ]*\)/include.*|\1|p' <<<"${CPPFLAGS:-}")
-for shared in OFF ON; do
-    one "CMake, BUILD_SHARED_LIBS=$shared" cmake -S "$DIR/cmake" -B "$DIR/cmake/$shared" -DBUILD_SHARED_LIBS=$shared \
+for part in '' FALKOR_WITHOUT_COMMANDS; do
+    one "CMake $part" cmake -S "$DIR/cmake" -B "$DIR/cmake/b$part" -DLEFT_OUT=$part \
         ${TLS:+-DFALKOR_TLS=ON} ${unpacked:+-DCMAKE_PREFIX_PATH="$unpacked"}
-    one "it builds" cmake --build "$DIR/cmake/$shared"
-    one "and queries" says Ada "$DIR/cmake/$shared/app"
+    one "it builds" cmake --build "$DIR/cmake/b$part"
+    one "and queries" says Ada "$DIR/cmake/b$part/app"
 done
 
 # ---- the tarball ---------------------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ programs() {
 
     one "$cc: FALKOR_STATIC" "$cc" "${strict[@]}" -Dmain=one -c "$DIR/private.c" -o "$dir/one.o"
     objcopy --redefine-sym one=two "$dir/one.o" "$dir/two.o"
+    one "$cc: FALKOR_STATIC, -O2" "$cc" "${strict[@]}" -O2 -c "$DIR/private.c" -o "$dir/optimized.o"
     one "$cc: FALKOR_STATIC shows nothing" names "$dir/one.o" one
     one "$cc: a library in each of two units" "$cc" "$DIR/both.c" "$dir/one.o" "$dir/two.o" "${LIBS[@]}" -o "$dir/both"
     one "$cc: both query" says $'Ada\nAda' "$dir/both"

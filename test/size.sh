@@ -43,6 +43,10 @@ row() {
 
 # linked NAME FLAG...: behind a row with the same flags. The object of the library alone is what hiredis is taken off from.
 linked() {
+    if [[ ${LIBS[0]} != -* && ! -e ${LIBS[0]} ]]; then
+        echo '  (what a program links: after `make cross`)'
+        return
+    fi
     $CC "${FLAGS[@]}" "${@:2}" -c examples/smallest.c -o "$OUT/smallest.o"
     $CC -pthread -Wl,--gc-sections -Wl,-Map="$OUT/map" "$OUT/smallest.o" "$OUT/one.o" "${LIBS[@]}" -lm -o "$OUT/smallest"
     printf '%-44s %7d\n' "$1" "$(awk '
