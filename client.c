@@ -147,6 +147,7 @@ falkor_status falkor_pool_create(const falkor_options *options,
 static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
                                    const char *graph, falkor_error *error) {
     bool named = falkor__pool_config(opening->pool)->graph != NULL;
+    char place[128];
     size_t length;
     falkor_result *reply;
     falkor_status status = falkor__use_deadline(opening, error);
@@ -161,6 +162,10 @@ static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
     if (refused && !falkor__proves_graphs(refused, named))
         status = falkor__fail_text(error, falkor__classify(refused, length), 0,
                                    refused);
+    if (status && refused && strncmp(refused, "ERR unknown command", 19) == 0)
+        falkor__fail_more(error, " (%s has no FalkorDB: load its module)",
+            falkor__place(falkor__pool_config(opening->pool), place,
+                          sizeof place));
     falkor_result_free(reply);
     return status;
 }

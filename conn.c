@@ -512,6 +512,18 @@ static int falkor__greet_write(const falkor__config *config,
     return lines;
 }
 
+/* Which of the settings the server refused. */
+static void falkor__greet_name(const falkor__config *config,
+                               falkor_error *error) {
+    char place[128];
+    if (error->status == FALKOR_ERR_AUTH)
+        falkor__fail_more(error, " (user %s at %s)",
+            config->username ? config->username : "default",
+            falkor__place(config, place, sizeof place));
+    else if (config->database && strstr(error->message, "DB index"))
+        falkor__fail_more(error, " (database %d)", config->database);
+}
+
 /* Makes a connection ours, in one round trip. */
 static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
                                    falkor_error *error) {
@@ -530,6 +542,8 @@ static falkor_status falkor__greet(falkor__link *link, int64_t deadline_ns,
             link->config->password, deadline_ns, error);
     if (!status)
         link->awaiting = 0;
+    else
+        falkor__greet_name(link->config, error);
     if (link->config->password) {       /* text held it, and reply might */
         falkor__wipe(text.text, text.length);
         falkor__wipe(reply, sizeof reply);

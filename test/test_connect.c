@@ -149,7 +149,7 @@ static void test_connect_no_such_database(void **state) {
     options.database = 9999;
     options.max_retries = -1;
     fails(&options, &error);
-    test_assert_has(error.message, "DB index is out of range");
+    test_assert_has(error.message, "DB index is out of range (database ");
 }
 
 #define PASSWORD "correct-horse"
@@ -380,6 +380,7 @@ static void test_connect_no_falkordb(void **state) {
     options.max_size = 1;
     assert_int_equal(fails(&options, &error), FALKOR_ERR_QUERY);
     test_assert_has(error.message, "unknown command 'GRAPH.RO_QUERY'");
+    test_assert_has(error.message, " has no FalkorDB: load its module)");
     assert_int_equal(error.attempts, 1);
     proxy_stop(&between);
 }

@@ -514,6 +514,7 @@ static void test_safety_password_in_a_refusal(void **state) {
     assert_int_equal(falkor_pool_create(&options, &pool, &error), FALKOR_OK);
     assert_int_equal(falkor_pool_open(pool, &error), FALKOR_ERR_AUTH);
     test_assert_lacks(error.message, "hunter2");
+    test_assert_has(error.message, " (user bob at 127.0.0.1:");
     falkor_pool_free(pool);
     serving_stop(&renamed);
 }
