@@ -1,5 +1,6 @@
 /* Acquire and release on a driver without a server: who waits, who gets which
    connection, and that none is lost, lent twice, or one too many. */
+#include "../books.h"
 #include "fake.h"
 #include <errno.h>
 
@@ -976,6 +977,14 @@ static void test_pool_fast_check_at_every_acquire(void **state) {
     }
 }
 
+/* Behind its first duties: it is away but while it waits, with the lock. */
+static bool worker_sleeps(void) {
+    falkor__lock_as_is(pool);
+    bool sleeps = !pool->away;
+    falkor__unlock(pool);
+    return sleeps;
+}
+
 /* The caller gets another idle one, and never sees the sick. */
 /* A11 */
 static void test_pool_unfit_is_replaced_by_an_idle_one(void **state) {
@@ -985,7 +994,7 @@ static void test_pool_unfit_is_replaced_by_an_idle_one(void **state) {
     options.min_size = 3;
     options.max_size = 5;
     open_pool(options);
-    test_pause_ms(50);                  /* the worker is asleep by now */
+    TEST_EVENTUALLY(stats().idle == 3 && worker_sleeps());
     falkor_conn *conn = take();
     fake_handle *sick = fake_of(conn);
     give(conn);
