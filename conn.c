@@ -603,8 +603,8 @@ static falkor_status falkor__dial_secure(falkor__link *link,
     ssize_t done = 0;
     link->tls = falkor__tls_begin(&config->tls, config->host, link->fd);
     if (!link->tls)
-        return falkor__dial_failed(error, ENOMEM, address, "TLS cannot begin: no "
-            "memory, or a name of more than 255 bytes to look for");
+        return falkor__dial_failed(error, ENOMEM, address, "TLS cannot begin: "
+            "no memory, or a name of more than 255 bytes to look for");
     while (done == 0) {
         short events = POLLIN;
         done = falkor__tls_handshake(link->tls, &events);

@@ -308,10 +308,10 @@ typedef struct falkor_tracer {
    the next ones then (see README, Limits).
 
    The C library's malloc still serves what belongs to no pool or to the caller:
-   a plan's own structs, snapshots, JSON, and for the length of a call the parts of a URL, the
-   statements of indexes and constraints and of options.schema. So it does
-   hiredis (redisContext, by hiredisSetAllocators of hiredis 1.x), TLS with
-   OpenSSL, name look-up and threads. */
+   a plan's own structs, snapshots, JSON, and for the length of a call the parts
+   of a URL, the statements of indexes and constraints and of options.schema. So
+   it does hiredis (redisContext, by hiredisSetAllocators of hiredis 1.x), TLS
+   with OpenSSL, name look-up and threads. */
 typedef struct falkor_allocator {
     void *(*allocate)(void *ctx, size_t size);
     void *(*reallocate)(void *ctx, void *memory, size_t size);

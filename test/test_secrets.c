@@ -271,6 +271,23 @@ static void by_fork(void) {
     falkor_pool_free(pool);
 }
 
+/* A pool that is freed lives on as long as a connection of it is held, but
+   dials no more. */
+static void by_held_connection(void) {
+    falkor_pool *pool;
+    falkor_conn *conn;
+    falkor_options options = with("ann", secret_write(plain, 1));
+    TEST_CHECK(!falkor_pool_create(&options, &pool, &error));
+    forget_texts();
+    use(pool, FALKOR_OK);
+    TEST_CHECK(!falkor_acquire(pool, &conn, &error));
+    falkor_pool_close(pool, 0);
+    falkor_pool_free(pool);
+    if (!TEST_SANITIZED)
+        TEST_CHECK(secret_hits() == 0);
+    falkor_release(conn);
+}
+
 /* ---- tests -------------------------------------------------------------- */
 
 /* What the search would find: in variables, on the heap, and freed. */
@@ -300,7 +317,7 @@ static void test_secrets_leave_no_trace(void **state) {
     (void)state;
     void (*const ways[])(void) = {by_option, by_user, by_url, by_shared_url,
         by_bad_url, by_environment, by_url_of_environment, by_long_password,
-        by_fork};
+        by_fork, by_held_connection};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         in_child(ways[i]);
 }
