@@ -335,8 +335,8 @@ typedef struct falkor_thresholds {
 /* falkor_options: {0} (in C++ {}) means all defaults. In a number 0 means its
    default and -1 none, off, or for ever. Fields that are set win over the url;
    a url beside host or unix_path is an error, for they could disagree.
-   All but the allocator is copied; driver_ctx and event_ctx must live as long as
-   the pool.
+   All but the allocator is copied; driver_ctx and event_ctx must live as long
+   as the pool.
 
    url: falkor://user:password@host:port/graph?pool_max_size=20&db=1 ,
    redis:// (a path of digits is the database), falkors:// and rediss:// which
