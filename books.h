@@ -133,6 +133,8 @@ struct falkor_pool {
     void *driver_ctx;                   /* constant */
     falkor__recorder *recorder;         /* constant; atomic inside */
     void *client;                       /* client.c's */
+    const falkor__front *front;         /* constant; NULL: stands for itself */
+    void *front_self;
     falkor__slot *slots;
     size_t slot_count;
     bool has_pockets;                   /* constant */
@@ -161,6 +163,7 @@ struct falkor_pool {
         bool warned;            /* of high utilisation */
         bool pockets_open;
         bool paused;
+        bool resting;           /* dials only for who asks */
         falkor_error cause;     /* of the circuit's last opening */
         int idle, connecting, closing, waiting;
         int in_use;             /* and in pockets */

@@ -10,6 +10,8 @@ struct falkor_graph {
     falkor_graph *next;
     size_t selected;            /* selects less frees; the client's mutex */
     falkor__names names;
+    falkor_graph *twins, *next_twin;    /* of a pool that stands for others:
+                                           the same graph at each node */
     size_t length;
     char name[];
 };
@@ -73,8 +75,11 @@ void falkor__jitter_seed(uint64_t seed);
 #define FALKOR__VERSION_SIZE 64
 typedef struct falkor__call falkor__call;
 struct falkor__call {
-    falkor_pool *pool;
-    falkor_graph *graph;                /* NULL: a plain command */
+    falkor_pool *pool;                  /* with several servers: the node's, */
+    falkor_graph *graph;                /* and its graph; NULL: a command */
+    falkor_pool *whole;                 /* what the call was made on; where */
+    falkor_graph *named;                /* there is one server, the same */
+    falkor__route route;
     falkor_call_options options;
     falkor__reply_kind kind;
     const falkor__trait *trait;         /* of a command */
@@ -90,6 +95,9 @@ struct falkor__call {
     falkor__phase phase;
     bool again;                         /* at once, with newer names */
     bool harmless;                      /* all that was sent only reads */
+    int64_t copies;                     /* replicas that have the write, by */
+    size_t replicas;                    /* WAIT (-1: it is not known) and all
+                                           that the primary has, by ROLE */
 
     int64_t began_ns;
     int64_t ended_ns;                   /* its last use of a connection; 0: it
@@ -111,6 +119,26 @@ struct falkor__call {
                                            with the time that is left */
     falkor__buffer head, params;        /* own the pieces' text */
 };
+
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* The map of the servers that a call's pool stands for; NULL: one server. */
+static inline falkor__topology *falkor__topology_of(const falkor__call *call) {
+    return falkor__pool_front(call->whole);
+}
+
+/* The graph of the same name of a node's pool. NULL: no memory. */
+falkor_graph *falkor__twin(falkor_graph *graph, falkor_pool *pool);
+#else
+#define falkor__topology_of(call) ((void)(call), (falkor__topology *)0)
+#endif
+
+#if !defined(FALKOR_WITHOUT_TOPOLOGY) && !defined(FALKOR_WITHOUT_PIPELINES)
+/* across.c: a pipeline on a pool that stands for others. error is not NULL, and
+   there are requests. */
+falkor_status falkor__pipeline_across(falkor_pool *pool,
+    const falkor_call_options *options, falkor_request *requests,
+    size_t count, falkor_error *error);
+#endif
 
 /* Sets a call's outputs to nothing and refuses what cannot even begin: object
    is what the call is made on, text what it sends. */
@@ -134,6 +162,10 @@ falkor_status falkor__write_command(falkor__call *call, size_t argc,
                                     const size_t *lengths,
                                     falkor_error *error);
 
+/* The link of a held connection of a pool, or of a node's that it stands for;
+   NULL: it is not held, or another's. */
+falkor__link *falkor__held_link(falkor_pool *pool, const falkor_conn *conn);
+
 /* One attempt, on the held connection or on one that it acquires; and the loop
    that makes attempts (call->attempt) until one succeeds or none may follow. */
 falkor_status falkor__attempt(falkor__call *call, falkor_error *error);
@@ -143,8 +175,7 @@ falkor_status falkor__call_run(falkor__call *call, falkor_error *error);
    attempt would mend; a query's request around the query's text, which the
    version's text ends; a command's session before (the link's marks) and after
    its reply. */
-falkor_status falkor__call_check(const falkor__call *call,
-                                 falkor_error *error);
+falkor_status falkor__call_check(falkor__call *call, falkor_error *error);
 void falkor__write_head(falkor__buffer *text, const falkor_graph *graph,
                         bool read_only, int server_timeout_ms,
                         size_t query_length);

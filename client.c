@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #define FALKOR__SCHEMA_WORDS 64         /* of one CONSTRAINT command */
+#define FALKOR__CLOSE_MS 10000          /* what free gives to close */
 
 /* ---- graphs ----------------------------------------------------------- */
 
@@ -32,6 +33,11 @@ static falkor_graph *falkor__graph_new(falkor_pool *pool, const char *name) {
 
 static void falkor__graph_destroy(falkor_graph *graph,
                                   const falkor_allocator *heap) {
+    while (graph->twins) {
+        falkor_graph *twin = graph->twins;
+        graph->twins = twin->next_twin;
+        falkor__graph_destroy(twin, heap);
+    }
     falkor__names_end(&graph->names);
     falkor__give(heap, graph);
 }
@@ -73,6 +79,36 @@ const char *falkor_graph_name(const falkor_graph *graph) {
     return graph ? graph->name : NULL;
 }
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* The twin at a node, or else made, which may be NULL, as that. */
+static falkor_graph *falkor__find_twin(falkor_graph *graph, falkor_pool *pool,
+                                       falkor_graph *made) {
+    falkor__client *client = falkor__client_of(graph->pool);
+    falkor__mutex_lock(&client->mutex);
+    falkor_graph *twin = graph->twins;
+    while (twin && twin->pool != pool)
+        twin = twin->next_twin;
+    if (!twin && made) {
+        made->next_twin = graph->twins;
+        graph->twins = twin = made;
+    }
+    falkor__mutex_unlock(&client->mutex);
+    return twin;
+}
+
+/* A twin is its graph's own, and in no list of its pool's: each graph that was
+   selected has its own names there. */
+falkor_graph *falkor__twin(falkor_graph *graph, falkor_pool *pool) {
+    falkor_graph *twin = falkor__find_twin(graph, pool, NULL), *made;
+    if (twin || !(made = falkor__graph_new(pool, graph->name)))
+        return twin;
+    twin = falkor__find_twin(graph, pool, made);
+    if (twin != made)
+        falkor__graph_destroy(made, falkor__pool_config(pool)->heap);
+    return twin;
+}
+#endif
+
 void falkor_graph_free(falkor_graph *graph) {
     if (!graph)
         return;
@@ -95,16 +131,48 @@ static void falkor__before_client_forks(void *object)
     FALKOR__UNCHECKED {                 /* gives all back after the fork */
     falkor__client *client = object;
     falkor__mutex_lock(&client->mutex);
-    for (falkor_graph *graph = client->first; graph; graph = graph->next)
+    for (falkor_graph *graph = client->first; graph; graph = graph->next) {
         falkor__names_lock(&graph->names);
+        for (falkor_graph *t = graph->twins; t; t = t->next_twin)
+            falkor__names_lock(&t->names);
+    }
 }
 
 static void falkor__client_has_forked(void *object, bool child)
     FALKOR__UNCHECKED {                 /* took all before the fork */
     falkor__client *client = object;
-    for (falkor_graph *graph = client->first; graph; graph = graph->next)
+    for (falkor_graph *graph = client->first; graph; graph = graph->next) {
         falkor__names_unlock(&graph->names, child);
+        for (falkor_graph *t = graph->twins; t; t = t->next_twin)
+            falkor__names_unlock(&t->names, child);
+    }
     falkor__mutex_unlock(&client->mutex);
+}
+
+/* Makes a pool with its client, and takes config over. */
+static falkor_status falkor__client_new(falkor__config *config,
+                                        falkor_pool **pool,
+                                        falkor_error *error) {
+    const falkor_allocator *heap = config->heap;
+    falkor__client *client = falkor__take_zero(heap, 1, sizeof *client);
+    *pool = NULL;
+    if (!client || !falkor__mutex_init(&client->mutex)) {
+        falkor__give(heap, client);
+        falkor__config_free(config);
+        return falkor__no_memory(error, "out of memory for a pool");
+    }
+    falkor_status status = falkor__pool_new(config, pool, error);
+    if (status) {
+        falkor__mutex_destroy(&client->mutex);
+        falkor__give(heap, client);
+        return status;
+    }
+    atomic_init(&client->epoch, 0);
+    client->pool = *pool;
+    falkor__guard_add(&client->guard, client, falkor__before_client_forks,
+                      falkor__client_has_forked);
+    *falkor__pool_client(*pool) = client;
+    return FALKOR_OK;
 }
 
 falkor_status falkor_pool_create(const falkor_options *options,
@@ -118,26 +186,21 @@ falkor_status falkor_pool_create(const falkor_options *options,
     if (heap && (!heap->allocate || !heap->reallocate || !heap->release))
         return falkor__refuse(error, "allocator: %s is NULL", !heap->allocate
             ? "allocate" : heap->release ? "reallocate" : "release");
-    falkor__client *client = falkor__guards_begin()
-        ? falkor__take_zero(heap, 1, sizeof *client) : NULL;
-    if (!client || !falkor__mutex_init(&client->mutex)) {
-        falkor__give(heap, client);
+    if (!falkor__guards_begin())
         return falkor__no_memory(error, "out of memory for a pool");
-    }
     falkor_status status = falkor__config_make(options, &config, error);
     if (!status)
-        status = falkor__pool_new(&config, pool, error);
+        status = falkor__client_new(&config, pool, error);
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    const falkor__config *made = status ? NULL : falkor__pool_config(*pool);
+    if (made && (made->sentinels || made->cluster))
+        status = falkor__topology_new(*pool, falkor__client_new, error);
     if (status) {
-        falkor__mutex_destroy(&client->mutex);
-        falkor__give(heap, client);
-        return status;
+        falkor_pool_free(*pool);
+        *pool = NULL;
     }
-    atomic_init(&client->epoch, 0);
-    client->pool = *pool;
-    falkor__guard_add(&client->guard, client, falkor__before_client_forks,
-                      falkor__client_has_forked);
-    *falkor__pool_client(*pool) = client;
-    return FALKOR_OK;
+#endif
+    return status;
 }
 
 /* ---- opening ----------------------------------------------------------- */
@@ -159,7 +222,9 @@ static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
     if (status == FALKOR_ERR_TIMEOUT)
         falkor__name_timeout(opening, error);
     const char *refused = status ? NULL : falkor__reply_error(reply, &length);
-    if (refused && !falkor__proves_graphs(refused, named))
+    if (refused && !falkor__proves_graphs(refused, named) &&
+        !(falkor__pool_config(opening->pool)->in_cluster &&
+          falkor__classify(refused, length) == FALKOR_ERR_MOVED))
         status = falkor__fail_text(error, falkor__classify(refused, length), 0,
                                    refused);
     if (status && refused && strncmp(refused, "ERR unknown command", 19) == 0)
@@ -262,7 +327,7 @@ static falkor_status falkor__run_schemas(falkor__call *opening,
                                          falkor_conn *conn,
                                          falkor_graph *graph,
                                          falkor_error *error) {
-    char *const *schema = falkor__pool_config(opening->pool)->schema;
+    char *const *schema = falkor__pool_config(opening->whole)->schema;
     falkor_status status = FALKOR_OK;
     while (!status && schema && schema[opening->schema_done]) {
         status = falkor__run_schema(opening, conn, graph,
@@ -292,10 +357,64 @@ static falkor_status falkor__open_on(falkor__call *opening, falkor_conn *conn,
     return status;
 }
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* Proves one node's pool, on a connection of its own. The statements are run
+   where the graph is. */
+static falkor_status falkor__open_node(falkor__call *call,
+                                       const falkor__node_state *member,
+                                       falkor_error *error) {
+    falkor_pool *whole = call->whole;
+    falkor_conn *conn;
+    call->pool = member->pool;
+    call->whole = member->home ? whole : member->pool;
+    falkor_status status = falkor__pool_start(call->pool, call->deadline_ns,
+                                              &conn, error);
+    if (!status && conn)
+        status = falkor__pool_finish(call->pool, conn,
+            falkor__open_on(call, conn, error), error);
+    call->pool = call->whole = whole;
+    return status;
+}
+
+/* Opens the pool of every primary, and the map. */
+static falkor_status falkor__open_nodes(falkor__call *call,
+                                        falkor__topology *topology,
+                                        falkor_error *error) {
+    falkor__node_state member;
+    falkor_status status = falkor__topology_find(topology, call->deadline_ns,
+                                                 error);
+    for (size_t i = 0; !status &&
+                       falkor__topology_state(topology, i, &member); i++) {
+        if (!member.primary)
+            continue;
+        status = falkor__open_node(call, &member, error);
+        if (!status)
+            status = falkor__topology_begin(topology, i, error);
+    }
+    return status ? status : falkor__topology_open(topology, error);
+}
+
+static falkor_status falkor__open_whole(falkor__call *call,
+                                        falkor__topology *topology,
+                                        falkor_error *error) {
+    bool opens;
+    falkor_status status = falkor__pool_begin(call->whole, call->deadline_ns,
+                                              &opens, error);
+    if (opens)
+        status = falkor__pool_finish(call->whole, NULL,
+            falkor__open_nodes(call, topology, error), error);
+    return status;
+}
+#endif
+
 static falkor_status falkor__attempt_open(falkor__call *call,
                                           falkor_error *error) {
     falkor_conn *conn;
     call->phase = FALKOR__PHASE_UNSENT;
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    if (falkor__topology_of(call))
+        return falkor__open_whole(call, falkor__topology_of(call), error);
+#endif
     falkor_status status = falkor__pool_start(call->pool, call->deadline_ns,
                                               &conn, error);
     if (status || !conn)
@@ -319,12 +438,31 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error) {
     return status;
 }
 
+/* The pools of the nodes that a pool stands for, and the map. */
+static void falkor__free_nodes(falkor_pool *pool) {
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__topology *topology = falkor__pool_front(pool);
+    falkor__node_state member;
+    if (!topology)
+        return;
+    falkor_pool_close(pool, FALKOR__CLOSE_MS);
+    falkor__topology_stop(topology);
+    for (size_t i = 0; falkor__topology_state(topology, i, &member); i++)
+        falkor_pool_free(member.pool);
+    falkor__pool_stand_for(pool, NULL, NULL);
+    falkor__topology_free(topology);
+#else
+    (void)pool;
+#endif
+}
+
 void falkor_pool_free(falkor_pool *pool) {
     if (!pool || falkor__still_shared(pool))
         return;
     falkor__client *client = falkor__client_of(pool);
     const falkor_allocator *heap = falkor__pool_config(pool)->heap;
     falkor__guard_remove(&client->guard);
+    falkor__free_nodes(pool);
     falkor__pool_destroy(pool);
     while (client->first) {
         falkor_graph *graph = client->first;

@@ -34,9 +34,9 @@ static falkor_status falkor__unshaped(const falkor__request *request,
         request->argv[0]);
 }
 
-static bool falkor__in_multi(const falkor_pool *pool,
+static bool falkor__in_multi(falkor_pool *pool,
                              const falkor_conn *conn) {
-    falkor__link *link = conn ? falkor__conn_link(pool, conn) : NULL;
+    falkor__link *link = conn ? falkor__held_link(pool, conn) : NULL;
     return link && falkor__link_marks(link) & FALKOR__SESSION_MULTI;
 }
 
@@ -75,6 +75,10 @@ falkor_status falkor__typed(const falkor__request *request,
     falkor_status status = request->on_graph
         ? falkor__enter(request->graph, "graph", "", result, error)
         : falkor__enter(request->pool, "pool", "", result, error);
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    if (!status && falkor__asks_all(request))
+        return falkor__typed_all(request, result, error);
+#endif
     return status ? status
         : falkor__typed_ask(request, request->on_graph ? request->graph->pool
                                                        : request->pool,
@@ -338,6 +342,7 @@ falkor_status falkor_info(falkor_pool *pool,
     const char *argv[] = {"GRAPH.INFO", section};
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
         .options = options, .reads = true, .shape = falkor__shape_info,
+        .scope = FALKOR__SCOPE_PRIMARIES,
         .argc = section ? 2 : 1, .argv = argv}, result, error);
 }
 
@@ -365,6 +370,7 @@ falkor_status falkor_list_graphs(falkor_pool *pool,
     const char *argv[] = {"GRAPH.LIST"};
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
         .options = options, .reads = true, .shape = falkor__shape_graphs,
+        .scope = FALKOR__SCOPE_PRIMARIES, .distinct = true,
         .argc = 1, .argv = argv}, result, error);
 }
 
@@ -410,6 +416,7 @@ falkor_status falkor_config_get(falkor_pool *pool,
     const char *argv[] = {"GRAPH.CONFIG", "GET", name ? name : "*"};
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
         .options = options, .reads = true, .shape = falkor__shape_config,
+        .scope = FALKOR__SCOPE_NODES, .distinct = true,
         .argc = 3, .argv = argv}, result, error);
 }
 
@@ -445,8 +452,8 @@ falkor_status falkor_config_set(falkor_pool *pool,
             "or a string, not a %s", name, falkor_type_name(value.type));
     lengths[2] = strlen(name);
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
-        .options = options, .argc = 4, .argv = argv, .lengths = lengths},
-        NULL, error);
+        .options = options, .scope = FALKOR__SCOPE_NODES,
+        .argc = 4, .argv = argv, .lengths = lengths}, NULL, error);
 }
 
 /* ---- libraries of functions ------------------------------------------- */
@@ -472,7 +479,8 @@ falkor_status falkor_udf_load(falkor_pool *pool,
         status = falkor__need(source, "the library's source", error);
     return status ? status
         : falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
-            .options = options, .argc = replace ? 5 : 4,
+            .options = options, .scope = FALKOR__SCOPE_PRIMARIES,
+            .argc = replace ? 5 : 4,
             .argv = replace ? replacing : argv}, NULL, error);
 }
 
@@ -488,6 +496,7 @@ falkor_status falkor_udf_list(falkor_pool *pool,
         argv[argc++] = "WITHCODE";
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
         .options = options, .reads = true, .shape = falkor__shape_libraries,
+        .scope = FALKOR__SCOPE_PRIMARIES, .distinct = true,
         .argc = argc, .argv = argv}, result, error);
 }
 
@@ -498,14 +507,16 @@ falkor_status falkor_udf_delete(falkor_pool *pool,
     falkor_status status = falkor__need(library, "the library's name", error);
     return status ? status
         : falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
-            .options = options, .argc = 3, .argv = argv}, NULL, error);
+            .options = options, .scope = FALKOR__SCOPE_PRIMARIES,
+            .argc = 3, .argv = argv}, NULL, error);
 }
 
 falkor_status falkor_udf_flush(falkor_pool *pool,
     const falkor_call_options *options, falkor_error *error) {
     const char *argv[] = {"GRAPH.UDF", "FLUSH"};
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
-        .options = options, .argc = 2, .argv = argv}, NULL, error);
+        .options = options, .scope = FALKOR__SCOPE_PRIMARIES,
+        .argc = 2, .argv = argv}, NULL, error);
 }
 #endif
 

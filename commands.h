@@ -14,12 +14,20 @@
    reply is not what it takes, FALKOR_ERR_NOMEM that there is no memory. */
 typedef falkor_status (*falkor__shape)(falkor_result *reply,
                                        const falkor_value *value);
+typedef enum falkor__scope {    /* who is asked, with several servers */
+    FALKOR__SCOPE_ONE,
+    FALKOR__SCOPE_PRIMARIES,    /* of a cluster */
+    FALKOR__SCOPE_NODES         /* replicas too */
+} falkor__scope;
 typedef struct falkor__request {
     falkor_graph *graph;        /* what the call is made on; may be NULL */
     falkor_pool *pool;          /* the same, where it is a pool */
     bool on_graph;
     const falkor_call_options *options;
     bool reads;                 /* it may be repeated */
+    falkor__scope scope;
+    bool distinct;              /* rows of several nodes that are alike are
+                                   one */
     falkor__shape shape;
     size_t argc;
     const char *const *argv;
@@ -29,6 +37,13 @@ typedef struct falkor__request {
 #define FALKOR__ON_POOL(its) .pool = (its)
 falkor_status falkor__typed(const falkor__request *request,
                             falkor_result **result, falkor_error *error);
+
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* across.c: whether more nodes than one are asked; and that. */
+bool falkor__asks_all(const falkor__request *request);
+falkor_status falkor__typed_all(const falkor__request *request,
+                                falkor_result **result, falkor_error *error);
+#endif
 
 /* Whether text that is needed is there; else fills error, and what the text
    was to be is named there. */

@@ -39,6 +39,7 @@ struct falkor__link {
     falkor__tls *tls;           /* NULL: plain */
     size_t awaiting;            /* replies that are due, or half read */
     unsigned dirty;             /* how the session was changed */
+    bool asks;                  /* each request goes behind ASKING */
 
     /* Bytes received while several replies are due, or while a request is
        being sent: the replies to come are read from here first. */
@@ -325,9 +326,34 @@ static falkor_status falkor__link_settle(falkor__link *link,
     return FALKOR_OK;
 }
 
+void falkor__link_ask_for(falkor__link *link, bool asks) {
+    link->asks = asks;
+}
+
+bool falkor__link_asks(const falkor__link *link) {
+    return link->asks;
+}
+
+/* The answer to ASKING, which the request's own reply follows. */
+static falkor_status falkor__pass_asking(falkor__link *link,
+                                         int64_t deadline_ns,
+                                         falkor_error *error) {
+    falkor_result *reply = falkor__reply_in(link->config->heap,
+                                            FALKOR__REPLY_PLAIN, NULL);
+    falkor_status status = reply ? FALKOR_OK
+        : falkor__no_memory(error, "out of memory for a reply");
+    while (!status && !falkor__reply_done(reply))
+        status = falkor__link_receive(link, reply, deadline_ns, error);
+    if (!status)
+        status = falkor__link_settle(link, reply, error);
+    falkor_result_free(reply);
+    return status;
+}
+
 falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
                                 int64_t deadline_ns, falkor_error *error) {
-    falkor_status status = FALKOR_OK;
+    falkor_status status = link->asks && !falkor__reply_begun(reply)
+        ? falkor__pass_asking(link, deadline_ns, error) : FALKOR_OK;
     while (!status && !falkor__reply_done(reply) &&
            !falkor__reply_row_ready(reply))
         status = falkor__link_receive(link, reply, deadline_ns, error);
@@ -344,11 +370,14 @@ falkor_status falkor__link_ask(falkor__link *link, falkor__reply_kind kind,
     *reply = falkor__reply_in(link->config->heap, kind, NULL);
     falkor__buffer_begin(&request);
     request.heap = link->config->heap;
+    if (link->asks)
+        falkor__buffer_add(&request, FALKOR__ASKING, FALKOR__ASKING_LENGTH);
     falkor__buffer_command(&request, argc, argv, NULL);
     struct iovec piece = {request.text, request.length};
     falkor_status status = !*reply || request.failed
         ? falkor__no_memory(error, "out of memory to ask")
-        : falkor__link_send(link, &piece, 1, 1, deadline_ns, &sent, error);
+        : falkor__link_send(link, &piece, 1, 1 + link->asks, deadline_ns,
+                            &sent, error);
     if (!status)
         status = falkor__link_read(link, *reply, deadline_ns, error);
     falkor__buffer_end(&request);
@@ -506,6 +535,10 @@ static int falkor__greet_write(const falkor__config *config,
     if (name) {
         falkor__buffer_command(text, 3,
             (const char *[]){"CLIENT", "SETNAME", name}, NULL);
+        lines++;
+    }
+    if (config->in_cluster && config->read_from != FALKOR_READ_PRIMARY) {
+        falkor__buffer_command(text, 1, (const char *[]){"READONLY"}, NULL);
         lines++;
     }
     falkor__buffer_command(text, 1, (const char *[]){"PING"}, NULL);

@@ -3,6 +3,7 @@
    in a call on the caller's stack. Knows the pool by its functions only, and
    decides nothing about retries itself: retry.c does. */
 #include "call.h"
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -252,9 +253,126 @@ void falkor__trait_apply(const falkor__trait *trait, falkor__link *link,
 }
 
 void falkor__note_replaced(falkor__call *call, const falkor__trait *trait) {
-    if (trait->replaces)
-        atomic_fetch_add_explicit(&falkor__client_of(call->pool)->epoch, 1,
+    if (!trait->replaces)
+        return;
+    atomic_fetch_add_explicit(&falkor__client_of(call->pool)->epoch, 1,
+                              memory_order_release);
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__topology *topology = falkor__topology_of(call);
+    falkor__node_state state;
+    for (size_t i = 0; topology &&
+                       falkor__topology_state(topology, i, &state); i++)
+        atomic_fetch_add_explicit(&falkor__client_of(state.pool)->epoch, 1,
                                   memory_order_release);
+#endif
+}
+
+/* ---- replicas that have it ---------------------------------------------- */
+
+/* How long the server is to wait: a quarter of the time that is left, though no
+   more than a second, is for its answer to come. */
+static int falkor__copies_ms(const falkor__call *call) {
+    int left_ms = falkor__poll_ms(call->use_until_ns);
+    int margin_ms = left_ms / 4 < 1000 ? left_ms / 4 : 1000;
+    return left_ms < 0 ? 0 : left_ms - margin_ms > 1 ? left_ms - margin_ms : 1;
+}
+
+/* WAIT, and with several servers ROLE, behind the request. Returns the number
+   of replies. */
+static size_t falkor__write_wait(const falkor__call *call,
+                                 falkor__buffer *text) {
+    char copies[16], ms[16];
+    snprintf(copies, sizeof copies, "%d", call->options.wait_replicas);
+    snprintf(ms, sizeof ms, "%d", falkor__copies_ms(call));
+    falkor__buffer_command(text, 3, (const char *[]){"WAIT", copies, ms},
+                           NULL);
+    if (!falkor__topology_of(call))
+        return 1;
+    falkor__buffer_command(text, 1, (const char *[]){"ROLE"}, NULL);
+    return 2;
+}
+
+/* Reads what the server says of replicas, though it is of no use when the write
+   was refused. A link that fails here is broken, and says nothing. */
+static void falkor__read_copies(falkor__call *call, falkor__link *link) {
+    bool asks = falkor__link_asks(link), several = falkor__topology_of(call);
+    falkor_status status = FALKOR_OK;
+    call->copies = -1;
+    call->replicas = 0;
+    falkor__link_ask_for(link, false);
+    for (int i = 0; i < 1 + several && !status; i++) {
+        falkor_result *reply = falkor__reply_in(call->head.heap,
+                                                FALKOR__REPLY_PLAIN, NULL);
+        if (!reply)
+            break;
+        status = falkor__link_read(link, reply, call->use_until_ns, NULL);
+        const falkor_value *value = falkor_result_value(reply, 0, 0);
+        if (!status && value && value->type == FALKOR_INTEGER && i == 0)
+            call->copies = value->as.integer;
+        if (!status && value && value->type == FALKOR_ARRAY && i == 1 &&
+            value->length == 3 && value->as.items[2].type == FALKOR_ARRAY)
+            call->replicas = value->as.items[2].length;
+        falkor_result_free(reply);
+    }
+    falkor__link_ask_for(link, asks);
+}
+
+/* The write is done; whether it will last. */
+static falkor_status falkor__check_copies(falkor__call *call,
+                                          falkor_error *error) {
+    int wanted = call->options.wait_replicas;
+    bool enough = call->copies >= wanted, stands = true;
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__topology *topology = falkor__topology_of(call);
+    if (enough && topology)
+        stands = falkor__topology_stands(topology, &call->route,
+                                         call->replicas, call->use_until_ns);
+#endif
+    if (enough && stands)
+        return FALKOR_OK;
+    call->phase = FALKOR__PHASE_BEGUN;  /* it has run: it is not repeated */
+    if (call->copies < 0)
+        return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write "
+            "was applied, but the server did not say in time how many replicas "
+            "have it (wait_replicas is %d)", wanted);
+    if (!enough)
+        return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write "
+            "was applied, but only %lld replicas have it yet (wait_replicas is "
+            "%d)", (long long)call->copies, wanted);
+    return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write was "
+        "applied by a primary that may have been replaced meanwhile: it can be "
+        "lost");
+}
+
+/* Sends the request with what goes before and behind it. */
+static falkor_status falkor__send_more(falkor__call *call, falkor__link *link,
+                                       size_t *sent, falkor_error *error) {
+    struct iovec pieces[FALKOR__PIECES];
+    size_t count = 0, replies = 1;
+    falkor__buffer wait;
+    falkor__buffer_begin(&wait);        /* what it holds has room inside */
+    if (falkor__link_asks(link)) {
+        pieces[count++] = (struct iovec){(void *)(uintptr_t)FALKOR__ASKING,
+                                         FALKOR__ASKING_LENGTH};
+        replies++;
+    }
+    memcpy(pieces + count, call->pieces,
+           call->piece_count * sizeof *call->pieces);
+    count += call->piece_count;
+    if (call->options.wait_replicas) {
+        replies += falkor__write_wait(call, &wait);
+        pieces[count++] = (struct iovec){wait.text, wait.length};
+    }
+    return falkor__link_send(link, pieces, count, replies, call->use_until_ns,
+                             sent, error);
+}
+
+static falkor_status falkor__send_call(falkor__call *call, falkor__link *link,
+                                       size_t *sent, falkor_error *error) {
+    return call->options.wait_replicas || falkor__link_asks(link)
+        ? falkor__send_more(call, link, sent, error)
+        : falkor__link_send(link, call->pieces, call->piece_count, 1,
+                            call->use_until_ns, sent, error);
 }
 
 /* Sends the request and reads the reply, or its begin up to the first row. A
@@ -264,8 +382,7 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
     size_t sent;
     unsigned before = falkor__link_marks(link);
     falkor__link_mark(link, call->trait->sets, 0);
-    falkor_status status = falkor__link_send(link, call->pieces,
-        call->piece_count, 1, call->use_until_ns, &sent, error);
+    falkor_status status = falkor__send_call(call, link, &sent, error);
     if (sent)
         call->phase = status ? FALKOR__PHASE_PART : FALKOR__PHASE_SENT;
     if (!status) {
@@ -274,6 +391,8 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
         if ((status || !falkor__reply_done(call->reply)) &&
             falkor__reply_begun(call->reply))
             call->phase = FALKOR__PHASE_BEGUN;
+        if (!status && call->options.wait_replicas)
+            falkor__read_copies(call, link);
     } else if (sent && !falkor__link_read(link, call->reply, falkor_now_ns(),
                                         NULL) &&
              falkor__reply_error(call->reply, NULL)) {
@@ -282,7 +401,10 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
     falkor__note_replaced(call, call->trait);
     if (!status)
         falkor__trait_apply(call->trait, link, call->reply, before);
-    return status ? status : falkor__refused(call, error);
+    if (!status)
+        status = falkor__refused(call, error);
+    return status || !call->options.wait_replicas ? status
+        : falkor__check_copies(call, error);
 }
 
 /* Which setting a time-out comes from. */
@@ -299,7 +421,7 @@ void falkor__note_outcome(const falkor__call *call, falkor_status status,
     bool forgiven = status == FALKOR_ERR_TIMEOUT
         ? spoke || call->options.timeout_ms
         : status == FALKOR_ERR_IO && !error->sys_errno;  /* the link refused */
-    bool answered = !status || call->phase == FALKOR__PHASE_REPLIED ||
+    bool answered = !status || status == FALKOR_ERR_NOT_REPLICATED || call->phase == FALKOR__PHASE_REPLIED ||
         (call->reply && falkor__reply_error(call->reply, NULL));
     if (answered)
         falkor__pool_answered(call->pool);
@@ -393,6 +515,51 @@ void falkor__trace_end(falkor__call *call, falkor_status status, size_t rows) {
 
 /* ---- attempts ---------------------------------------------------------- */
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* Where this attempt goes: to the node that the map says, or to the one that the
+   held connection is of, which was found when the call began. */
+static falkor_status falkor__call_route(falkor__call *call,
+                                        falkor_error *error) {
+    falkor__topology *topology = falkor__topology_of(call);
+    if (!topology || call->options.conn)
+        return FALKOR_OK;
+    call->route.reads = call->named && call->options.read_only;
+    falkor_status status = falkor__topology_route(topology, &call->route,
+                                                  &call->pool, error);
+    if (!status && call->named &&
+        !(call->graph = falkor__twin(call->named, call->pool)))
+        status = falkor__no_memory(error, "out of memory for a graph");
+    return status;
+}
+
+static void falkor__call_leave(falkor__call *call) {
+    if (call->route.asked && call->conn) {
+        falkor__link *link = falkor__conn_link(call->pool, call->conn);
+        if (link)
+            falkor__link_ask_for(link, false);
+    }
+    if (!call->options.conn)            /* for what its failure says */
+        falkor__topology_pause(&call->route);
+}
+
+/* A held connection is of one of the nodes. */
+static falkor_status falkor__call_hold(falkor__call *call,
+                                       falkor_error *error) {
+    falkor__topology *topology = falkor__topology_of(call);
+    if (!topology || !call->options.conn ||
+        !falkor__topology_holds(topology, call->options.conn, &call->route,
+                                &call->pool))
+        return FALKOR_OK;               /* not held: that is found out */
+    if (call->named && !(call->graph = falkor__twin(call->named, call->pool)))
+        return falkor__no_memory(error, "out of memory for a graph");
+    return FALKOR_OK;
+}
+#else
+#define falkor__call_route(call, error) FALKOR_OK
+#define falkor__call_leave(call) ((void)(call))
+#define falkor__call_hold(call, error) FALKOR_OK
+#endif
+
 /* A connection, with its time taken. */
 static falkor_status falkor__acquire_traced(falkor__call *call,
                                             falkor__patience *patience,
@@ -411,9 +578,12 @@ falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
         .timeout_ms = call->options.timeout_ms ? -1
             : falkor__pool_config(call->pool)->pool_timeout_ms,
         .latest_ns = call->deadline_ns};
-    falkor_status status = FALKOR_OK;
     call->ended_ns = 0;
     call->connection = 0;
+    call->conn = NULL;
+    falkor_status status = falkor__call_route(call, error);
+    if (status)
+        return status;
     call->conn = call->options.conn;
     if (!call->conn)
         status = !falkor__traced(call)
@@ -425,6 +595,8 @@ falkor_status falkor__call_acquire(falkor__call *call, falkor_error *error) {
         falkor__link_time(link, &call->times);
         call->timed = true;
     }
+    if (!status && call->route.asked)
+        falkor__link_ask_for(falkor__conn_link(call->pool, call->conn), true);
     return status;
 }
 
@@ -434,6 +606,7 @@ void falkor__give_back(falkor__call *call) {
     if (link)
         falkor__link_time(link, NULL);
     call->timed = false;
+    falkor__call_leave(call);
     if (call->conn && !call->options.conn) {
         call->ended_ns = falkor_now_ns();
         falkor__conn_end(call->conn, call->ended_ns);
@@ -483,10 +656,40 @@ static int falkor__retries_of(const falkor__call *call) {
 static bool falkor__worth_retry(const falkor__call *call,
                                 falkor_status status) {
     bool repeatable = call->options.read_only || call->options.idempotent;
+    if (falkor__topology_of(call) && !call->options.conn &&
+        (status == FALKOR_ERR_CIRCUIT_OPEN ||
+         (call->phase == FALKOR__PHASE_REPLIED &&
+          (status == FALKOR_ERR_READONLY || status == FALKOR_ERR_MOVED))))
+        return true;                    /* another node may be the one soon */
     if (call->kind == FALKOR__REPLY_PLAIN && !repeatable &&
         call->phase == FALKOR__PHASE_REPLIED)
         return false;                   /* whose error it is, is not known */
     return falkor__may_retry(status, call->phase, repeatable);
+}
+
+/* Sleeps, with several servers until it is known that something has changed;
+   false: the pool is closed. */
+static bool falkor__call_sleep(const falkor__call *call, int64_t until_ns) {
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    if (falkor__topology_of(call))
+        return falkor__topology_sleep(falkor__topology_of(call), &call->route,
+                                      until_ns);
+#endif
+    return falkor__pool_sleep(call->pool, until_ns);
+}
+
+/* Whether what failed says where to go instead, at once. */
+static bool falkor__sent_on(falkor__call *call, falkor_status status,
+                            const falkor_error *error) {
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__topology *topology = falkor__topology_of(call);
+    if (topology && !call->options.conn)
+        return falkor__topology_failed(topology, &call->route, status,
+            call->phase == FALKOR__PHASE_REPLIED, error->message) &&
+            falkor_now_ns() < call->deadline_ns;
+#endif
+    (void)call, (void)status, (void)error;
+    return false;
 }
 
 /* Waits before the next attempt: false when there is no time for one. */
@@ -502,7 +705,7 @@ static bool falkor__back_off(falkor__call *call, int attempt, int retries,
         .level = FALKOR_EVENT_WARNING, .name = "query_retry",
         .error = error, .attempt = attempt, .delay_ms = delay_ms},
         "attempt=%d max_retries=%d delay_ms=%d", attempt, retries, delay_ms);
-    if (!falkor__pool_sleep(call->pool, until))
+    if (!falkor__call_sleep(call, until))
         return false;
     falkor__count(&falkor__my_part(falkor__pool_recorder(call->pool))->retries);
     return true;
@@ -514,6 +717,8 @@ static bool falkor__back_off(falkor__call *call, int attempt, int retries,
 static void falkor__explain(const falkor__call *call, falkor_status status,
                             int attempts, bool maybe, falkor_error *error) {
     const falkor__config *config = falkor__pool_config(call->pool);
+    if (status == FALKOR_ERR_NOT_REPLICATED)
+        return;                         /* its words are whole */
     bool reached = call->phase < FALKOR__PHASE_REPLIED &&
         falkor__may_retry(status, FALKOR__PHASE_UNSENT, true);
     char place[128] = "; ";
@@ -552,6 +757,8 @@ falkor_status falkor__call_run(falkor__call *call, falkor_error *error) {
     while ((status = call->attempt(call, error)) != FALKOR_OK) {
         maybe = maybe || (!call->options.read_only && !call->harmless &&
                           falkor__maybe_executed(status, call->phase));
+        if (falkor__sent_on(call, status, error))
+            continue;
         if (attempt > retries || !falkor__worth_retry(call, status) ||
             !falkor__back_off(call, attempt, retries, error))
             break;
@@ -566,8 +773,9 @@ falkor_status falkor__call_run(falkor__call *call, falkor_error *error) {
 
 void falkor__call_begin(falkor__call *call, falkor_pool *pool,
                         const falkor_call_options *options) {
-    call->pool = pool;
-    call->graph = NULL;
+    call->pool = call->whole = pool;
+    call->graph = call->named = NULL;
+    call->route = (falkor__route){.slot = -1};
     call->options = options ? *options : (falkor_call_options){0};
     call->began_ns = falkor_now_ns();
     call->deadline_ns = falkor__call_deadline(call);
@@ -591,19 +799,40 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
 
 void falkor__call_end(falkor__call *call) {
     falkor__give_back(call);
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__topology_leave(&call->route);
+#endif
     falkor_result_free(call->reply);
     falkor__schema_release(call->schema);
     falkor__buffer_end(&call->head);
     falkor__buffer_end(&call->params);
 }
 
+falkor__link *falkor__held_link(falkor_pool *pool, const falkor_conn *conn) {
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__route route;
+    if (falkor__pool_front(pool) &&
+        !falkor__topology_holds(falkor__pool_front(pool), conn, &route, &pool))
+        return NULL;
+#endif
+    return falkor__conn_link(pool, conn);
+}
+
 /* What no attempt would mend. */
-falkor_status falkor__call_check(const falkor__call *call,
-                                 falkor_error *error) {
+falkor_status falkor__call_check(falkor__call *call, falkor_error *error) {
     const falkor_call_options *options = &call->options;
     if (falkor__pool_config(call->pool)->driver.open)
         return falkor__refuse(error,
             "this pool has a driver of its own: queries need the built-in one");
+    falkor_status status = falkor__call_hold(call, error);
+    if (status)
+        return status;
+    if (options->wait_replicas < 0 || (options->wait_replicas &&
+                                       options->read_only))
+        return falkor__refuse(error, "wait_replicas is %d: %s",
+            options->wait_replicas, options->read_only
+                ? "nothing is written by a call that is read_only"
+                : "it may not be negative");
     if (options->conn && !falkor__conn_link(call->pool, options->conn))
         return falkor__refuse(error, "options.conn is not held, or of another "
             "pool: acquire it from this one");
@@ -680,6 +909,17 @@ static falkor_status falkor__write_query(falkor__call *call,
     return FALKOR_OK;
 }
 
+/* In a cluster: whose slot tells the node. */
+static void falkor__call_key(falkor__call *call, const char *key,
+                             size_t length) {
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__topology *topology = falkor__topology_of(call);
+    if (topology && falkor__topology_is_cluster(topology))
+        call->route.slot = falkor__key_slot(key, length);
+#endif
+    (void)call, (void)key, (void)length;
+}
+
 falkor_status falkor__query_begin(falkor__call *call,
                                          falkor_graph *graph,
                                          const falkor_call_options *options,
@@ -687,7 +927,8 @@ falkor_status falkor__query_begin(falkor__call *call,
                                          const falkor_param *params,
                                          falkor_error *error) {
     falkor__call_begin(call, graph->pool, options);
-    call->graph = graph;
+    call->graph = call->named = graph;
+    falkor__call_key(call, graph->name, graph->length);
     falkor_status status = falkor__call_check(call, error);
     return status ? status
         : falkor__write_query(call, cypher, params, error);
@@ -792,6 +1033,30 @@ falkor_status falkor__check_silence(size_t argc, const char *const *argv,
             "call here waits for its reply");
 }
 
+/* In a cluster: which node a command is for. A copy stays on one. */
+static falkor_status falkor__command_key(falkor__call *call, size_t argc,
+                                         const char *const *argv,
+                                         const size_t *lengths,
+                                         falkor_error *error) {
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__topology *topology = falkor__topology_of(call);
+    if (!topology || !falkor__topology_is_cluster(topology))
+        return FALKOR_OK;
+    call->route.slot = falkor__command_slot(argc, argv, lengths);
+    if (argc < 3 || strcasecmp(argv[0], "GRAPH.COPY") != 0)
+        return FALKOR_OK;
+    int slot = falkor__key_slot(argv[2], lengths ? lengths[2]
+                                                 : strlen(argv[2]));
+    if (slot != call->route.slot)
+        return falkor__refuse(error, "\"%s\" cannot be copied to \"%s\": in the "
+            "cluster they have slots %d and %d, which may be on two nodes; "
+            "give both names the same {tag}", argv[1], argv[2],
+            call->route.slot, slot);
+#endif
+    (void)call, (void)argc, (void)argv, (void)lengths, (void)error;
+    return FALKOR_OK;
+}
+
 falkor_status falkor_command(falkor_pool *pool,
     const falkor_call_options *options, size_t argc, const char *const *argv,
     const size_t *lengths, falkor_result **result, falkor_error *error) {
@@ -812,6 +1077,8 @@ falkor_status falkor_command(falkor_pool *pool,
         status = falkor__write_command(&call, argc, argv, lengths, error);
     if (!status)
         status = falkor__check_silence(argc, argv, lengths, error);
+    if (!status)
+        status = falkor__command_key(&call, argc, argv, lengths, error);
     if (!status)
         status = falkor__call_run(&call, error);
     return falkor__call_finish(&call, status, result);

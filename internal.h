@@ -126,6 +126,8 @@ typedef struct falkor__url {
     const char *origin;
     const char *host, *unix_path, *username, *password, *path;
     int port;
+    const char *hosts;                  /* a list: of sentinels, or of nodes */
+    bool is_cluster;                    /* the latter */
     bool path_is_database;              /* redis:// and digits */
     bool tls;                           /* the scheme says so */
     bool says_verify;                   /* options.c: tls_skip_verify is in */
@@ -214,6 +216,12 @@ typedef struct falkor__config {
     char *host, *unix_path;             /* one of them is NULL */
     int port;
     char *username, *password, *client_name, *graph, *name;
+    char *sentinels, *cluster;          /* lists of hosts; NULL: one server */
+    char *master_name, *sentinel_username, *sentinel_password;
+    int read_from;                      /* a falkor_read_from */
+    int max_lag_bytes, max_lag_ms;
+    bool is_node;                       /* of several; then of a cluster: */
+    bool in_cluster;
     int database;
     int min_size, max_size, reserve_size, reserve_after_ms, max_waiters;
     int pool_timeout_ms, connect_timeout_ms, socket_timeout_ms,
@@ -240,6 +248,18 @@ falkor_status falkor__config_make(const falkor_options *options,
                                   falkor__config *config,
                                   falkor_error *error);
 void falkor__config_free(falkor__config *config);   /* wipes the password */
+
+/* The config of one node's pool, made of the whole's: the same, but for the
+   address, and without a schema. */
+falkor_status falkor__config_node(const falkor__config *whole,
+                                  const char *host, int port,
+                                  falkor__config *config, falkor_error *error);
+
+/* The next of a list of hosts, which begins at *list, with its port, if it names
+   one. false: there is no more, and *list NULL: the rest is no host. */
+#define FALKOR__HOST_SIZE 256
+bool falkor__next_host(const char **list, char room[FALKOR__HOST_SIZE],
+                       int *port);
 
 /* Where the server is, for messages, in room; "" for a driver of the caller's
    own. */
@@ -332,6 +352,15 @@ uint64_t falkor__bare_timeouts(const falkor__recorder *recorder);
 #endif
 void falkor__recorder_read(const falkor__recorder *recorder,
                            falkor_stats *stats);
+
+/* The counters of falkor_stats, which all add up; a pool's added to those of
+   others; and what follows from the rest. */
+#define FALKOR__EACH_COUNTER(X)                                                \
+    X(acquires) X(releases) X(acquire_timeouts) X(queries) X(retries)          \
+    X(connections_created) X(connections_recycled) X(connect_failures)         \
+    X(health_failures) X(circuit_openings)
+void falkor__stats_add(falkor_stats *sum, const falkor_stats *other);
+void falkor__stats_rate(falkor_stats *stats);
 
 int64_t falkor__unix_ms(void);
 
@@ -694,11 +723,19 @@ extern const size_t falkor__link_size;  /* of one, without what hiredis has */
    *sent tells, on failure too, how many bytes may have left. From here to the
    end of the last of so many replies the link is fit for nobody else, and one
    that failed is broken for good. */
-#define FALKOR__PIECES 5
+#define FALKOR__PIECES 7
 falkor_status falkor__link_send(falkor__link *link, const struct iovec *pieces,
                                 size_t count, size_t replies,
                                 int64_t deadline_ns, size_t *sent,
                                 falkor_error *error);
+
+/* A node of a cluster from which a key is on its way to this link's serves it
+   here to who says ASKING before each request: whoever sends adds that, while
+   asks is set, and one reply more for each; read passes over them. */
+#define FALKOR__ASKING "*1\r\n$6\r\nASKING\r\n"
+#define FALKOR__ASKING_LENGTH (sizeof FALKOR__ASKING - 1)
+void falkor__link_ask_for(falkor__link *link, bool asks);
+bool falkor__link_asks(const falkor__link *link);
 
 /* Receives until the next reply is done, or has a row ready, or failed. */
 falkor_status falkor__link_read(falkor__link *link, falkor_result *reply,
@@ -836,6 +873,38 @@ falkor_status falkor__pool_acquire(falkor_pool *pool,
 void falkor__conn_begin(falkor_conn *conn, int64_t now);
 falkor_status falkor__conn_end(falkor_conn *conn, int64_t now);
 
+/* A pool that stands for others, one for each server: it has no connections of
+   its own, and its levers pull theirs. member: the index-th, NULL behind the
+   last; home: the one that a held connection comes from, or an error. */
+typedef struct falkor__front {
+    falkor_pool *(*member)(void *self, size_t index);
+    falkor_pool *(*home)(void *self, falkor_error *error);
+    void (*close)(void *self);          /* calls that wait are to end */
+} falkor__front;
+#ifdef FALKOR_WITHOUT_TOPOLOGY
+#define FALKOR__FRONTS 0
+#else
+#define FALKOR__FRONTS 1
+#endif
+#ifdef FALKOR_WITHOUT_TOPOLOGY
+#define falkor__pool_front(pool) ((void *)0)
+#else
+void falkor__pool_stand_for(falkor_pool *pool, const falkor__front *front,
+                            void *self);        /* before it is opened */
+void *falkor__pool_front(const falkor_pool *pool);      /* self; NULL: none */
+#endif
+
+/* Becomes the one who opens the pool, and is to finish that; or *opens is false,
+   for it is open. */
+falkor_status falkor__pool_begin(falkor_pool *pool, int64_t deadline_ns,
+                                 bool *opens, falkor_error *error);
+
+/* A pool at rest dials only for who asks: it neither keeps min_size nor probes,
+   and what is idle is closed. */
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+void falkor__pool_rest(falkor_pool *pool, bool rest);
+#endif
+
 /* Sleeps until the deadline; false, at once, when the pool is closed. */
 bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns);
 
@@ -856,4 +925,88 @@ void falkor__pool_destroy(falkor_pool *pool);
    this pool that is held now, or the driver is another. */
 falkor__link *falkor__conn_link(const falkor_pool *pool,
                                 const falkor_conn *conn);
+
+/* ---- topology.c: more servers than one --------------------------------- */
+
+typedef struct falkor__topology falkor__topology;
+typedef struct falkor__node falkor__node;
+
+/* Where a call is to go. */
+typedef struct falkor__route {
+    int slot;                   /* of its key; -1: none */
+    bool reads;                 /* GRAPH.RO_QUERY */
+    falkor__node *asked;        /* by ASK: there, this time; NULL */
+    falkor__node *node;         /* found */
+    bool counted;               /* among its calls under way */
+    uint64_t version;           /* of the map that it was found on */
+    unsigned redirects;         /* times that an error reply sent it on */
+} falkor__route;
+
+/* Makes a pool of a config, which it takes over. */
+typedef falkor_status (*falkor__make)(falkor__config *config,
+                                      falkor_pool **pool, falkor_error *error);
+
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* The map of the servers that a pool stands for; make: for a node's pool. stop
+   ends the thread that asks; free comes behind that, when nobody is in a call:
+   the nodes' pools are not freed with it. */
+falkor_status falkor__topology_new(falkor_pool *pool, falkor__make make,
+                                   falkor_error *error);
+void falkor__topology_stop(falkor__topology *topology);
+void falkor__topology_free(falkor__topology *topology);
+
+/* Opening: asks, until there is a primary; then, when primaries are open, opens
+   the map: a thread goes on asking. */
+falkor_status falkor__topology_find(falkor__topology *topology,
+                                    int64_t deadline_ns, falkor_error *error);
+falkor_status falkor__topology_open(falkor__topology *topology,
+                                    falkor_error *error);
+falkor_status falkor__topology_begin(falkor__topology *topology, size_t index,
+                                     falkor_error *error);
+
+/* The index-th node; false behind the last. */
+typedef struct falkor__node_state {
+    falkor_pool *pool;
+    bool begun;                 /* calls may go there */
+    bool well;                  /* it has answered */
+    bool primary;
+    bool home;                  /* the primary that has options.graph */
+} falkor__node_state;
+bool falkor__topology_state(falkor__topology *topology, size_t index,
+                             falkor__node_state *state);
+bool falkor__topology_is_cluster(const falkor__topology *topology);
+
+falkor_status falkor__topology_route(falkor__topology *topology,
+                                     falkor__route *route,
+                                     falkor_pool **pool, falkor_error *error);
+void falkor__topology_pause(falkor__route *route);      /* counts it no more */
+void falkor__topology_leave(falkor__route *route);
+
+/* The node that a held connection is of; false: it is of none, or not held. */
+bool falkor__topology_holds(falkor__topology *topology,
+                            const falkor_conn *conn, falkor__route *route,
+                            falkor_pool **pool);
+
+/* What a failure says about the map: that is looked at anew. True: the call may
+   go on at once, to where the map, or the server's error reply, sends it. */
+bool falkor__topology_failed(falkor__topology *topology, falkor__route *route,
+                             falkor_status status, bool refused,
+                             const char *text);
+
+/* Sleeps until the deadline, or until the map is another than the route's;
+   false: the pool is closed. */
+bool falkor__topology_sleep(falkor__topology *topology,
+                            const falkor__route *route, int64_t deadline_ns);
+
+/* Whether the route's node is the primary still, asked now unless so many
+   replicas, which it has, are all that are known. */
+bool falkor__topology_stands(falkor__topology *topology,
+                             const falkor__route *route, size_t replicas,
+                             int64_t deadline_ns);
+
+/* The slot of a key, with its hash tag; of a command's key, -1: none. */
+int falkor__key_slot(const char *key, size_t length);
+int falkor__command_slot(size_t argc, const char *const *argv,
+                         const size_t *lengths);
+#endif
 #endif

@@ -98,6 +98,10 @@ static void falkor__pool_has_forked(void *object, bool child)
 
 /* ---- create: the pool itself ------------------------------------------- */
 
+static bool falkor__stands_for_others(const falkor__config *config) {
+    return FALKOR__FRONTS && (config->sentinels || config->cluster);
+}
+
 falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
                                falkor_error *error) {
     const falkor_allocator *heap = config->heap;
@@ -105,7 +109,8 @@ falkor_status falkor__pool_new(falkor__config *config, falkor_pool **pool,
     *pool = NULL;
     if (!made)
         goto no_pool;
-    made->slot_count = (size_t)config->max_size + (size_t)config->reserve_size;
+    made->slot_count = falkor__stands_for_others(config) ? 1
+        : (size_t)config->max_size + (size_t)config->reserve_size;
     made->slots = falkor__take_zero(heap, made->slot_count,
                                     sizeof *made->slots);
     made->recorder = falkor__take_zero(heap, 1, sizeof *made->recorder);
@@ -390,10 +395,12 @@ static void *falkor__worker(void *argument) {
         falkor__slot *slot = falkor__due_locked(pool, now, &duty, &due_ns);
         falkor__slot *leak = falkor__leak_locked(pool, now, &due_ns);
         bool open = !falkor__circuit_closed_locked(pool);
-        bool lacks = falkor__total(pool) < pool->config.min_size && !open;
+        bool lacks = falkor__total(pool) < pool->config.min_size && !open &&
+            !pool->resting;
         if (leak) {
             falkor__report_leak_locked(pool, leak, now);
-        } else if (open && falkor__mend_locked(pool, now, &dial_ns, &due_ns)) {
+        } else if (open && !pool->resting &&
+                   falkor__mend_locked(pool, now, &dial_ns, &due_ns)) {
             continue;
         } else if (lacks && dial_ns <= now) {
             int delay_ms = falkor__refill_locked(pool, failures, false);
@@ -488,13 +495,22 @@ static falkor_status falkor__lease_first(falkor_pool *pool,
     return closed ? falkor__refusal(FALKOR__POOL_CLOSED, error) : FALKOR_OK;
 }
 
-falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
-                                 falkor_conn **conn, falkor_error *error) {
+falkor_status falkor__pool_begin(falkor_pool *pool, int64_t deadline_ns,
+                                 bool *opens, falkor_error *error) {
     falkor__pool_state found;
-    *conn = NULL;
     falkor_status status = falkor__begin_opening(pool, deadline_ns, &found,
                                                  error);
-    if (status || found == FALKOR__POOL_OPEN)
+    *opens = !status && found != FALKOR__POOL_OPEN;
+    return status;
+}
+
+falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
+                                 falkor_conn **conn, falkor_error *error) {
+    bool opens;
+    *conn = NULL;
+    falkor_status status = falkor__pool_begin(pool, deadline_ns, &opens,
+                                              error);
+    if (!opens)
         return status;
     int wanted = pool->config.min_size > 0 ? pool->config.min_size : 1;
     for (int i = 0; i < wanted && !status; i++)
@@ -513,9 +529,10 @@ falkor_status falkor__pool_start(falkor_pool *pool, int64_t deadline_ns,
 
 falkor_status falkor__pool_finish(falkor_pool *pool, falkor_conn *conn,
                                   falkor_status status, falkor_error *error) {
-    bool worker = !status &&
+    bool needs = !status && !pool->front;
+    bool worker = needs &&
         falkor__thread_start(&pool->worker, falkor__worker, pool);
-    if (!status && !worker)
+    if (needs && !worker)
         status = falkor__no_memory(error,
             "cannot start the pool's worker thread");
     if (conn)
@@ -588,6 +605,20 @@ static void falkor__tell_cut(falkor_pool *pool, int left) {
         .error = &error}, "%s", "");
 }
 
+/* Nobody is let in any more, nor waits for a better map; then each of them waits
+   for what it has in use. Whether something was cut. */
+static bool falkor__close_members(falkor_pool *pool, int64_t deadline_ns) {
+    falkor_pool *member;
+    bool cut = false;
+    pool->front->close(pool->front_self);
+    for (size_t i = 0; (member = pool->front->member(pool->front_self, i));
+         i++) {
+        int left_ms = falkor__poll_ms(deadline_ns);     /* -1: for ever */
+        cut = falkor_pool_close(member, left_ms) != FALKOR_OK || cut;
+    }
+    return cut;
+}
+
 falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     if (!pool)
         return FALKOR_OK;
@@ -614,6 +645,9 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
         falkor__cut(pool);
         falkor__tell_cut(pool, left);
     }
+    if (FALKOR__FRONTS && pool->front && falkor__close_members(pool,
+                                                               deadline_ns))
+        left++;
     if (first)
         falkor__event(&pool->config, &(falkor__event_head){
             .name = "connection_pool_closed"}, "%s", "");

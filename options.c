@@ -22,7 +22,8 @@ typedef enum falkor__none {
 typedef enum falkor__form {     /* how text gives the number */
     FALKOR__FORM_COUNT,         /* digits */
     FALKOR__FORM_SECONDS,       /* with a fraction, milliseconds in options */
-    FALKOR__FORM_FLAG           /* true: the smallest value; false: initial */
+    FALKOR__FORM_FLAG,          /* true: the smallest value; false: initial */
+    FALKOR__FORM_READERS        /* a word for a falkor_read_from */
 } falkor__form;
 
 typedef struct falkor__setting {
@@ -90,6 +91,13 @@ static const falkor__setting falkor__settings[] = {
      .variable = "DB_BREAKER_FAILURES"},
     {FALKOR__SETTING_MS(breaker_max_delay_ms, 1000, REFUSED),
      .variable = "DB_BREAKER_MAX_DELAY"},
+    {FALKOR__SETTING(read_from), .initial = FALKOR_READ_PRIMARY, .least = 1,
+     .most = FALKOR_READ_NEAREST, .none = FALKOR__NONE_ZERO,
+     .form = FALKOR__FORM_READERS, .variable = "DB_READ_FROM"},
+    {FALKOR__SETTING(max_lag_bytes), .initial = 1048576, .least = 1,
+     .most = INT_MAX, .none = FALKOR__NONE_OFF,
+     .variable = "DB_MAX_LAG_BYTES"},
+    {FALKOR__SETTING_MS(max_lag_ms, 10000, OFF), .variable = "DB_MAX_LAG"},
     {FALKOR__SETTING_MS(health.window_ms, 60000, OFF)},
     {FALKOR__SETTING(health.utilization_warning), .initial = 80, .least = 1,
      .most = 100, .none = FALKOR__NONE_OFF},
@@ -213,6 +221,20 @@ static bool falkor__parse_flag(const char *text, bool *flag) {
     return false;
 }
 
+/* The words for falkor_read_from, from 0 on. */
+static const char *const falkor__readers[] = {"primary", "prefer_replica",
+                                              "replica", "nearest"};
+
+static bool falkor__parse_readers(const char *text, int64_t *number) {
+    size_t count = sizeof falkor__readers / sizeof *falkor__readers;
+    for (size_t i = 0; i < count; i++)
+        if (falkor__same_word(text, falkor__readers[i])) {
+            *number = (int64_t)i;
+            return true;
+        }
+    return false;
+}
+
 static falkor_status falkor__flag_fail(const char *origin, const char *name,
                                        const char *text, falkor_error *error) {
     char shown[48];
@@ -229,6 +251,9 @@ static falkor_status falkor__text_fail(const falkor__setting *setting,
              || setting->none == FALKOR__NONE_ZERO;
     if (setting->form == FALKOR__FORM_FLAG)
         return falkor__flag_fail(origin, name, text, error);
+    if (setting->form == FALKOR__FORM_READERS)
+        return falkor__refuse(error, "%s%s is %s: use primary, prefer_replica, "
+            "replica or nearest", origin, name, shown);
     if (setting->form == FALKOR__FORM_SECONDS)
         return falkor__refuse(error,
             "%s%s is %s: use seconds from 0.001 to 2147483.647%s", origin, name,
@@ -249,6 +274,8 @@ static falkor_status falkor__setting_read(const falkor__setting *setting,
         good = falkor__parse_flag(text, &flag);
         number = good && flag ? (int64_t)setting->least
                               : (int64_t)setting->initial;
+    } else if (setting->form == FALKOR__FORM_READERS) {
+        good = falkor__parse_readers(text, &number);
     } else {
         good = falkor__parse_number(
             text, setting->form == FALKOR__FORM_SECONDS, &number);
@@ -279,25 +306,32 @@ static bool falkor__is_word(const char *text, bool high) {
 
 typedef struct falkor__text_setting {
     size_t option, config;      /* where it lies in the two structs */
-    const char *name;           /* of TLS: also the URL key */
+    const char *name;           /* the URL key; NULL: none */
     const char *variable;
 } falkor__text_setting;
 
 #define FALKOR__TEXT(field) \
     {.option = offsetof(falkor_options, field), \
      .config = offsetof(falkor__config, field)}
+#define FALKOR__KEYED_TEXT(field, key) \
+    {offsetof(falkor_options, field), offsetof(falkor__config, field), key, \
+     NULL}
 #define FALKOR__TLS_TEXT(field, shell) \
     {offsetof(falkor_options, tls_##field), \
      offsetof(falkor__config, tls.field), "tls_" #field, shell}
 static const falkor__text_setting falkor__options_texts[] = {
     FALKOR__TEXT(host), FALKOR__TEXT(unix_path), FALKOR__TEXT(username),
     FALKOR__TEXT(password), FALKOR__TEXT(client_name), FALKOR__TEXT(graph),
-    FALKOR__TEXT(name),
+    FALKOR__TEXT(name), FALKOR__TEXT(sentinels), FALKOR__TEXT(cluster),
+    FALKOR__KEYED_TEXT(master_name, "master"),
+    FALKOR__KEYED_TEXT(sentinel_username, "sentinel_username"),
+    FALKOR__KEYED_TEXT(sentinel_password, "sentinel_password"),
     FALKOR__TLS_TEXT(ca_file, "DB_TLS_CA_FILE"),
     FALKOR__TLS_TEXT(cert_file, "DB_TLS_CERT_FILE"),
     FALKOR__TLS_TEXT(key_file, "DB_TLS_KEY_FILE"),
     FALKOR__TLS_TEXT(server_name, "DB_TLS_SERVER_NAME")};
-#define FALKOR__TLS_TEXTS (falkor__options_texts + 7)
+#define FALKOR__KEYED_TEXTS (falkor__options_texts + 9)
+#define FALKOR__TLS_TEXTS (falkor__options_texts + 12)
 #define FALKOR__TEXTS_END (falkor__options_texts + \
     sizeof falkor__options_texts / sizeof *falkor__options_texts)
 
@@ -321,12 +355,15 @@ static void falkor__texts_merge(falkor_options *options,
                                 falkor_options *other) {
     const char *password = options->password ? options->password
                                              : other->password;
+    const char *own_password = options->sentinel_password
+        ? options->sentinel_password : other->sentinel_password;
     for (const falkor__text_setting *t = falkor__options_texts;
          t < FALKOR__TEXTS_END; t++) {
         const char **own = falkor__option_slot(options, t);
         *own = falkor__either(*own, *falkor__option_slot(other, t));
     }
     options->password = password;
+    options->sentinel_password = own_password;
     options->tls = options->tls || other->tls;
     options->tls_skip_verify = options->tls_skip_verify ||
                                other->tls_skip_verify;
@@ -435,7 +472,7 @@ static falkor_status falkor__key_read(falkor__url *url, const char *key,
         return falkor__option_get(set, setting) != 0
             ? falkor__key_repeated(origin, key, error)
             : falkor__setting_read(setting, origin, key, value, set, error);
-    for (const falkor__text_setting *t = FALKOR__TLS_TEXTS;
+    for (const falkor__text_setting *t = FALKOR__KEYED_TEXTS;
          t < FALKOR__TEXTS_END; t++)
         if (strcmp(key, t->name) == 0)
             return falkor__key_text(origin, key, value,
@@ -458,7 +495,9 @@ static falkor_status falkor__url_options(const char *text, falkor__url *url,
         return status;
     *set = (falkor_options){.host = url->host, .port = url->port,
         .unix_path = url->unix_path, .username = url->username,
-        .password = url->password, .tls = url->tls};
+        .password = url->password, .tls = url->tls,
+        .sentinels = url->is_cluster ? NULL : url->hosts,
+        .cluster = url->is_cluster ? url->hosts : NULL};
     if (url->path)
         status = falkor__key_read(url, url->path_is_database ? "db"
                                   : "graph", url->path, set, error);
@@ -560,14 +599,19 @@ static falkor_status falkor__check_numbers(const falkor_options *merged,
 
 static falkor_status falkor__check_alternatives(const falkor_options *options,
                                                 falkor_error *error) {
-    bool host = options->host && *options->host;
-    bool path = options->unix_path && *options->unix_path;
-    if (options->url && (host || path))
-        return falkor__refuse(error, "url and %s are both set: use one of them",
-            host ? "host" : "unix_path");
-    if (host && path)
-        return falkor__refuse(error,
-            "host and unix_path are both set: use one of them");
+    const struct { const char *text, *name; } places[] = {
+        {options->url, "url"}, {options->host, "host"},
+        {options->unix_path, "unix_path"}, {options->sentinels, "sentinels"},
+        {options->cluster, "cluster"}};
+    const char *found = NULL;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        bool set = places[i].text && (i == 0 || *places[i].text);
+        if (set && found)
+            return falkor__refuse(error,
+                "%s and %s are both set: use one of them", found,
+                places[i].name);
+        found = set ? places[i].name : found;
+    }
     if (!FALKOR__EVENTS && (options->on_event || options->tracer))
         return falkor__refuse(error, "%s is set, and this build tells of "
             "nothing (FALKOR_WITHOUT_EVENTS): leave it NULL",
@@ -586,16 +630,106 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
     return FALKOR_OK;
 }
 
+/* ---- the config: more servers than one ---------------------------------- */
+
+static size_t falkor__host_length(const char *text, bool bracketed) {
+    return bracketed ? strcspn(text, "],") : strcspn(text, ":,");
+}
+
+bool falkor__next_host(const char **list, char room[FALKOR__HOST_SIZE],
+                       int *port) {
+    const char *at = *list + strspn(*list, ", ");
+    bool bracketed = *at == '[';
+    *list = at;
+    if (!*at)
+        return false;
+    at += bracketed;
+    size_t length = falkor__host_length(at, bracketed);
+    const char *behind = at + length + (bracketed && at[length] == ']');
+    *list = NULL;
+    if (length == 0 || length >= FALKOR__HOST_SIZE ||
+        (bracketed && at[length] != ']'))
+        return false;
+    memcpy(room, at, length);
+    room[length] = '\0';
+    if (*behind == ':') {
+        size_t digits = strspn(behind + 1, "0123456789");
+        long number = digits > 0 && digits < 6 ? strtol(behind + 1, NULL, 10)
+                                               : 0;
+        if (number < 1 || number > 65535)
+            return false;
+        *port = (int)number;
+        behind += 1 + digits;
+    }
+    behind += strspn(behind, " ");
+    if ((*behind && *behind != ',') || !falkor__is_word(room, true))
+        return false;
+    *list = behind;
+    return true;
+}
+
+/* The list is read once to its end. */
+static falkor_status falkor__check_hosts(const char *list, const char *name,
+                                         falkor_error *error) {
+    char host[FALKOR__HOST_SIZE], shown[80];
+    const char *at = list;
+    int port, count = 0;
+    while (falkor__next_host(&at, host, &port))
+        count++;
+    return at && count ? FALKOR_OK : falkor__refuse(error, "%s is %s: write "
+        "host1:port,host2, with an IPv6 address in [brackets]", name,
+        falkor__quote(shown, sizeof shown, list));
+}
+
+/* What more servers than one need, and what only they have. How replicas are
+   read from may be said to a single server too. */
+static falkor_status falkor__topology_check(const falkor_options *merged,
+                                            const falkor__config *config,
+                                            falkor_error *error) {
+    bool several = merged->sentinels || merged->cluster;
+    const char *stray = merged->master_name ? "master_name"
+        : merged->sentinel_username ? "sentinel_username"
+        : merged->sentinel_password ? "sentinel_password" : NULL;
+    if (stray && !merged->sentinels)
+        return falkor__refuse(error, "%s is set, but there are no sentinels: "
+            "set sentinels, or begin the url with falkor+sentinel://", stray);
+    if (!several)
+        return FALKOR_OK;
+#ifdef FALKOR_WITHOUT_TOPOLOGY
+    return falkor__refuse(error, "%s is set, and this build knows one server "
+        "only (FALKOR_WITHOUT_TOPOLOGY): set host and port",
+        merged->sentinels ? "sentinels" : "cluster");
+#endif
+    if (merged->sentinels && !merged->master_name)
+        return falkor__refuse(error, "sentinels are set, but not what they call "
+            "the primary: set master_name, in a url ?master=name");
+    if (merged->port)
+        return falkor__refuse(error, "port is %d beside a list of hosts: write "
+            "it into the list, host:port", merged->port);
+    if (merged->driver)
+        return falkor__refuse(error, "sentinels and cluster need the built-in "
+            "driver: leave driver NULL");
+    if (merged->cluster && config->database)
+        return falkor__refuse(error, "database is %d: a cluster has only 0",
+                              config->database);
+    return merged->sentinels
+        ? falkor__check_hosts(merged->sentinels, "sentinels", error)
+        : falkor__check_hosts(merged->cluster, "cluster", error);
+}
+
 /* options, where they are set, over the URL. A user without a password is one
    with an empty password, and not the default user. */
 static void falkor__options_merge(falkor_options *merged,
                                   falkor_options *url) {
     falkor__numbers_merge(merged, url);
     falkor__texts_merge(merged, url);
-    if (!merged->host && !merged->unix_path)
+    if (!merged->host && !merged->unix_path && !merged->sentinels &&
+        !merged->cluster)
         merged->host = "localhost";
     if (merged->username && !merged->password)
         merged->password = "";
+    if (merged->sentinel_username && !merged->sentinel_password)
+        merged->sentinel_password = "";
 }
 
 static falkor_status falkor__config_fill(falkor_options *merged,
@@ -609,6 +743,8 @@ static falkor_status falkor__config_fill(falkor_options *merged,
         status = falkor__check_numbers(merged, config, error);
     if (status == FALKOR_OK)
         status = falkor__tls_check(merged, error);
+    if (status == FALKOR_OK)
+        status = falkor__topology_check(merged, config, error);
     for (const falkor__text_setting *t = falkor__options_texts;
          t < FALKOR__TEXTS_END && status == FALKOR_OK; t++)
         status = falkor__copy_text(config->heap,
@@ -662,9 +798,59 @@ falkor_status falkor__config_make(const falkor_options *options,
     return status;
 }
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* Takes over the texts of whole as its own. */
+static falkor_status falkor__copy_texts(const falkor__config *whole,
+                                        falkor__config *config,
+                                        falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END && !status; t++)
+        status = falkor__copy_text(config->heap, falkor__config_slot(config, t),
+                                   *falkor__config_slot(whole, t), error);
+    return status;
+}
+
+falkor_status falkor__config_node(const falkor__config *whole,
+                                  const char *host, int port,
+                                  falkor__config *config,
+                                  falkor_error *error) {
+    falkor__config texts = *whole;
+    char place[128];
+    if (!texts.name && !texts.client_name)
+        texts.name = (char *)(uintptr_t)falkor__place(whole, place,
+                                                      sizeof place);
+    texts.host = (char *)(uintptr_t)host;
+    texts.sentinels = texts.cluster = texts.master_name = NULL;
+    texts.sentinel_username = texts.sentinel_password = NULL;
+    *config = *whole;
+    for (const falkor__text_setting *t = falkor__options_texts;
+         t < FALKOR__TEXTS_END; t++)
+        *falkor__config_slot(config, t) = NULL;
+    config->port = port;
+    config->schema = NULL;
+    config->tls.shared = NULL;
+    config->is_node = true;
+    config->in_cluster = whole->cluster != NULL;
+    falkor_status status = falkor__copy_texts(&texts, config, error);
+    if (!status)
+        status = falkor__tls_settle(&config->tls, error);
+    if (status)
+        falkor__config_free(config);
+    return status;
+}
+#endif
+
+/* Wipes what is secret in it. */
+static void falkor__config_wipe(const falkor__config *config) {
+    char *const secrets[] = {config->password, config->sentinel_password};
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
+        if (secrets[i])
+            falkor__wipe(secrets[i], strlen(secrets[i]));
+}
+
 void falkor__config_free(falkor__config *config) {
-    if (config->password)
-        falkor__wipe(config->password, strlen(config->password));
+    falkor__config_wipe(config);
     falkor__tls_unsettle(&config->tls);
     for (const falkor__text_setting *t = falkor__options_texts;
          t < FALKOR__TEXTS_END; t++)
@@ -679,6 +865,11 @@ const char *falkor__place(const falkor__config *config, char *room,
                           size_t size) {
     if (config->driver.open)
         *room = '\0';
+    else if (config->sentinels)
+        snprintf(room, size, "%s of the sentinels %s", config->master_name,
+                 config->sentinels);
+    else if (config->cluster)
+        snprintf(room, size, "the cluster %s", config->cluster);
     else if (config->unix_path)
         snprintf(room, size, "%s", config->unix_path);
     else
@@ -787,7 +978,8 @@ falkor_status falkor_options_from_env(falkor_options *options,
         return falkor__refuse(error,
             "options is NULL: there is nothing to fill");
     falkor_options found = *options;
-    bool free_address = !options->url && !options->host && !options->unix_path;
+    bool free_address = !options->url && !options->host &&
+        !options->unix_path && !options->sentinels && !options->cluster;
     if (free_address)
         found.url = falkor__variable("FALKORDB_URL");
     if (found.url) {

@@ -519,6 +519,10 @@ falkor_status falkor_pipeline(falkor_pool *pool,
         requests || !count ? "" : NULL, NULL, error);
     if (!count || !requests)
         return status;
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    if (!status && falkor__pool_front(pool))
+        return falkor__pipeline_across(pool, options, requests, count, error);
+#endif
     p.requests = requests;
     p.count = p.open = count;
     p.idempotent = options && options->idempotent;
@@ -542,6 +546,9 @@ falkor_status falkor_pipeline(falkor_pool *pool,
     p.call.options.read_only = false;   /* each request says it for itself */
     falkor__trace_begin(&p.call, "PIPELINE", 8);
     status = falkor__call_check(&p.call, error);
+    if (!status && p.call.options.wait_replicas)
+        status = falkor__refuse(error, "wait_replicas is not for pipelines: "
+            "let the command WAIT be the last request");
     if (!status)
         status = falkor__prepare(&p, error);
     for (size_t i = 0; i < count; i++)

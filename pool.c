@@ -414,12 +414,27 @@ void falkor__conn_begin(falkor_conn *conn, int64_t now) {
     atomic_store_explicit(&slot->timed_ns, now, memory_order_relaxed);
 }
 
+/* From one that the pool stands for. */
+static falkor_status falkor__acquire_elsewhere(falkor_pool *pool,
+                                               int timeout_ms,
+                                               falkor_conn **conn,
+                                               falkor_error *error,
+                                               const char *file, int line) {
+    *conn = NULL;
+    falkor_pool *home = pool->front->home(pool->front_self, error);
+    return home ? falkor_acquire_at(home, timeout_ms, conn, error, file, line)
+                : error->status;
+}
+
 /* Who does not wait still gets the time of a dial. */
 static falkor_status falkor__acquire_slowly(falkor_pool *pool, int timeout_ms,
                                             falkor_conn **conn,
                                             falkor_error *error,
                                             const char *file, int line) {
     falkor_error own;
+    if (FALKOR__FRONTS && pool->front)
+        return falkor__acquire_elsewhere(pool, timeout_ms, conn,
+                                         error ? error : &own, file, line);
     if (timeout_ms == FALKOR_POOL_TIMEOUT)
         timeout_ms = pool->config.pool_timeout_ms;
     falkor__patience patience = {
@@ -503,7 +518,7 @@ static void falkor__take_back_locked(falkor_pool *pool, falkor__slot *slot,
     const char *reason = slot->broken ? "broken" : !clean ? "unclean"
         : slot->generation != pool->generation ? "flush"
         : slot->expires_ns <= now ? "max_lifetime"
-        : surplus ? "reserve" : NULL;
+        : surplus ? "reserve" : pool->resting ? "rest" : NULL;
     bool closed = pool->state == FALKOR__POOL_CLOSED;
     slot->used_ns = now;
     falkor__unlease_locked(slot);
@@ -677,6 +692,18 @@ void **falkor__pool_client(falkor_pool *pool) {
     return &pool->client;
 }
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+void falkor__pool_stand_for(falkor_pool *pool, const falkor__front *front,
+                            void *self) {
+    pool->front_self = self;
+    pool->front = front;
+}
+
+void *falkor__pool_front(const falkor_pool *pool) {
+    return pool->front_self;
+}
+#endif
+
 bool falkor__pool_sleep(falkor_pool *pool, int64_t deadline_ns) {
     falkor__lock(pool);
     while (pool->state != FALKOR__POOL_CLOSED &&
@@ -716,7 +743,23 @@ void falkor__stats_locked(falkor_pool *pool, falkor_stats *stats) {
     stats->paused = pool->paused;
     stats->circuit = pool->breaker.state;
     stats->circuit_openings = pool->circuit_openings;
-    stats->utilization_percent = 100.0 * stats->active / stats->max_size;
+    if (pool->front || pool->resting)   /* it has none, or wants none */
+        stats->max_size = stats->min_size = stats->reserve_size = 0;
+    if (pool->resting)
+        stats->circuit = FALKOR_CIRCUIT_CLOSED;
+    falkor__stats_rate(stats);
+}
+
+/* What those have counted that the pool stands for. */
+static void falkor__stats_of_members(falkor_pool *pool, falkor_stats *stats) {
+    falkor_pool *member;
+    falkor_stats one;
+    for (size_t i = 0; (member = pool->front->member(pool->front_self, i));
+         i++) {
+        falkor_pool_stats(member, &one);
+        if (one.initialized || one.closed)      /* it was in use */
+            falkor__stats_add(stats, &one);
+    }
 }
 
 void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
@@ -725,6 +768,8 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
         falkor__stats_locked(pool, stats);
         falkor__unlock(pool);
         falkor__recorder_read(pool->recorder, stats);
+        if (FALKOR__FRONTS && pool->front)
+            falkor__stats_of_members(pool, stats);
     } else if (stats) {
         memset(stats, 0, sizeof *stats);
     }

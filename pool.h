@@ -94,6 +94,8 @@ extern "C" {
                                  falkor_log_event
      FALKOR_WITHOUT_BREAKER      the circuit breaker: breaker_failures is -1,
                                  whatever is set
+     FALKOR_WITHOUT_TOPOLOGY     more servers than one: options.sentinels and
+                                 .cluster, which are refused then
      FALKOR_WITHOUT_MESSAGES     the library's own words in falkor_error: a
                                  message is falkor_status_text's then, or what
                                  the server said of a query or a command */
@@ -129,7 +131,8 @@ extern "C" {
     X(FALKOR_ERR_SERVER_TIMEOUT, 17, "the server timed the query out")         \
     X(FALKOR_ERR_MOVED, 18, "MOVED, ASK: it lives on another node")            \
     X(FALKOR_ERR_LIMIT, 19, "a reply past this library's limits")              \
-    X(FALKOR_ERR_STALE, 20, "names changed while rows were read")
+    X(FALKOR_ERR_STALE, 20, "names changed while rows were read")              \
+    X(FALKOR_ERR_NOT_REPLICATED, 21, "applied, but not on enough replicas yet")
 typedef enum falkor_status {
 #define FALKOR_STATUS_ENTRY(name, number, text) name = number,
     FALKOR_STATUS_LIST(FALKOR_STATUS_ENTRY)
@@ -235,7 +238,9 @@ typedef enum falkor_event_level {
      circuit_opened                  error    failures delay_ms error
      circuit_half_open               info
      circuit_closed                  info
-     deprecated_setting              warning  name use */
+     deprecated_setting              warning  name use
+     primary_changed                 warning  from to
+     topology_unknown                error    error */
 typedef struct falkor_event {
     falkor_event_level level;
     const char *name;           /* "query_retry" and so on */
@@ -332,6 +337,16 @@ typedef struct falkor_thresholds {
     int errors_warning, errors_critical;    /* more than: 0, 10 */
 } falkor_thresholds;
 
+/* Which servers falkor_ro_query and its like (GRAPH.RO_QUERY) are sent to,
+   where there are replicas; all else goes to the primary. A replica may not
+   have yet what was written a moment ago, not even by this thread. */
+typedef enum falkor_read_from {
+    FALKOR_READ_PRIMARY,
+    FALKOR_READ_PREFER_REPLICA, /* the primary where no replica is fit */
+    FALKOR_READ_REPLICA,        /* FALKOR_ERR_CONNECT where none is */
+    FALKOR_READ_NEAREST         /* whoever answers soonest, or about as soon */
+} falkor_read_from;
+
 /* falkor_options: {0} (in C++ {}) means all defaults. In a number 0 means its
    default and -1 none, off, or for ever. Fields that are set win over the url;
    a url beside host or unix_path is an error, for they could disagree.
@@ -340,7 +355,10 @@ typedef struct falkor_thresholds {
 
    url: falkor://user:password@host:port/graph?pool_max_size=20&db=1 ,
    redis:// (a path of digits is the database), falkors:// and rediss:// which
-   are these two with TLS, or unix:///path?graph=name .
+   are these two with TLS, or unix:///path?graph=name . For more servers than
+   one falkor+sentinel://host1,host2:26380/graph?master=name and
+   falkor+cluster://host1,host2:7001/graph , with TLS falkors+sentinel:// and
+   falkors+cluster:// .
    Query keys are the environment variables' names without DB_, in lower
    case; times there are seconds and may have a fraction. */
 typedef struct falkor_options {
@@ -419,6 +437,16 @@ typedef struct falkor_options {
     const falkor_allocator *allocator; /* NULL: malloc. It is not copied: it
                                    lives as long as the pool and every result,
                                    cursor, plan and held connection of it */
+    /* More servers than one: see "topology" below. Lists of hosts are written
+       "host1:26379,host2,[::1]:26380". */
+    const char *sentinels;      /* whom to ask; their port is 26379 */
+    const char *master_name;    /* what the sentinels call it; needed then */
+    const char *sentinel_username;  /* the sentinels' own login; */
+    const char *sentinel_password;  /* NULL: none */
+    const char *cluster;        /* some nodes of a cluster; their port 6379 */
+    falkor_read_from read_from;
+    int max_lag_bytes;          /* a replica that lags by more, or for longer, */
+    int max_lag_ms;             /* serves no reads: 1 048 576, 10 000 */
 } falkor_options;               /* grows at its end only, with the SONAME */
 
 #ifndef FALKOR_WITHOUT_URLS
@@ -446,6 +474,60 @@ falkor_status falkor_pool_create(const falkor_options *options,
    pool_timeout_ms + socket_timeout_ms (for ever when either is), retries
    included. Open already: OK. After an error open again, or free. */
 falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
+
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* ---- topology ----------------------------------------------------------- */
+
+/* A pool may stand for several servers, its nodes: options.sentinels for a
+   primary with replicas that sentinels watch over, options.cluster for a
+   cluster, where each graph lives on one primary, by its name. The program is
+   the same. Each node has a pool of its own with all of these options: max_size
+   is a node's. A thread of the pool asks the sentinels, or the cluster, once a
+   second, and at once when a call has met something odd.
+
+   A call that meets a node which does not serve it (READONLY, MOVED, ASK) is
+   sent on, for there it has not run; one that cannot reach its node is retried
+   as always, and waits no longer than it takes to learn of the new primary. A
+   write that may have run is not repeated there either. What waits for a
+   connection, retries and circuits are a node's own.
+
+   With a cluster: a pipeline's queries are sent to each node together. A held
+   connection is one to the node of options.graph, or to some primary.
+   falkor_list_graphs, falkor_config_get, falkor_info and falkor_udf_list ask
+   every primary and join the rows; falkor_config_set and the other falkor_udf
+   calls tell every primary, one after the other. falkor_config_get and _set go
+   to the replicas as well, with sentinels too. A falkor_command without a key
+   goes to one primary; with one, it is argv[1], but where this library knows
+   better. falkor_graph_copy wants both graphs on one node: give their names the
+   same {tag}.
+
+   wait_replicas asks the primary with WAIT, in the same round trip, and counts
+   on no primary that another node has replaced. That so many have it does not
+   say that the sentinels choose one of these: be sure with as many as there are
+   replicas. */
+typedef enum falkor_role {
+    FALKOR_ROLE_UNKNOWN,        /* the only server; or a node that is gone */
+    FALKOR_ROLE_PRIMARY, FALKOR_ROLE_REPLICA
+} falkor_role;
+
+/* falkor_role_name returns "primary", "replica" or "unknown"; static. */
+const char *falkor_role_name(falkor_role role);
+
+/* falkor_pool_nodes copies what is known of each node to nodes, as far as there
+   is room, and returns how many there are: one, with the pool itself, where it
+   has one server. A node stays among them, with its index, when it is gone. */
+typedef struct falkor_node_info {
+    char address[128];          /* host:port, cut where it is longer */
+    falkor_role role;
+    bool well;                  /* it answered when it was asked last */
+    int64_t lag_bytes, lag_ms;  /* of a replica; -1: not known */
+    int slots;                  /* of a cluster, that it serves */
+    falkor_pool *pool;          /* for statistics, commands and levers on this
+                                   node; lives as long as the whole */
+} falkor_node_info;             /* grows at its end only, with the SONAME */
+size_t falkor_pool_nodes(falkor_pool *pool, falkor_node_info *nodes,
+                         size_t room);
+#endif
 
 #ifndef FALKOR_WITHOUT_URLS
 /* falkor_pool_shared gives the one open pool of this process that the url
@@ -570,6 +652,10 @@ typedef struct falkor_call_options {
     int max_retries;            /* 0: the pool's; -1: none */
     falkor_conn *conn;          /* held one to run on; then no retry. Not for a
                                    query inside MULTI */
+    int wait_replicas;          /* of a query or command that writes: OK only
+                                   when so many replicas have it, else, behind
+                                   the time that is left, FALKOR_ERR_NOT
+                                   _REPLICATED. Not for pipelines */
 } falkor_call_options;
 #define FALKOR_TIME_LEFT (-2)
 typedef struct falkor_entry falkor_entry;

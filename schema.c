@@ -166,15 +166,20 @@ static falkor_status falkor__reading_send(falkor__reading *reading,
     snprintf(version, sizeof version, "%lu", (unsigned long)reading->version);
     falkor__buffer_begin(&text);
     text.heap = falkor__link_heap(reading->link);
-    for (int i = 0; i < FALKOR__READ_QUERIES; i++)
+    bool asks = falkor__link_asks(reading->link);
+    for (int i = 0; i < FALKOR__READ_QUERIES; i++) {
+        if (asks)
+            falkor__buffer_add(&text, FALKOR__ASKING, FALKOR__ASKING_LENGTH);
         falkor__buffer_command(&text, 6, (const char *[]){
             reading->question->read_only ? "GRAPH.RO_QUERY" : "GRAPH.QUERY",
             reading->question->graph, falkor__reading_text(reading, i),
             "--compact", "VERSION", version}, NULL);
+    }
     struct iovec piece = {text.text, text.length};
     falkor_status status = text.failed
         ? falkor__no_memory(error, "out of memory for names")
-        : falkor__link_send(reading->link, &piece, 1, FALKOR__READ_QUERIES,
+        : falkor__link_send(reading->link, &piece, 1,
+                            FALKOR__READ_QUERIES * (asks ? 2 : 1),
                             reading->question->deadline_ns, &sent, error);
     falkor__buffer_end(&text);
     return status;

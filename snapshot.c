@@ -136,6 +136,7 @@ static void falkor__label_all(const falkor__config *config,
         : config->client_name ? config->client_name
         : *snapshot->place ? snapshot->place : "pool");
     falkor__label(snapshot->graph, config->graph);
+    falkor__label(snapshot->node, config->is_node ? snapshot->place : NULL);
 }
 
 static uint64_t falkor__timing_count(const falkor__timing *timing) {
@@ -189,15 +190,9 @@ static void falkor__look(falkor_pool *pool, bool *is_free,
         : (size_t)snapshot->stats.total * falkor__link_size;
 }
 
-falkor_status falkor_snapshot_take(falkor_pool *pool,
-                                   falkor_snapshot **snapshot,
-                                   falkor_error *error) {
-    falkor__error_clear(error);
-    if (snapshot)
-        *snapshot = NULL;
-    if (!pool || !snapshot)
-        return falkor__refuse(error, "falkor_snapshot_take: %s is NULL",
-                              pool ? "snapshot" : "pool");
+static falkor_status falkor__snapshot_one(falkor_pool *pool,
+                                          falkor_snapshot **snapshot,
+                                          falkor_error *error) {
     falkor_snapshot *made = calloc(1, sizeof *made);
     bool *is_free = calloc(pool->slot_count, sizeof *is_free);
     if (made)
@@ -213,6 +208,45 @@ falkor_status falkor_snapshot_take(falkor_pool *pool,
     return FALKOR_OK;
 }
 
+/* Adds those that the pool stands for, and that have been in use. */
+static falkor_status falkor__add_members(falkor_pool *pool,
+                                         falkor_snapshot *sum,
+                                         falkor_error *error) {
+    falkor_pool *member;
+    falkor_status status = FALKOR_OK;
+    for (size_t i = 0; !status && (member = pool->front->member(
+             pool->front_self, i)); i++) {
+        falkor_snapshot *one = NULL;
+        status = falkor__snapshot_one(member, &one, error);
+        if (!status && (one->stats.initialized || one->stats.closed))
+            status = falkor_snapshot_add(sum, one, error);
+        falkor_snapshot_free(one);
+    }
+    return status;
+}
+
+falkor_status falkor_snapshot_take(falkor_pool *pool,
+                                   falkor_snapshot **snapshot,
+                                   falkor_error *error) {
+    falkor_snapshot *made = NULL;
+    falkor__error_clear(error);
+    if (snapshot)
+        *snapshot = NULL;
+    if (!pool || !snapshot)
+        return falkor__refuse(error, "falkor_snapshot_take: %s is NULL",
+                              pool ? "snapshot" : "pool");
+    falkor_status status = falkor__snapshot_one(pool, &made, error);
+    if (!status && FALKOR__FRONTS && pool->front) {
+        status = falkor__add_members(pool, made, error);
+        made->pools = 1;                /* to who asks it is one */
+    }
+    if (status)
+        falkor_snapshot_free(made);
+    else
+        *snapshot = made;
+    return status;
+}
+
 void falkor_snapshot_free(falkor_snapshot *snapshot) {
     if (!snapshot)
         return;
@@ -221,29 +255,6 @@ void falkor_snapshot_free(falkor_snapshot *snapshot) {
 }
 
 /* ---- several ------------------------------------------------------------ */
-
-/* The counters of falkor_stats, which all add up. */
-#define FALKOR__EACH_COUNTER(X)                                                \
-    X(acquires) X(releases) X(acquire_timeouts) X(queries) X(retries)          \
-    X(connections_created) X(connections_recycled) X(connect_failures)         \
-    X(health_failures) X(circuit_openings)
-
-static void falkor__add_stats(falkor_stats *sum, const falkor_stats *other) {
-#define FALKOR__ADD(field) sum->field += other->field;
-    FALKOR__EACH_COUNTER(FALKOR__ADD)
-    FALKOR__ADD(max_size) FALKOR__ADD(min_size) FALKOR__ADD(reserve_size)
-    FALKOR__ADD(total) FALKOR__ADD(active) FALKOR__ADD(idle)
-    FALKOR__ADD(connecting) FALKOR__ADD(closing) FALKOR__ADD(waiting)
-#undef FALKOR__ADD
-    for (int i = 0; i < FALKOR_STATUS_SLOTS; i++)
-        sum->errors[i] += other->errors[i];
-    sum->utilization_percent = 100.0 * sum->active / sum->max_size;
-    sum->initialized = sum->initialized && other->initialized;
-    sum->closed = sum->closed || other->closed;
-    sum->paused = sum->paused || other->paused;
-    if (sum->circuit == FALKOR_CIRCUIT_CLOSED)
-        sum->circuit = other->circuit;
-}
 
 static void falkor__add_lately(falkor__lately *sum,
                                const falkor__lately *other) {
@@ -274,7 +285,7 @@ falkor_status falkor_snapshot_add(falkor_snapshot *sum,
                other->conn_count * sizeof *all);
     sum->conn_count = conns;
     sum->pools += other->pools;
-    falkor__add_stats(&sum->stats, &other->stats);
+    falkor__stats_add(&sum->stats, &other->stats);
     falkor__add_lately(&sum->lately, &other->lately);
     for (int kind = 0; kind < FALKOR_LATENCIES; kind++) {
         falkor__timing *to = &sum->times[kind];

@@ -42,6 +42,7 @@ struct falkor_snapshot {
     int pools;
     char pool[FALKOR__LABEL_SIZE], graph[FALKOR__LABEL_SIZE];
     char place[FALKOR__LABEL_SIZE];
+    char node[FALKOR__LABEL_SIZE];      /* "": it is no node of several */
     int64_t unix_ms;
     falkor_stats stats;
     falkor__timing times[FALKOR_LATENCIES];

@@ -104,6 +104,28 @@ void falkor__recorder_read(const falkor__recorder *recorder,
         stats->queries += stats->errors[i];
 }
 
+void falkor__stats_rate(falkor_stats *stats) {
+    stats->utilization_percent = stats->max_size
+        ? 100.0 * stats->active / stats->max_size : 0;
+}
+
+void falkor__stats_add(falkor_stats *sum, const falkor_stats *other) {
+#define FALKOR__ADD(field) sum->field += other->field;
+    FALKOR__EACH_COUNTER(FALKOR__ADD)
+    FALKOR__ADD(max_size) FALKOR__ADD(min_size) FALKOR__ADD(reserve_size)
+    FALKOR__ADD(total) FALKOR__ADD(active) FALKOR__ADD(idle)
+    FALKOR__ADD(connecting) FALKOR__ADD(closing) FALKOR__ADD(waiting)
+#undef FALKOR__ADD
+    for (int i = 0; i < FALKOR_STATUS_SLOTS; i++)
+        sum->errors[i] += other->errors[i];
+    falkor__stats_rate(sum);
+    sum->initialized = sum->initialized && other->initialized;
+    sum->closed = sum->closed || other->closed;
+    sum->paused = sum->paused || other->paused;
+    if (sum->circuit == FALKOR_CIRCUIT_CLOSED)
+        sum->circuit = other->circuit;
+}
+
 #ifndef FALKOR_WITHOUT_STATISTICS
 uint64_t falkor__time_sum(const falkor__recorder *recorder,
                           falkor_latency_kind kind) {

@@ -169,7 +169,7 @@ static falkor_status falkor__url_socket(falkor__url *url,
 
 typedef struct falkor__scheme {
     const char *name;
-    bool tls, unix_socket, digits_are_database;
+    bool tls, unix_socket, digits_are_database, sentinels, cluster;
 } falkor__scheme;
 
 static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
@@ -180,6 +180,10 @@ static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
         {.name = "redis", .digits_are_database = true},
         {.name = "rediss", .tls = true, .digits_are_database = true},
         {.name = "unix", .unix_socket = true},
+        {.name = "falkor+sentinel", .sentinels = true},
+        {.name = "falkors+sentinel", .sentinels = true, .tls = true},
+        {.name = "falkor+cluster", .cluster = true},
+        {.name = "falkors+cluster", .cluster = true, .tls = true},
     };
     size_t plain = strspn(url->text, "abcdefghijklmnopqrstuvwxyz0123456789+-."
                                      "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
@@ -195,7 +199,8 @@ static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
         }
     return falkor__refuse(error,
         "%sunknown scheme \"%s\": use falkor://, redis:// or unix://, with TLS "
-        "falkors:// or rediss://", url->origin, url->text);
+        "falkors:// or rediss://, or falkor+sentinel://, falkor+cluster://",
+        url->origin, url->text);
 }
 
 /* Whoever forgets to encode a password gets told so, and sees no piece of it
@@ -229,7 +234,10 @@ static falkor_status falkor__url_parts(falkor__url *url, char *authority,
     }
     if (scheme->unix_socket)
         return falkor__url_socket(url, authority, path, error);
-    falkor_status status = falkor__url_host(url, authority, path, error);
+    url->is_cluster = scheme->cluster;
+    falkor_status status = scheme->sentinels || scheme->cluster
+        ? falkor__url_take_some(url, authority, path, &url->hosts, error)
+        : falkor__url_host(url, authority, path, error);
     if (status != FALKOR_OK || !has_path)
         return status;
     return falkor__url_path(url, path + 1, scheme->digits_are_database, error);

@@ -214,7 +214,7 @@ static char *falkor__point(falkor__reply *r, char *p, falkor_value *value) {
 }
 
 /* [id, [label...], properties] into a node that is there already. */
-static char *falkor__node(falkor__reply *r, char *p, falkor_node *node) {
+static char *falkor__read_node(falkor__reply *r, char *p, falkor_node *node) {
     uint32_t labels, properties;
     uint64_t id;
     if (!(p = FALKOR__LITERAL(r, p, "*3\r\n", "a node of three parts")) ||
@@ -262,7 +262,7 @@ static char *falkor__entity(falkor__reply *r, char *p, falkor_value *value) {
     if (value->type == FALKOR_NODE) {
         falkor_node *node = falkor__take_array(r, 1, sizeof *node);
         value->as.node = node;
-        return node ? falkor__node(r, p, node) : NULL;
+        return node ? falkor__read_node(r, p, node) : NULL;
     }
     if (value->type == FALKOR_EDGE) {
         falkor_edge *edge = falkor__take_array(r, 1, sizeof *edge);
@@ -387,7 +387,7 @@ static inline char *falkor__element(falkor__reply *r, char *p,
     case FALKOR__PROPERTIES: return falkor__one_property(r, p, slot);
     case FALKOR__NODES:
         p = FALKOR__LITERAL(r, p, "*2\r\n:8\r\n", "a path's node");
-        return p ? falkor__node(r, p, slot) : NULL;
+        return p ? falkor__read_node(r, p, slot) : NULL;
     case FALKOR__EDGES:
         p = FALKOR__LITERAL(r, p, "*2\r\n:7\r\n", "a path's edge");
         return p ? falkor__edge(r, p, slot) : NULL;

@@ -1,0 +1,652 @@
+/* The scout: asks sentinels who the primary is, or cluster nodes who has which
+   slots, and each node how it stands, over connections of its own; and puts it
+   on the map (topology.c). One thread scouts at a time. */
+#include "topology.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+
+#define FALKOR__ASK_MS 500              /* for one answer, or one dial */
+#define FALKOR__AVOID_MS 500            /* who has failed is not asked again */
+
+/* ---- a wire --------------------------------------------------------------- */
+
+void falkor__wire_end(falkor__wire *wire) {
+    if (wire->link)
+        falkor__link_driver.close((void *)(uintptr_t)wire->config, wire->link);
+    wire->link = NULL;
+}
+
+void falkor__wire_forget(falkor__wire *wire) {
+    if (wire->link)
+        falkor__link_driver.forget((void *)(uintptr_t)wire->config,
+                                   wire->link);
+    wire->link = NULL;
+}
+
+static int64_t falkor__ask_deadline(int64_t deadline_ns) {
+    int64_t own_ns = falkor__deadline(FALKOR__ASK_MS);
+    return own_ns < deadline_ns ? own_ns : deadline_ns;
+}
+
+static falkor_status falkor__wire_dial(falkor__wire *wire, int64_t deadline_ns,
+                                       falkor_error *error) {
+    void *handle = NULL;
+    if (wire->not_before_ns > falkor_now_ns())
+        return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
+                            "it has failed a moment ago");
+    falkor_status status = falkor__link_driver.open(
+        (void *)(uintptr_t)wire->config, falkor__ask_deadline(deadline_ns),
+        &handle, error);
+    wire->link = handle;
+    wire->not_before_ns = status ? falkor__deadline(FALKOR__AVOID_MS) : 0;
+    return status;
+}
+
+/* Asks on a link that is there. An error reply is a failure, and *reply NULL
+   then. */
+static falkor_status falkor__wire_try(falkor__wire *wire, size_t argc,
+                                      const char *const *argv,
+                                      int64_t deadline_ns,
+                                      falkor_result **reply,
+                                      falkor_error *error) {
+    size_t length;
+    falkor_status status = falkor__link_ask(wire->link, FALKOR__REPLY_PLAIN,
+        argc, argv, falkor__ask_deadline(deadline_ns), reply, error);
+    const char *refused = status ? NULL : falkor__reply_error(*reply, &length);
+    if (refused)
+        status = falkor__fail_text(error, FALKOR_ERR_CONNECT, 0, refused);
+    else if (status)
+        falkor__wire_end(wire);
+    if (status) {
+        falkor_result_free(*reply);
+        *reply = NULL;
+    }
+    return status;
+}
+
+/* Asks, on a new link where there is none or the old one turns out to be dead.
+   NULL: a failure. */
+static falkor_result *falkor__wire_ask(falkor__wire *wire, size_t argc,
+                                       const char *const *argv,
+                                       int64_t deadline_ns,
+                                       falkor_error *error) {
+    falkor_result *reply = NULL;
+    bool old = wire->link != NULL;
+    if (old && !falkor__wire_try(wire, argc, argv, deadline_ns, &reply, error))
+        return reply;
+    if (wire->link ||                   /* it has answered: no */
+        falkor__wire_dial(wire, deadline_ns, error))
+        return NULL;
+    if (falkor__wire_try(wire, argc, argv, deadline_ns, &reply, error) &&
+        !wire->link)
+        wire->not_before_ns = falkor__deadline(FALKOR__AVOID_MS);
+    return reply;
+}
+
+/* ---- reading answers ------------------------------------------------------- */
+
+static const char *falkor__text_at(const falkor_value *list, uint32_t index) {
+    return list && list->type == FALKOR_ARRAY && index < list->length &&
+        list->as.items[index].type == FALKOR_STRING
+        ? list->as.items[index].as.string : NULL;
+}
+
+/* What stands behind a key in a list of keys and values. */
+static const char *falkor__value_for(const falkor_value *list, const char *key) {
+    for (uint32_t i = 0; list && list->type == FALKOR_ARRAY &&
+                         i + 1 < list->length; i += 2) {
+        const char *name = falkor__text_at(list, i);
+        if (name && strcmp(name, key) == 0)
+            return falkor__text_at(list, i + 1);
+    }
+    return NULL;
+}
+
+/* What stands behind "key:" in INFO's text; NULL: there is no such line. */
+static const char *falkor__told_of(const char *info, const char *key) {
+    const char *at = info;
+    size_t length = strlen(key);
+    while ((at = strstr(at, key)) != NULL) {
+        if ((at == info || at[-1] == '\n') && at[length] == ':')
+            return at + length + 1;
+        at += length;
+    }
+    return NULL;
+}
+
+static int64_t falkor__told_number(const char *info, const char *key) {
+    const char *at = falkor__told_of(info, key);
+    return at ? strtoll(at, NULL, 10) : -1;
+}
+
+static bool falkor__told_is(const char *info, const char *key,
+                            const char *word) {
+    const char *at = falkor__told_of(info, key);
+    size_t length = strlen(word);
+    return at && strncmp(at, word, length) == 0 &&
+           (at[length] == '\r' || at[length] == '\n' || !at[length]);
+}
+
+/* A host and a port in digits. */
+static bool falkor__found_at(const char *host, const char *port,
+                             falkor__finding *found) {
+    long number = port ? strtol(port, NULL, 10) : 0;
+    if (!host || !*host || strlen(host) >= sizeof found->host || number < 1 ||
+        number > 65535)
+        return false;
+    strcpy(found->host, host);
+    found->port = (int)number;
+    return true;
+}
+
+/* ---- how a node stands ------------------------------------------------------ */
+
+static void falkor__note_offset(falkor__node *node, int64_t offset,
+                                int64_t now) {
+    size_t room = sizeof node->marks / sizeof *node->marks;
+    node->marks[node->mark_count % room].at_ns = now;
+    node->marks[node->mark_count++ % room].offset = offset;
+}
+
+/* How long ago the primary's stream was where the replica is now. */
+static int64_t falkor__lag_ms(const falkor__node *primary, int64_t offset,
+                              int64_t now) {
+    unsigned room = sizeof primary->marks / sizeof *primary->marks;
+    int64_t at_ns = now;
+    for (unsigned i = 1; i <= room && i <= primary->mark_count; i++) {
+        unsigned place = (primary->mark_count - i) % room;
+        if (primary->marks[place].offset <= offset)
+            return i == 1 ? 0 : (now - at_ns) / FALKOR__NS_PER_MS;
+        at_ns = primary->marks[place].at_ns;
+    }
+    return primary->mark_count ? (now - at_ns) / FALKOR__NS_PER_MS : -1;
+}
+
+static int64_t falkor__last_offset(const falkor__node *primary) {
+    size_t room = sizeof primary->marks / sizeof *primary->marks;
+    return primary->mark_count
+        ? primary->marks[(primary->mark_count - 1) % room].offset : -1;
+}
+
+typedef struct falkor__standing {
+    bool well, says_primary;
+    int64_t lag_bytes, lag_ms, near_ns;
+} falkor__standing;
+
+/* What INFO says of a node that is to be a primary's replica, or (NULL) a
+   primary. */
+static falkor__standing falkor__standing_of(falkor__node *node,
+                                            const falkor__node *primary,
+                                            const char *info, int64_t now) {
+    falkor__standing standing = {.lag_bytes = -1, .lag_ms = -1,
+        .says_primary = falkor__told_is(info, "role", "master")};
+    int64_t offset = falkor__told_number(info, standing.says_primary
+        ? "master_repl_offset" : "slave_repl_offset");
+    standing.well = standing.says_primary ||
+        falkor__told_is(info, "master_link_status", "up");
+    if (standing.says_primary) {
+        falkor__note_offset(node, offset, now);
+    } else if (primary && falkor__last_offset(primary) >= 0 && offset >= 0) {
+        standing.lag_bytes = falkor__last_offset(primary) - offset;
+        if (standing.lag_bytes < 0)
+            standing.lag_bytes = 0;
+        standing.lag_ms = falkor__lag_ms(primary, offset, now);
+    }
+    return standing;
+}
+
+/* Asks a node how it stands and puts that on the map; whether it answered. */
+static bool falkor__look_at(falkor__topology *topology, falkor__node *node,
+                            const falkor__node *primary, int64_t deadline_ns,
+                            falkor_error *error) {
+    const char *argv[] = {"INFO", "replication"};
+    falkor__standing standing = {.lag_bytes = -1, .lag_ms = -1};
+    bool old = node->wire.link != NULL;
+    int64_t begin_ns = falkor_now_ns();
+    falkor_result *reply = falkor__wire_ask(&node->wire, 2, argv, deadline_ns,
+                                            error);
+    int64_t now = falkor_now_ns();
+    const falkor_value *info = falkor_result_value(reply, 0, 0);
+    bool answered = info && info->type == FALKOR_STRING;
+    if (answered)
+        standing = falkor__standing_of(node, primary, info->as.string, now);
+    falkor_result_free(reply);
+    falkor__mutex_lock(&topology->mutex);
+    if (node->well != standing.well ||
+        node->says_primary != standing.says_primary) {
+        node->well = standing.well;
+        node->says_primary = standing.says_primary;
+        falkor__topology_changed_locked(topology);
+    }
+    node->lag_bytes = standing.lag_bytes;
+    node->lag_ms = standing.lag_ms;
+    if (answered && old)                /* an average of about eight */
+        node->near_ns += (now - begin_ns - node->near_ns) /
+                         (node->near_ns ? 8 : 1);
+    falkor__mutex_unlock(&topology->mutex);
+    return answered;
+}
+
+/* Pools of nodes that calls go to are open; the others rest. */
+static falkor_status falkor__set_going(falkor__topology *topology,
+                                       falkor__node *node,
+                                       falkor_error *error) {
+    int read_from = falkor__pool_config(topology->whole)->read_from;
+    falkor__mutex_lock(&topology->mutex);
+    bool open = topology->open;
+    bool wanted = node->role == FALKOR_ROLE_PRIMARY ||
+        (node->role == FALKOR_ROLE_REPLICA &&
+         read_from != FALKOR_READ_PRIMARY);
+    falkor__mutex_unlock(&topology->mutex);
+    if (wanted)
+        return open ? falkor__node_begin(topology, node, error) : FALKOR_OK;
+    falkor__pool_rest(node->pool, true);
+    return FALKOR_OK;
+}
+
+/* All nodes: primaries first, for a replica's lag is what it lacks of what they
+   have. */
+static void falkor__look_around(falkor__topology *topology,
+                                int64_t deadline_ns) {
+    falkor_error own;
+    falkor__node *node;
+    for (int replicas = 0; replicas < 2; replicas++)
+        for (size_t i = 0; (node = falkor__node_number(topology, i)); i++) {
+            falkor__mutex_lock(&topology->mutex);
+            bool is_primary = node->role == FALKOR_ROLE_PRIMARY;
+            bool gone = node->role == FALKOR_ROLE_UNKNOWN;
+            uint16_t index = node->primary;
+            falkor__mutex_unlock(&topology->mutex);
+            if (is_primary == (replicas == 1))
+                continue;
+            if (gone)
+                falkor__wire_end(&node->wire);
+            else
+                falkor__look_at(topology, node, is_primary ? NULL
+                    : falkor__node_number(topology, index), deadline_ns, &own);
+            falkor__set_going(topology, node, &own);
+        }
+}
+
+/* ---- sentinels --------------------------------------------------------------- */
+
+/* What the sentinels say of the primary. */
+typedef struct falkor__named {
+    falkor__finding at;
+    int64_t epoch;              /* of the configuration: the newest counts */
+    falkor__wire *by;           /* NULL: nobody has said anything */
+    bool is_new;                /* it is not who was the primary before */
+} falkor__named;
+
+static bool falkor__same_place(const falkor__finding *found,
+                               const falkor__node *node) {
+    const falkor__config *config = node ? falkor__pool_config(node->pool)
+                                        : NULL;
+    return config && config->port == found->port &&
+           strcmp(config->host, found->host) == 0;
+}
+
+/* During a failover only the sentinel that leads it names the new primary yet,
+   under the epoch of the others. */
+static bool falkor__names_primary(falkor__topology *topology,
+                                  falkor__wire *wire,
+                                  const falkor__node *before,
+                                  int64_t deadline_ns, falkor__named *named,
+                                  falkor_error *error) {
+    const char *name = falkor__pool_config(topology->whole)->master_name;
+    falkor_result *about = falkor__wire_ask(wire, 3,
+        (const char *[]){"SENTINEL", "MASTER", name}, deadline_ns, error);
+    falkor_result *place = !about ? NULL : falkor__wire_ask(wire, 3,
+        (const char *[]){"SENTINEL", "GET-MASTER-ADDR-BY-NAME", name},
+        deadline_ns, error);
+    const falkor_value *at = falkor_result_value(place, 0, 0);
+    const char *epoch = falkor__value_for(falkor_result_value(about, 0, 0),
+                                      "config-epoch");
+    named->by = wire;
+    named->epoch = epoch ? strtoll(epoch, NULL, 10) : 0;
+    bool found = falkor__found_at(falkor__text_at(at, 0),
+                                  falkor__text_at(at, 1), &named->at);
+    named->is_new = found && !falkor__same_place(&named->at, before);
+    falkor_result_free(about);
+    falkor_result_free(place);
+    return found;
+}
+
+static bool falkor__outvotes(const falkor__named *one,
+                             const falkor__named *other) {
+    return !other->by || one->epoch > other->epoch ||
+           (one->epoch == other->epoch && one->is_new && !other->is_new);
+}
+
+/* Puts the replicas that a sentinel knows of on the map: a node that is not
+   among them is gone. */
+static falkor_status falkor__note_replicas(falkor__topology *topology,
+                                           const falkor_value *list,
+                                           const falkor__node *primary,
+                                           falkor_error *error) {
+    falkor__finding found;
+    size_t count = list && list->type == FALKOR_ARRAY ? list->length : 0;
+    falkor__node **nodes = calloc(count + 1, sizeof(falkor__node *));
+    if (!nodes)
+        return falkor__no_memory(error, "out of memory for replicas");
+    size_t known = 0;
+    falkor_status status = FALKOR_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        const falkor_value *one = &list->as.items[i];
+        const char *flags = falkor__value_for(one, "flags");
+        if (!falkor__found_at(falkor__value_for(one, "ip"),
+                              falkor__value_for(one, "port"), &found) ||
+            (flags && (strstr(flags, "s_down") ||
+                       strstr(flags, "disconnected"))))
+            continue;
+        nodes[known] = falkor__node_at(topology, found.host, found.port,
+                                       error);
+        if (!nodes[known++])
+            status = error->status;
+    }
+    falkor__mutex_lock(&topology->mutex);
+    for (size_t i = 0; i < topology->count && !status; i++) {
+        falkor__node *node = topology->nodes[i];
+        falkor_role role = node == primary ? FALKOR_ROLE_PRIMARY
+                                           : FALKOR_ROLE_UNKNOWN;
+        for (size_t k = 0; k < known && node != primary; k++)
+            if (nodes[k] == node)
+                role = FALKOR_ROLE_REPLICA;
+        if (node->role != role)
+            falkor__topology_changed_locked(topology);
+        node->role = role;
+        node->primary = (uint16_t)primary->index;
+    }
+    falkor__mutex_unlock(&topology->mutex);
+    free(nodes);
+    return status;
+}
+
+/* A new primary is on the map once it is known that it answers as one. What is
+   connected to the former one is of the time before. */
+static falkor_status falkor__note_primary(falkor__topology *topology,
+                                          falkor__node *node,
+                                          falkor__node *before,
+                                          falkor_error *error) {
+    char from[128] = "", to[128];
+    falkor__mutex_lock(&topology->mutex);
+    bool open = topology->open;
+    falkor__mutex_unlock(&topology->mutex);
+    falkor_status status = open ? falkor__node_begin(topology, node, error)
+                                : FALKOR_OK;
+    if (status || node == before)
+        return status;
+    falkor__mutex_lock(&topology->mutex);
+    topology->primary = (uint16_t)node->index;
+    node->role = FALKOR_ROLE_PRIMARY;
+    if (before)
+        before->role = FALKOR_ROLE_UNKNOWN;
+    falkor__topology_changed_locked(topology);
+    falkor__mutex_unlock(&topology->mutex);
+    if (!before)
+        return FALKOR_OK;
+    falkor_pool_flush(before->pool);
+    falkor__event(falkor__pool_config(topology->whole), &(falkor__event_head){
+        .level = FALKOR_EVENT_WARNING, .name = "primary_changed"},
+        "from=%s to=%s", falkor__place(falkor__pool_config(before->pool), from,
+                                       sizeof from),
+        falkor__place(falkor__pool_config(node->pool), to, sizeof to));
+    return FALKOR_OK;
+}
+
+static falkor_status falkor__scout_sentinels(falkor__topology *topology,
+                                             int64_t deadline_ns,
+                                             falkor_error *error) {
+    falkor__mutex_lock(&topology->mutex);
+    uint16_t index = topology->primary;
+    falkor__mutex_unlock(&topology->mutex);
+    falkor__node *before = index == FALKOR__NO_NODE ? NULL
+        : falkor__node_number(topology, index);
+    falkor__named best = {.by = NULL}, one;
+    falkor_error own, last = {.status = FALKOR_OK};
+    char place[128];
+    for (size_t i = 0; i < topology->host_count; i++) {
+        falkor__error_clear(&own);
+        if (!falkor__names_primary(topology, &topology->wires[i], before,
+                                   deadline_ns, &one, &own))
+            last = own;
+        else if (falkor__outvotes(&one, &best))
+            best = one;
+    }
+    if (!best.by)
+        return falkor__fail(error, last.status == FALKOR_ERR_AUTH
+            ? FALKOR_ERR_AUTH : FALKOR_ERR_CONNECT, last.sys_errno,
+            "no sentinel knows where %s is: %s",
+            falkor__place(falkor__pool_config(topology->whole), place,
+                          sizeof place),
+            last.status ? last.message : "they name none");
+    falkor__node *primary = falkor__node_at(topology, best.at.host,
+                                            best.at.port, error);
+    if (!primary)
+        return error->status;
+    falkor__look_at(topology, primary, NULL, deadline_ns, &own);
+    falkor_status status = falkor__note_primary(topology, primary, before,
+                                                error);
+    falkor_result *replicas = status ? NULL : falkor__wire_ask(best.by, 3,
+        (const char *[]){"SENTINEL", "REPLICAS",
+            falkor__pool_config(topology->whole)->master_name}, deadline_ns,
+        &own);
+    if (!status && replicas)
+        status = falkor__note_replicas(topology, falkor_result_value(replicas,
+            0, 0), primary, error);
+    falkor_result_free(replicas);
+    return status;
+}
+
+/* ---- a cluster ---------------------------------------------------------------- */
+
+/* A map in the making. */
+typedef struct falkor__chart {
+    uint16_t owners[FALKOR__CLUSTER_SLOTS];
+    uint16_t primaries[FALKOR__NO_NODE];        /* of replicas, by index */
+} falkor__chart;
+
+/* The node that a list of CLUSTER SLOTS begins with: [host, port, ...]. A host
+   that is not known is that of who was asked. */
+static falkor__node *falkor__chart_node(falkor__topology *topology,
+                                        const falkor_value *one,
+                                        const falkor__wire *asked,
+                                        falkor_error *error) {
+    const char *host = falkor__text_at(one, 0);
+    const falkor_value *port = one->type == FALKOR_ARRAY && one->length > 1
+        ? &one->as.items[1] : NULL;
+    if (!port || port->type != FALKOR_INTEGER || port->as.integer < 1 ||
+        port->as.integer > 65535) {
+        falkor__fail(error, FALKOR_ERR_CONNECT, 0,
+                     "CLUSTER SLOTS: a node without a port");
+        return NULL;
+    }
+    if (!host || !*host || strcmp(host, "?") == 0)
+        host = asked->config->host;
+    return falkor__node_at(topology, host, (int)port->as.integer, error);
+}
+
+/* [from, to, primary, replica, ...] */
+static falkor_status falkor__chart_range(falkor__topology *topology,
+                                         const falkor_value *range,
+                                         const falkor__wire *asked,
+                                         falkor__chart *chart,
+                                         falkor_error *error) {
+    const falkor_value *items = range->as.items;
+    if (range->type != FALKOR_ARRAY || range->length < 3 ||
+        items[0].type != FALKOR_INTEGER || items[1].type != FALKOR_INTEGER ||
+        items[0].as.integer < 0 ||
+        items[1].as.integer >= FALKOR__CLUSTER_SLOTS)
+        return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
+            "CLUSTER SLOTS: a range that makes no sense");
+    falkor__node *primary = falkor__chart_node(topology, &items[2], asked,
+                                               error);
+    if (!primary)
+        return error->status;
+    for (int64_t slot = items[0].as.integer; slot <= items[1].as.integer;
+         slot++)
+        chart->owners[slot] = (uint16_t)primary->index;
+    for (uint32_t i = 3; i < range->length; i++) {
+        falkor__node *replica = falkor__chart_node(topology, &items[i], asked,
+                                                   error);
+        if (!replica)
+            return error->status;
+        chart->primaries[replica->index] = (uint16_t)primary->index;
+    }
+    return FALKOR_OK;
+}
+
+static falkor_status falkor__chart_fill(falkor__topology *topology,
+                                        const falkor_value *list,
+                                        const falkor__wire *asked,
+                                        falkor__chart *chart,
+                                        falkor_error *error) {
+    memset(chart, 0xff, sizeof *chart);
+    if (!list || list->type != FALKOR_ARRAY || list->length == 0)
+        return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
+            "%s:%d serves no slot and knows nobody who does",
+            asked->config->host, asked->config->port);
+    falkor_status status = FALKOR_OK;
+    for (uint32_t i = 0; i < list->length && !status; i++)
+        status = falkor__chart_range(topology, &list->as.items[i], asked,
+                                     chart, error);
+    return status;
+}
+
+/* Who is what by the chart. Those that serve slots are open before that is
+   known. */
+static falkor_status falkor__chart_apply(falkor__topology *topology,
+                                         const falkor__chart *chart,
+                                         falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    falkor__node *node;
+    falkor__mutex_lock(&topology->mutex);
+    bool open = topology->open;
+    for (size_t i = 0; i < topology->count; i++)
+        topology->nodes[i]->slots = 0;
+    for (size_t slot = 0; slot < FALKOR__CLUSTER_SLOTS; slot++)
+        if (chart->owners[slot] != FALKOR__NO_NODE)
+            topology->nodes[chart->owners[slot]]->slots++;
+    falkor__mutex_unlock(&topology->mutex);
+    for (size_t i = 0; !status && open &&
+                       (node = falkor__node_number(topology, i)); i++)
+        if (node->slots)                /* the scout's own writing */
+            status = falkor__node_begin(topology, node, error);
+    if (status)
+        return status;
+    falkor__mutex_lock(&topology->mutex);
+    bool changed = memcmp(topology->owners, chart->owners,
+                          sizeof chart->owners) != 0;
+    memcpy(topology->owners, chart->owners, sizeof chart->owners);
+    for (size_t i = 0; i < topology->count; i++) {
+        falkor__node *at = topology->nodes[i];
+        falkor_role role = at->slots ? FALKOR_ROLE_PRIMARY
+            : chart->primaries[i] != FALKOR__NO_NODE ? FALKOR_ROLE_REPLICA
+            : FALKOR_ROLE_UNKNOWN;
+        changed = changed || at->role != role ||
+                  at->primary != chart->primaries[i];
+        at->role = role;
+        at->primary = chart->primaries[i];
+    }
+    if (changed)
+        falkor__topology_changed_locked(topology);
+    falkor__mutex_unlock(&topology->mutex);
+    return FALKOR_OK;
+}
+
+/* A node's chart, and whether it holds the cluster to be whole: one that is cut
+   off from the others' majority does not. */
+static falkor_status falkor__chart_ask(falkor__topology *topology,
+                                       falkor__wire *wire, bool *whole,
+                                       falkor__chart *chart,
+                                       int64_t deadline_ns,
+                                       falkor_error *error) {
+    falkor_status status = FALKOR_ERR_CONNECT;
+    falkor_result *info = falkor__wire_ask(wire, 2,
+        (const char *[]){"CLUSTER", "INFO"}, deadline_ns, error);
+    falkor_result *slots = !info ? NULL : falkor__wire_ask(wire, 2,
+        (const char *[]){"CLUSTER", "SLOTS"}, deadline_ns, error);
+    const falkor_value *text = falkor_result_value(info, 0, 0);
+    *whole = text && text->type == FALKOR_STRING &&
+        falkor__told_is(text->as.string, "cluster_state", "ok");
+    if (slots)
+        status = falkor__chart_fill(topology, falkor_result_value(slots, 0, 0),
+                                    wire, chart, error);
+    else if (error->status == FALKOR_ERR_AUTH)
+        status = FALKOR_ERR_AUTH;
+    falkor_result_free(info);
+    falkor_result_free(slots);
+    return status;
+}
+
+/* The index-th of all who can be asked: nodes that are well, all other nodes,
+   then the hosts that were given. NULL: that is all. skip: it is not its turn. */
+static falkor__wire *falkor__cluster_wire(falkor__topology *topology,
+                                          size_t index, bool *skip) {
+    falkor__mutex_lock(&topology->mutex);
+    size_t count = topology->count;
+    falkor__node *node = index < 2 * count ? topology->nodes[index % count]
+                                           : NULL;
+    *skip = node && node->well != (index < count);
+    falkor__mutex_unlock(&topology->mutex);
+    if (node)
+        return &node->wire;
+    return index - 2 * count < topology->host_count
+        ? &topology->wires[index - 2 * count] : NULL;
+}
+
+/* The first answer of a node for which the cluster is whole, or else the
+   first. */
+static falkor_status falkor__scout_cluster(falkor__topology *topology,
+                                           int64_t deadline_ns,
+                                           falkor_error *error) {
+    falkor__chart *chart = malloc(sizeof *chart);
+    falkor__chart *first = malloc(sizeof *first);
+    falkor_error own, last = {.status = FALKOR_OK};
+    bool found = false, whole = false, skip;
+    falkor__wire *wire;
+    char place[128];
+    if (!chart || !first) {
+        free(chart);
+        free(first);
+        return falkor__no_memory(error, "out of memory for the slots");
+    }
+    for (size_t i = 0; !whole &&
+                       (wire = falkor__cluster_wire(topology, i, &skip)); i++) {
+        falkor__error_clear(&own);
+        if (skip)
+            continue;
+        if (falkor__chart_ask(topology, wire, &whole, chart, deadline_ns,
+                              &own)) {
+            last = own;
+            whole = false;
+        } else if (!found || whole) {
+            memcpy(first, chart, sizeof *first);
+            found = true;
+        }
+    }
+    falkor_status status = found
+        ? falkor__chart_apply(topology, first, error)
+        : falkor__fail(error, last.status == FALKOR_ERR_AUTH ? FALKOR_ERR_AUTH
+              : FALKOR_ERR_CONNECT, last.sys_errno,
+              "no node of %s answers: %s",
+              falkor__place(falkor__pool_config(topology->whole), place,
+                            sizeof place), last.message);
+    free(chart);
+    free(first);
+    return status;
+}
+
+/* ---- a round ------------------------------------------------------------------- */
+
+falkor_status falkor__scout(falkor__topology *topology, int64_t deadline_ns,
+                            falkor_error *error) {
+    falkor_status status = topology->is_cluster
+        ? falkor__scout_cluster(topology, deadline_ns, error)
+        : falkor__scout_sentinels(topology, deadline_ns, error);
+    falkor__look_around(topology, deadline_ns);
+    return status;
+}
+#endif
