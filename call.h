@@ -95,9 +95,9 @@ struct falkor__call {
     falkor__phase phase;
     bool again;                         /* at once, with newer names */
     bool harmless;                      /* all that was sent only reads */
-    int64_t copies;                     /* replicas that have the write, by */
-    size_t replicas;                    /* WAIT (-1: it is not known) and all
-                                           that the primary has, by ROLE */
+    int64_t copies;                     /* replicas that have the write, by
+                                           WAIT; -1: it is not known */
+    falkor_result *role;                /* the node's own word for what it is */
 
     int64_t began_ns;
     int64_t ended_ns;                   /* its last use of a connection; 0: it

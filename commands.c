@@ -48,6 +48,8 @@ static falkor_status falkor__typed_ask(const falkor__request *request,
                                                    : (falkor_call_options){0};
     falkor_result *reply;
     options.read_only = request->reads;
+    if (request->reads)
+        options.wait_replicas = 0;
     if (falkor__in_multi(pool, options.conn))
         return falkor__refuse(error, "inside MULTI %s has no result yet: send "
             "it by falkor_command", request->argv[0]);

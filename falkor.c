@@ -298,7 +298,6 @@ static void falkor__read_copies(falkor__call *call, falkor__link *link) {
     bool asks = falkor__link_asks(link), several = falkor__topology_of(call);
     falkor_status status = FALKOR_OK;
     call->copies = -1;
-    call->replicas = 0;
     falkor__link_ask_for(link, false);
     for (int i = 0; i < 1 + several && !status; i++) {
         falkor_result *reply = falkor__reply_in(call->head.heap,
@@ -309,13 +308,20 @@ static void falkor__read_copies(falkor__call *call, falkor__link *link) {
         const falkor_value *value = falkor_result_value(reply, 0, 0);
         if (!status && value && value->type == FALKOR_INTEGER && i == 0)
             call->copies = value->as.integer;
-        if (!status && value && value->type == FALKOR_ARRAY && i == 1 &&
-            value->length == 3 && value->as.items[2].type == FALKOR_ARRAY)
-            call->replicas = value->as.items[2].length;
-        falkor_result_free(reply);
+        falkor_result_free(call->role);
+        call->role = reply;
     }
     falkor__link_ask_for(link, asks);
 }
+
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* ["master", offset, [replica, ...]]; NULL: it is something else. */
+static const falkor_value *falkor__replicas_of(const falkor_result *role) {
+    const falkor_value *value = falkor_result_value(role, 0, 0);
+    return value && value->type == FALKOR_ARRAY && value->length == 3 &&
+        value->as.items[2].type == FALKOR_ARRAY ? &value->as.items[2] : NULL;
+}
+#endif
 
 /* The write is done; whether it will last. */
 static falkor_status falkor__check_copies(falkor__call *call,
@@ -326,7 +332,8 @@ static falkor_status falkor__check_copies(falkor__call *call,
     falkor__topology *topology = falkor__topology_of(call);
     if (enough && topology)
         stands = falkor__topology_stands(topology, &call->route,
-                                         call->replicas, call->use_until_ns);
+                                         falkor__replicas_of(call->role),
+                                         call->use_until_ns);
 #endif
     if (enough && stands)
         return FALKOR_OK;
@@ -446,6 +453,11 @@ static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
                                       falkor_error *error) {
     falkor_status status = falkor__check_session(call->graph != NULL, link,
                                                  error);
+    if (!status && call->options.wait_replicas &&
+        falkor__link_marks(link) & FALKOR__SESSION_MULTI &&
+        !(call->trait->clears & FALKOR__SESSION_MULTI))
+        status = falkor__refuse(error, "wait_replicas has no effect inside "
+            "MULTI: give it to EXEC");
     if (!status)
         status = falkor__use_deadline(call, error);
     if (status)
@@ -788,7 +800,7 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->attempts = 0;
     call->conn = NULL;
     call->schema = NULL;
-    call->reply = NULL;
+    call->reply = call->role = NULL;
     call->again = call->harmless = false;
     call->ended_ns = 0;
     call->traced = call->timed = false;
@@ -802,6 +814,7 @@ void falkor__call_end(falkor__call *call) {
 #ifndef FALKOR_WITHOUT_TOPOLOGY
     falkor__topology_leave(&call->route);
 #endif
+    falkor_result_free(call->role);
     falkor_result_free(call->reply);
     falkor__schema_release(call->schema);
     falkor__buffer_end(&call->head);

@@ -291,6 +291,7 @@ static falkor_status falkor__list_all(falkor_graph *graph,
     falkor_result **result, falkor_error *error) {
     falkor_call_options reading = options ? *options : (falkor_call_options){0};
     reading.read_only = true;
+    reading.wait_replicas = 0;
     return falkor_query_with(graph, &reading, cypher, NULL, result, error);
 }
 

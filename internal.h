@@ -998,10 +998,11 @@ bool falkor__topology_failed(falkor__topology *topology, falkor__route *route,
 bool falkor__topology_sleep(falkor__topology *topology,
                             const falkor__route *route, int64_t deadline_ns);
 
-/* Whether the route's node is the primary still, asked now unless so many
-   replicas, which it has, are all that are known. */
+/* Whether the route's node is the primary still: that is asked anew unless all
+   replicas that are known are in its own list of them. */
 bool falkor__topology_stands(falkor__topology *topology,
-                             const falkor__route *route, size_t replicas,
+                             const falkor__route *route,
+                             const falkor_value *replicas,
                              int64_t deadline_ns);
 
 /* The slot of a key, with its hash tag; of a command's key, -1: none. */

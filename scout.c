@@ -56,7 +56,8 @@ static falkor_status falkor__wire_try(falkor__wire *wire, size_t argc,
         argc, argv, falkor__ask_deadline(deadline_ns), reply, error);
     const char *refused = status ? NULL : falkor__reply_error(*reply, &length);
     if (refused)
-        status = falkor__fail_text(error, FALKOR_ERR_CONNECT, 0, refused);
+        status = falkor__fail_text(error, falkor__classify(refused, length) ==
+            FALKOR_ERR_AUTH ? FALKOR_ERR_AUTH : FALKOR_ERR_CONNECT, 0, refused);
     else if (status)
         falkor__wire_end(wire);
     if (status) {
@@ -171,7 +172,8 @@ static int64_t falkor__last_offset(const falkor__node *primary) {
 }
 
 typedef struct falkor__standing {
-    bool well, says_primary;
+    bool well;
+    falkor_role says;
     int64_t lag_bytes, lag_ms, near_ns;
 } falkor__standing;
 
@@ -180,13 +182,13 @@ typedef struct falkor__standing {
 static falkor__standing falkor__standing_of(falkor__node *node,
                                             const falkor__node *primary,
                                             const char *info, int64_t now) {
+    bool leads = falkor__told_is(info, "role", "master");
     falkor__standing standing = {.lag_bytes = -1, .lag_ms = -1,
-        .says_primary = falkor__told_is(info, "role", "master")};
-    int64_t offset = falkor__told_number(info, standing.says_primary
-        ? "master_repl_offset" : "slave_repl_offset");
-    standing.well = standing.says_primary ||
-        falkor__told_is(info, "master_link_status", "up");
-    if (standing.says_primary) {
+        .says = leads ? FALKOR_ROLE_PRIMARY : FALKOR_ROLE_REPLICA,
+        .well = leads || falkor__told_is(info, "master_link_status", "up")};
+    int64_t offset = falkor__told_number(info, leads ? "master_repl_offset"
+                                                     : "slave_repl_offset");
+    if (leads) {
         falkor__note_offset(node, offset, now);
     } else if (primary && falkor__last_offset(primary) >= 0 && offset >= 0) {
         standing.lag_bytes = falkor__last_offset(primary) - offset;
@@ -214,10 +216,9 @@ static bool falkor__look_at(falkor__topology *topology, falkor__node *node,
         standing = falkor__standing_of(node, primary, info->as.string, now);
     falkor_result_free(reply);
     falkor__mutex_lock(&topology->mutex);
-    if (node->well != standing.well ||
-        node->says_primary != standing.says_primary) {
+    if (node->well != standing.well || node->says != standing.says) {
         node->well = standing.well;
-        node->says_primary = standing.says_primary;
+        node->says = standing.says;
         falkor__topology_changed_locked(topology);
     }
     node->lag_bytes = standing.lag_bytes;

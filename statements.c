@@ -91,9 +91,12 @@ falkor_status falkor__step_query(falkor__steps *steps, bool reads,
     if (result)
         *result = NULL;
     steps->options.read_only = reads;
+    falkor_call_options options = steps->options;
+    if (reads)
+        options.wait_replicas = 0;
     if (!status)
-        status = falkor_query_with(steps->graph, &steps->options, cypher,
-                                   params, result, error);
+        status = falkor_query_with(steps->graph, &options, cypher, params,
+                                   result, error);
     steps->changed = steps->changed || (!status && !reads);
     return status;
 }

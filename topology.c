@@ -176,6 +176,11 @@ falkor_status falkor__node_begin(falkor__topology *topology,
                                  falkor__node *node, falkor_error *error) {
     falkor_stats whole;
     bool opens;
+    falkor__mutex_lock(&topology->mutex);
+    bool closed = topology->closed;
+    falkor__mutex_unlock(&topology->mutex);
+    if (closed)
+        return falkor__fail(error, FALKOR_ERR_CLOSED, 0, "the pool is closed");
     falkor_status status = falkor__pool_begin(node->pool, FALKOR__NEVER,
                                               &opens, error);
     if (!status && opens) {
@@ -382,7 +387,7 @@ static falkor_status falkor__lost_locked(falkor__topology *topology,
    to write. */
 static bool falkor__denies(const falkor__topology *topology,
                            const falkor__node *node) {
-    return !topology->is_cluster && node->well && !node->says_primary;
+    return !topology->is_cluster && node->says == FALKOR_ROLE_REPLICA;
 }
 
 static falkor__node *falkor__way_locked(falkor__topology *topology,
@@ -570,14 +575,34 @@ bool falkor__topology_sleep(falkor__topology *topology,
 
 /* ---- whether a write's node is the primary still --------------------------- */
 
-static size_t falkor__replicas_locked(const falkor__topology *topology,
-                                      const falkor__node *primary)
+/* Whether a primary's own list of its replicas, [[host, port, offset], ...] with
+   the port in digits, has this node. */
+static bool falkor__lists(const falkor_value *list, const falkor__node *node) {
+    const falkor__config *config = falkor__pool_config(node->pool);
+    for (uint32_t i = 0; list && i < list->length; i++) {
+        const falkor_value *one = &list->as.items[i];
+        if (one->type == FALKOR_ARRAY && one->length >= 2 &&
+            one->as.items[0].type == FALKOR_STRING &&
+            one->as.items[1].type == FALKOR_STRING &&
+            strcmp(one->as.items[0].as.string, config->host) == 0 &&
+            atoi(one->as.items[1].as.string) == config->port)
+            return true;
+    }
+    return false;
+}
+
+/* Whether all replicas that are known to be there follow their primary: then
+   none of them has taken its place. */
+static bool falkor__all_follow_locked(const falkor__topology *topology,
+                                      const falkor__node *primary,
+                                      const falkor_value *list)
     FALKOR__HOLDS(topology->mutex) {
-    size_t count = 0;
     for (size_t i = 0; i < topology->count; i++)
-        count += topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
-                 topology->nodes[i]->primary == primary->index;
-    return count;
+        if (topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
+            topology->nodes[i]->primary == primary->index &&
+            !falkor__lists(list, topology->nodes[i]))
+            return false;
+    return true;
 }
 
 /* As far as the last round knows. */
@@ -590,18 +615,20 @@ static bool falkor__stands_locked(const falkor__topology *topology,
         return node->role == FALKOR_ROLE_PRIMARY &&
                (slot < 0 || topology->owners[slot] == node->index);
     for (size_t i = 0; i < topology->count; i++)
-        if (topology->nodes[i] != node && topology->nodes[i]->well &&
-            topology->nodes[i]->says_primary)
+        if (topology->nodes[i] != node &&
+            topology->nodes[i]->says == FALKOR_ROLE_PRIMARY)
             return false;
     return topology->primary == node->index;
 }
 
 bool falkor__topology_stands(falkor__topology *topology,
-                             const falkor__route *route, size_t replicas,
+                             const falkor__route *route,
+                             const falkor_value *replicas,
                              int64_t deadline_ns) {
     const falkor__node *node = route->node;
     falkor__mutex_lock(&topology->mutex);
-    bool known = replicas >= falkor__replicas_locked(topology, node);
+    bool known = falkor__stands_locked(topology, node, route->slot) &&
+                 falkor__all_follow_locked(topology, node, replicas);
     uint64_t round = topology->begun_rounds + 1;
     if (!known)
         falkor__doubt_locked(topology);

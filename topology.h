@@ -30,7 +30,7 @@ struct falkor__node {
     uint16_t primary;                   /* of a replica: its index */
     bool begun;                         /* its pool is open */
     bool well;                          /* it has answered, as what it is */
-    bool says_primary;                  /* it did so, of itself */
+    falkor_role says;                   /* what it said that it is */
     int slots;
     int64_t lag_bytes, lag_ms;          /* -1: not known */
     int64_t near_ns;                    /* how soon it answers; 0: not known */

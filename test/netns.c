@@ -1,4 +1,4 @@
-/* A namespace and two rules for it: see netns.h. */
+/* A namespace and the rules of its packet filter: see netns.h. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE                     /* unshare */
 #endif
@@ -18,13 +18,14 @@
 #include <unistd.h>
 
 #define TABLE "falkor"
+#define PARTS "falkor_parts"
 #define HEAD ((uint16_t)sizeof(struct nlattr))
 
 /* ---- netlink ---------------------------------------------------------- */
 
 /* A batch of messages; all of them hold, or none. */
 typedef struct batch {
-    _Alignas(struct nlmsghdr) char bytes[1024];
+    _Alignas(struct nlmsghdr) char bytes[2048];
     size_t length;
     struct nlmsghdr *message;           /* the one being written */
 } batch;
@@ -48,6 +49,11 @@ static struct nlattr *nest(batch *all, int type) {
     all->length += HEAD;
     all->message->nlmsg_len += HEAD;
     return at;
+}
+
+/* Ends what nest began. */
+static void end(batch *all, struct nlattr *nested) {
+    nested->nla_len = (uint16_t)(all->bytes + all->length - (char *)nested);
 }
 
 static void attribute(batch *all, int type, const void *value, size_t length) {
@@ -90,6 +96,12 @@ static bool carry_out(batch *all) {
     return errno == 0;
 }
 
+static batch begun(void) {
+    batch all = {.length = 0};
+    message(&all, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+    return all;
+}
+
 static int table(int number) { return NFNL_SUBSYS_NFTABLES << 8 | number; }
 
 /* ---- the namespace ---------------------------------------------------- */
@@ -109,30 +121,107 @@ bool netns_enter(const char **why) {
     return entered && raise_loopback();
 }
 
-/* A chain of the input hook that has no rule: its policy decides. */
-static void add_chain(batch *all) {
+/* A chain of the input hook, in a table of its own, that has no rule yet: till
+   then its policy decides. */
+static void add_chain(batch *all, const char *name, int policy) {
     message(all, table(NFT_MSG_NEWTABLE), NLM_F_CREATE, NFPROTO_IPV4, 0);
-    text(all, NFTA_TABLE_NAME, TABLE);
+    text(all, NFTA_TABLE_NAME, name);
     message(all, table(NFT_MSG_NEWCHAIN), NLM_F_CREATE, NFPROTO_IPV4, 0);
-    text(all, NFTA_CHAIN_TABLE, TABLE);
+    text(all, NFTA_CHAIN_TABLE, name);
     text(all, NFTA_CHAIN_NAME, "input");
     struct nlattr *hook = nest(all, NFTA_CHAIN_HOOK | NLA_F_NESTED);
-    size_t begin = all->length;
     number(all, NFTA_HOOK_HOOKNUM, NF_INET_LOCAL_IN);
     number(all, NFTA_HOOK_PRIORITY, 0);
-    hook->nla_len = (uint16_t)(HEAD + all->length - begin);
-    number(all, NFTA_CHAIN_POLICY, NF_DROP);
+    end(all, hook);
+    number(all, NFTA_CHAIN_POLICY, (uint32_t)policy);
     text(all, NFTA_CHAIN_TYPE, "filter");
 }
 
+static void delete_table(batch *all, const char *name) {
+    message(all, table(NFT_MSG_DELTABLE), 0, NFPROTO_IPV4, 0);
+    text(all, NFTA_TABLE_NAME, name);
+}
+
 bool netns_drop(bool on) {
-    batch all = {.length = 0};
-    message(&all, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
-    if (on) {
-        add_chain(&all);
-    } else {
-        message(&all, table(NFT_MSG_DELTABLE), 0, NFPROTO_IPV4, 0);
-        text(&all, NFTA_TABLE_NAME, TABLE);
-    }
+    batch all = begun();
+    if (on)
+        add_chain(&all, TABLE, NF_DROP);
+    else
+        delete_table(&all, TABLE);
     return carry_out(&all);
+}
+
+/* ---- parts ------------------------------------------------------------ */
+
+/* A rule is a list of expressions, each a name and its data. */
+static struct nlattr *expression(batch *all, const char *name,
+                                 struct nlattr **data) {
+    struct nlattr *element = nest(all, NFTA_LIST_ELEM | NLA_F_NESTED);
+    text(all, NFTA_EXPR_NAME, name);
+    *data = nest(all, NFTA_EXPR_DATA | NLA_F_NESTED);
+    return element;
+}
+
+static void end_expression(batch *all, struct nlattr *element,
+                           struct nlattr *data) {
+    end(all, data);
+    end(all, element);
+}
+
+/* Goes on when the four bytes there of the IPv4 header are the address. */
+static void match(batch *all, uint32_t offset, struct in_addr address) {
+    struct nlattr *data, *element = expression(all, "payload", &data);
+    number(all, NFTA_PAYLOAD_DREG, NFT_REG_1);
+    number(all, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
+    number(all, NFTA_PAYLOAD_OFFSET, offset);
+    number(all, NFTA_PAYLOAD_LEN, sizeof address);
+    end_expression(all, element, data);
+    element = expression(all, "cmp", &data);
+    number(all, NFTA_CMP_SREG, NFT_REG_1);
+    number(all, NFTA_CMP_OP, NFT_CMP_EQ);
+    struct nlattr *value = nest(all, NFTA_CMP_DATA | NLA_F_NESTED);
+    attribute(all, NFTA_DATA_VALUE, &address, sizeof address);
+    end(all, value);
+    end_expression(all, element, data);
+}
+
+static void drop(batch *all) {
+    struct nlattr *data, *element = expression(all, "immediate", &data);
+    number(all, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+    struct nlattr *value = nest(all, NFTA_IMMEDIATE_DATA | NLA_F_NESTED);
+    struct nlattr *verdict = nest(all, NFTA_DATA_VERDICT | NLA_F_NESTED);
+    number(all, NFTA_VERDICT_CODE, NF_DROP);
+    end(all, verdict);
+    end(all, value);
+    end_expression(all, element, data);
+}
+
+/* What comes from one to the other is dropped. */
+static void add_rule(batch *all, struct in_addr from, struct in_addr to) {
+    message(all, table(NFT_MSG_NEWRULE), NLM_F_CREATE | NLM_F_APPEND,
+            NFPROTO_IPV4, 0);
+    text(all, NFTA_RULE_TABLE, PARTS);
+    text(all, NFTA_RULE_CHAIN, "input");
+    struct nlattr *list = nest(all, NFTA_RULE_EXPRESSIONS | NLA_F_NESTED);
+    match(all, 12, from);
+    match(all, 16, to);
+    drop(all);
+    end(all, list);
+}
+
+bool netns_part(const char *one, const char *other) {
+    struct in_addr a, b;
+    if (inet_pton(AF_INET, one, &a) != 1 || inet_pton(AF_INET, other, &b) != 1)
+        return false;
+    batch all = begun();
+    add_chain(&all, PARTS, NF_ACCEPT);
+    add_rule(&all, a, b);
+    add_rule(&all, b, a);
+    return carry_out(&all);
+}
+
+bool netns_heal(void) {
+    batch all = begun();
+    delete_table(&all, PARTS);
+    return carry_out(&all) || errno == ENOENT;
 }

@@ -11,4 +11,10 @@ bool netns_enter(const char **why);
 
 /* From now on, until off, no packet arrives. false: the kernel refused. */
 bool netns_drop(bool on);
+
+/* From now on no packet between these two IPv4 addresses arrives, either way.
+   heal takes back every part, and is content when there is none. Independent of
+   drop. */
+bool netns_part(const char *one, const char *other);
+bool netns_heal(void);
 #endif

@@ -272,6 +272,7 @@ run() {
     exit "$status"
 }
 
+[ "${BASH_SOURCE[0]}" = "$0" ] || return 0          # fleet.sh wants the functions
 [ -e /dev/fd/0 ] || exec </dev/null
 case ${1:-} in
     get) [ $# = 1 ] || { usage >&2; exit 2; }; have_server; say "$SERVER with $MODULE" ;;
