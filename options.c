@@ -668,17 +668,18 @@ bool falkor__next_host(const char **list, char room[FALKOR__HOST_SIZE],
     return true;
 }
 
-/* The list is read once to its end. */
+/* The list is read once to its end. It is not shown: what is no host may be the
+   password of a URL that lacks its hosts. */
 static falkor_status falkor__check_hosts(const char *list, const char *name,
                                          falkor_error *error) {
-    char host[FALKOR__HOST_SIZE], shown[80];
+    char host[FALKOR__HOST_SIZE];
     const char *at = list;
     int port, count = 0;
     while (falkor__next_host(&at, host, &port))
         count++;
-    return at && count ? FALKOR_OK : falkor__refuse(error, "%s is %s: write "
-        "host1:port,host2, with an IPv6 address in [brackets]", name,
-        falkor__quote(shown, sizeof shown, list));
+    return at && count ? FALKOR_OK : falkor__refuse(error, "%s: the host number "
+        "%d is none: write host1:port,host2 with ports from 1 to 65535, and an "
+        "IPv6 address in [brackets]", name, count + 1);
 }
 
 /* What more servers than one need, and what only they have. How replicas are

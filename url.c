@@ -235,8 +235,12 @@ static falkor_status falkor__url_parts(falkor__url *url, char *authority,
     if (scheme->unix_socket)
         return falkor__url_socket(url, authority, path, error);
     url->is_cluster = scheme->cluster;
-    falkor_status status = scheme->sentinels || scheme->cluster
-        ? falkor__url_take_some(url, authority, path, &url->hosts, error)
+    bool several = scheme->sentinels || scheme->cluster;
+    if (several && authority == path)
+        return falkor__url_fail(url, "it names no host: write "
+                                "//host1:port,host2 behind the scheme", error);
+    falkor_status status = several
+        ? falkor__url_take(url, authority, path, &url->hosts, error)
         : falkor__url_host(url, authority, path, error);
     if (status != FALKOR_OK || !has_path)
         return status;

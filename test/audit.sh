@@ -44,7 +44,7 @@ if [ "${1:-}" = --names ]; then declared; exit; fi
 
 TEXT=$(code "$CONTRACT")
 SERVED=()
-for file in test/serving.c $(grep -lE 'serving_(start|pool)\(' test/test_*.c); do
+for file in test/serving.c $(grep -lE '(serving|fleet)_(start|pool)\(' test/test_*.c); do
     [ "$file" = "$CONTRACT" ] || SERVED+=("$file")
 done
 

@@ -29,7 +29,8 @@ static void fuzz_use_config(const falkor_options *options, bool secret,
     }
     falkor__place(&config, place, sizeof place);
     FUZZ_CHECK(!hidden || !strstr(place, FUZZ_SECRET));
-    FUZZ_CHECK(!config.host != !config.unix_path);
+    FUZZ_CHECK((config.host != NULL) + (config.unix_path != NULL) +
+               (config.sentinels != NULL) + (config.cluster != NULL) == 1);
     FUZZ_CHECK(config.unix_path || (config.port > 0 && config.port < 65536));
     FUZZ_CHECK(config.min_size <= config.max_size && config.max_size > 0);
     FUZZ_CHECK(!config.username || config.password);

@@ -47,7 +47,7 @@ static void clock_out(scribe *self, const call *at,
 }
 
 /* Whether a call may end so while the world fails. */
-static bool is_due(const falkor_error *error) {
+static bool is_due(const scribe *self, const falkor_error *error) {
     switch (error->status) {
     case FALKOR_OK: case FALKOR_ERR_POOL_TIMEOUT: case FALKOR_ERR_CONNECT:
     case FALKOR_ERR_AUTH: case FALKOR_ERR_TIMEOUT: case FALKOR_ERR_IO:
@@ -57,6 +57,10 @@ static bool is_due(const falkor_error *error) {
     case FALKOR_ERR_QUERY:              /* a master no longer, at EXEC */
         return strstr(error->message, "EXECABORT") &&
             strstr(error->message, "READONLY");
+    case FALKOR_ERR_NOT_REPLICATED:
+        return self->all->copies > 0;
+    case FALKOR_ERR_MOVED:
+        return self->all->moves;
     default:
         return false;
     }
@@ -68,7 +72,7 @@ static bool told(scribe *self, const falkor_error *error) {
         atomic_fetch_add(&self->all->bad[error->status], 1);
     else
         atomic_fetch_add(&self->good, 1);
-    if (!is_due(error))
+    if (!is_due(self, error))
         BROKEN(self, "%s: %s", falkor_status_name(error->status),
                error->message);
     return !error->status;
@@ -106,7 +110,17 @@ static scribe_record *next_write(scribe *self, int makes, int64_t *no) {
     scribe_record *write = &self->writes[self->written];
     *no = (int64_t)self->number * SCRIBE_WRITES + self->written++;
     write->makes = (unsigned char)makes;
+    write->lasts = !self->all->copies;
     return write;
+}
+
+/* How many copies the write waits for. Not in a pipeline. */
+static int copies_of(scribe *self, scribe_record *write) {
+    if (self->all->copies && test_chance(&self->random, 2)) {
+        write->lasts = true;
+        return self->all->copies;
+    }
+    return 0;
 }
 
 static void settle(scribe *self, scribe_record *write,
@@ -127,6 +141,7 @@ static void write_one(scribe *self, falkor_conn *conn) {
     begin(self, &at, no);
     at.options.idempotent = what->idempotent;
     at.options.conn = conn;
+    at.options.wait_replicas = copies_of(self, write);
     falkor_query_with(self->all->graph, &at.options, what->cypher, at.params,
                       &result, &error);
     clock_out(self, &at, &error);
@@ -195,13 +210,16 @@ static void write_burst(scribe *self) {
     }
 }
 
-/* One command: its reply is the caller's to free. */
-static falkor_result *command(scribe *self, falkor_conn *conn, size_t argc,
+/* One command, perhaps the one that carries a write out: its reply is the
+   caller's to free. */
+static falkor_result *command(scribe *self, falkor_conn *conn,
+                              scribe_record *write, size_t argc,
                               const char *const *argv, falkor_error *error) {
     falkor_result *result;
     call at;
     begin(self, &at, 0);
     at.options.conn = conn;
+    at.options.wait_replicas = write ? copies_of(self, write) : 0;
     falkor_command(self->all->pool, &at.options, argc, argv, NULL, &result,
                    error);
     clock_out(self, &at, error);
@@ -210,7 +228,7 @@ static falkor_result *command(scribe *self, falkor_conn *conn, size_t argc,
 
 static bool tell(scribe *self, falkor_conn *conn, const char *word) {
     falkor_error error;
-    falkor_result_free(command(self, conn, 1, &word, &error));
+    falkor_result_free(command(self, conn, NULL, 1, &word, &error));
     return told(self, &error);
 }
 
@@ -220,7 +238,7 @@ static void write_entry(scribe *self) {
     int64_t no;
     scribe_record *write = next_write(self, SCRIBE_ENTRY, &no);
     snprintf(text, sizeof text, "%" PRId64, no);
-    falkor_result_free(command(self, NULL, 3,
+    falkor_result_free(command(self, NULL, write, 3,
         (const char *[]){"RPUSH", SCRIBE_LIST, text}, &error));
     settle(self, write, &error);
 }
@@ -238,12 +256,12 @@ static void write_transaction(scribe *self) {
         int64_t no;
         scribe_record *write = next_write(self, SCRIBE_ENTRY, &no);
         snprintf(text, sizeof text, "%" PRId64, no);
-        falkor_result_free(command(self, conn, 3,
+        falkor_result_free(command(self, conn, NULL, 3,
             (const char *[]){"RPUSH", SCRIBE_LIST, text}, &error));
         write->outcome = SCRIBE_FAILED;
         if (told(self, &error)) {
-            falkor_result_free(command(self, conn, 1, (const char *[]){"EXEC"},
-                                       &error));
+            falkor_result_free(command(self, conn, write, 1,
+                                       (const char *[]){"EXEC"}, &error));
             settle(self, write, &error);
         }
     }
@@ -272,7 +290,7 @@ static void read_back(scribe *self) {
     clock_out(self, &at, &error);
     if (told(self, &error) && own(self, &at, result)) {
         int64_t found = falkor_result_value(result, 0, 2)->as.integer;
-        int least = write->outcome == SCRIBE_ACKNOWLEDGED;
+        int least = write->outcome == SCRIBE_ACKNOWLEDGED && write->lasts;
         int most = write->outcome != SCRIBE_FAILED;
         if (found < least || found > most)
             BROKEN(self, "write %d of thread %d, outcome %d, was read back %"
@@ -378,7 +396,7 @@ void *scribe_run(void *argument) {
         falkor_stats now;
         do_something(self);
         falkor_pool_stats(self->all->pool, &now);
-        if (now.total > CROWD_POOL || now.idle + now.active + now.connecting +
+        if (now.total > self->all->most || now.idle + now.active + now.connecting +
             now.closing != now.total)
             BROKEN(self, "%d connections: %d idle, %d active, %d connecting, "
                 "%d closing", now.total, now.idle, now.active, now.connecting,

@@ -2,14 +2,17 @@
    all the ways that there are through one pool, and read them back, whatever
    happens to the server meanwhile. Each keeps what it was told of every write,
    and complains at once when a reply is another's, when an error is none that a
-   failing world is due, and when what it reads back is not what it was told. */
+   failing world is due, and when what it reads back is not what it was told.
+
+   Where there are replicas, half of the writes wait for copies: these are to
+   last whatever happens, the others may be lost once they were acknowledged. */
 #ifndef FALKOR_TEST_SCRIBE_H
 #define FALKOR_TEST_SCRIBE_H
 #include "lateness.h"
 #include <stdatomic.h>
 
 #define SCRIBE_GRAPH "proof"
-#define SCRIBE_LIST "proof:list"
+#define SCRIBE_LIST "{proof}list"        /* in a cluster, where the graph is */
 enum {
     SCRIBE_WRITES = 20000,      /* of one thread, at most */
     SCRIBE_ANCHORS = 50,        /* nodes (:P {id: 0}) and so on, for edges */
@@ -24,12 +27,18 @@ enum { SCRIBE_UNSENT, SCRIBE_ACKNOWLEDGED, SCRIBE_FAILED, SCRIBE_MAYBE,
 enum { SCRIBE_NODE = 1, SCRIBE_EDGE = 2, SCRIBE_ENTRY = 4 };
 typedef struct scribe_record {
     unsigned char outcome, makes;
+    bool lasts;                         /* it waits for all.copies */
     unsigned char nodes, edges, entries;    /* found in the end */
 } scribe_record;
 
 typedef struct scribes {                /* what they share */
-    falkor_pool *pool;                  /* of at most CROWD_POOL */
+    falkor_pool *pool;
     falkor_graph *graph;
+    int most;                           /* connections, of all nodes */
+    int copies;                         /* 0: there is one server, and what it
+                                           has acknowledged lasts */
+    bool moves;                         /* a cluster: MOVED is due on a held
+                                           connection, and in a pipeline */
     atomic_bool stopped, broken;        /* broken: there is a complaint */
     atomic_int bad[FALKOR_STATUS_COUNT];
 } scribes;

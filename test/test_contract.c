@@ -266,6 +266,30 @@ static void test_contract_pool_stats(void **state) {
     assert_true(stats.closed);
 }
 
+static void test_contract_role_name(void **state) {
+    (void)state;
+    assert_string_equal(falkor_role_name(FALKOR_ROLE_UNKNOWN), "unknown");
+    assert_string_equal(falkor_role_name(FALKOR_ROLE_PRIMARY), "primary");
+    assert_string_equal(falkor_role_name(FALKOR_ROLE_REPLICA), "replica");
+    assert_string_equal(falkor_role_name((falkor_role)77), "unknown");
+}
+
+static void test_contract_pool_nodes(void **state) {
+    (void)state;
+    falkor_node_info nodes[2];
+    assert_int_equal(falkor_pool_nodes(NULL, nodes, 2), 0);
+    assert_int_equal(falkor_pool_nodes(pool, NULL, 2), 1);
+    assert_int_equal(falkor_pool_nodes(pool, nodes, 0), 1);
+    memset(nodes, 0x5a, sizeof nodes);
+    assert_int_equal(falkor_pool_nodes(pool, nodes, 2), 1);
+    assert_ptr_equal(nodes[0].pool, pool);
+    assert_int_equal(nodes[0].role, FALKOR_ROLE_UNKNOWN);
+    assert_true(nodes[0].well);
+    assert_int_equal(nodes[0].lag_bytes, -1);
+    assert_int_equal(nodes[0].slots, 0);
+    assert_non_null(strchr(nodes[0].address, ':'));
+}
+
 /* A lever of a pool that is not there, is closed, or is not open yet, which may
    be pulled; twice, too. */
 static void levers(falkor_status (*pull)(falkor_pool *pool)) {
@@ -1322,6 +1346,8 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_contract_pool_close),
     cmocka_unit_test(test_contract_pool_free),
     cmocka_unit_test(test_contract_pool_stats),
+    cmocka_unit_test(test_contract_role_name),
+    cmocka_unit_test(test_contract_pool_nodes),
     cmocka_unit_test(test_contract_pool_pause),
     cmocka_unit_test(test_contract_pool_resume),
     cmocka_unit_test(test_contract_pool_flush),

@@ -151,12 +151,16 @@ static const char *const schema[] = {"CREATE INDEX FOR (n:Indexed) ON (n.x)",
 RUN(create, falkor_pool_create(&(falkor_options){.schema = schema,
     .url = "falkor://user:SECRET%21@localhost:1/graph?pool_max_size=3",
     .client_name = "client", .name = "name"}, &made, &error))
+RUN(create_for_many, falkor_pool_create(&(falkor_options){.graph = "graph",
+    .url = "falkor+cluster://user:SECRET%21@localhost:1,localhost:2"}, &made,
+    &error))
 
 /* Before any other pool: what is made once for the process is made here. */
 static void test_memory_create(void **state) {
     (void)state;
     long before = scarce_live();
-    const row rows[] = {{ROW(create), .least = 15}};
+    const row rows[] = {{ROW(create), .least = 15},
+                        {ROW(create_for_many), .least = 18}};
     TRY_ROWS(rows);
     assert_int_equal(scarce_live(), before);
 }
@@ -747,6 +751,9 @@ static void use_connections(void) {
     falkor_graph_free(again);
     falkor_stats stats;
     falkor_pool_stats(pool, &stats);
+    falkor_node_info node;
+    assert_int_equal(falkor_pool_nodes(pool, &node, 1), 1);
+    assert_string_equal(falkor_role_name(node.role), "unknown");
 }
 
 /* All that ends, frees, looks or undoes works without a byte. */

@@ -85,6 +85,11 @@ static void test_options_defaults(void **state) {
     assert_true(config.retry_base == 2.0);
     assert_true(config.retry_jitter == 0.25);
     assert_null(config.driver.open);
+    assert_null(config.sentinels);
+    assert_null(config.cluster);
+    assert_int_equal(config.read_from, FALKOR_READ_PRIMARY);
+    assert_int_equal(config.max_lag_bytes, 1048576);
+    assert_int_equal(config.max_lag_ms, 10000);
     falkor__config_free(&config);
 }
 
@@ -107,6 +112,8 @@ static const struct { const char *name; size_t option, config;
     ROW(max_retries, 1, 1000, 0), ROW(retry_initial_delay_ms, 1, INT_MAX, 0),
     ROW(retry_max_delay_ms, 1, INT_MAX, 0), ROW(reserve_size, 1, 10000, 0),
     ROW(reserve_after_ms, 1, INT_MAX, 0), ROW(leak_after_ms, 1, INT_MAX, -1),
+    ROW(read_from, 1, FALKOR_READ_NEAREST, 0),
+    ROW(max_lag_bytes, 1, INT_MAX, -1), ROW(max_lag_ms, 1, INT_MAX, -1),
 };
 
 static bool make_int(size_t row, int number) {
@@ -202,6 +209,16 @@ static void test_options_retry_delays_agree(void **state) {
     falkor__config_free(&config);
 }
 
+static falkor_status open_nothing(void *ctx, int64_t deadline_ns,
+                                  void **handle, falkor_error *opening) {
+    (void)ctx, (void)deadline_ns, (void)opening;
+    *handle = NULL;
+    return FALKOR_OK;
+}
+static void close_nothing(void *ctx, void *handle) {
+    (void)ctx, (void)handle;
+}
+
 /* A19 */
 static void test_options_contradictions(void **state) {
     (void)state;
@@ -211,6 +228,103 @@ static void test_options_contradictions(void **state) {
            "url and unix_path", "one of them");
     refuse((falkor_options){.host = "h", .unix_path = "/s"},
            "host and unix_path", "one of them");
+    refuse((falkor_options){.host = "h", .cluster = "i"}, "host and cluster",
+           "one of them");
+    refuse((falkor_options){.sentinels = "h", .cluster = "i"},
+           "sentinels and cluster", "one of them");
+    refuse((falkor_options){.url = "falkor://h", .sentinels = "i"},
+           "url and sentinels", "one of them");
+    refuse((falkor_options){.sentinels = "h"}, "master_name", "");
+    refuse((falkor_options){.master_name = "m"}, "master_name is set",
+           "no sentinels");
+    refuse((falkor_options){.sentinel_password = "SECRET"},
+           "sentinel_password is set", "");
+    refuse((falkor_options){.cluster = "h", .port = 7}, "port is 7",
+           "host:port");
+    refuse((falkor_options){.cluster = "h", .database = 2}, "database is 2",
+           "");
+    refuse((falkor_options){.cluster = "h", .driver = &(falkor_driver){
+           .open = open_nothing, .close = close_nothing}}, "driver", "");
+}
+
+/* More servers than one, by URL and by options. */
+static void test_options_several_servers(void **state) {
+    (void)state;
+    assert_true(make_url("falkor+sentinel://u:SECRET%2C@s1:1,s2,[::1]:3/g?"
+        "master=m&sentinel_username=su&sentinel_password=sp&read_from=nearest&"
+        "max_lag_bytes=5&max_lag=1.5"));
+    assert_null(config.host);
+    assert_null(config.cluster);
+    assert_string_equal(config.sentinels, "s1:1,s2,[::1]:3");
+    assert_string_equal(config.master_name, "m");
+    assert_string_equal(config.username, "u");
+    assert_string_equal(config.password, "SECRET,");
+    assert_string_equal(config.sentinel_username, "su");
+    assert_string_equal(config.sentinel_password, "sp");
+    assert_string_equal(config.graph, "g");
+    assert_int_equal(config.read_from, FALKOR_READ_NEAREST);
+    assert_int_equal(config.max_lag_bytes, 5);
+    assert_int_equal(config.max_lag_ms, 1500);
+    falkor__config_free(&config);
+    assert_true(make_url("falkor+cluster://n1,n2:7/g?read_from=PRIMARY"));
+    assert_string_equal(config.cluster, "n1,n2:7");
+    assert_null(config.sentinels);
+    assert_int_equal(config.read_from, FALKOR_READ_PRIMARY);
+    falkor__config_free(&config);
+    assert_true(make((falkor_options){.sentinels = "h", .master_name = "m",
+        .sentinel_username = "u"}));
+    assert_string_equal(config.sentinel_password, "");
+    falkor__config_free(&config);
+    assert_true(make((falkor_options){.read_from = FALKOR_READ_REPLICA}));
+    falkor__config_free(&config);       /* said to a single server: no harm */
+}
+
+static void test_options_lists_of_hosts(void **state) {
+    (void)state;
+    char host[FALKOR__HOST_SIZE];
+    const char *list = " a , b:7,[::1],[::2]:9 ,";
+    const struct { const char *host; int port; } rows[] = {
+        {"b", 7}, {"::1", 5}, {"::2", 9}};
+    int port = 5;
+    assert_false(falkor__next_host(&(const char *){"" }, host, &port));
+    list = strchr(list, 'b');
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++, port = 5) {
+        assert_true(falkor__next_host(&list, host, &port));
+        assert_string_equal(host, rows[i].host);
+        assert_int_equal(port, rows[i].port);
+    }
+    assert_false(falkor__next_host(&list, host, &port));
+    assert_non_null(list);
+    char longest[2 * FALKOR__HOST_SIZE];
+    memset(longest, 'x', sizeof longest);
+    longest[FALKOR__HOST_SIZE] = '\0';
+    list = longest;
+    assert_false(falkor__next_host(&list, host, &port));
+    assert_null(list);
+    longest[FALKOR__HOST_SIZE - 1] = '\0';
+    list = longest;
+    assert_true(falkor__next_host(&list, host, &port));
+}
+
+/* A node's pool is as the whole's, but for where it is. */
+static void test_options_of_a_node(void **state) {
+    (void)state;
+    falkor__config node;
+    assert_true(make((falkor_options){.url = "falkor+cluster://u:p@a,b/g?"
+        "pool_max_size=3&read_from=replica"}));
+    assert_int_equal(falkor__config_node(&config, "c", 7, &node, &error),
+                     FALKOR_OK);
+    assert_string_equal(node.host, "c");
+    assert_int_equal(node.port, 7);
+    assert_int_equal(node.max_size, 3);
+    assert_string_equal(node.username, "u");
+    assert_string_equal(node.password, "p");
+    assert_string_equal(node.graph, "g");
+    assert_string_equal(node.name, "the cluster a,b");
+    assert_null(node.cluster);
+    assert_true(node.is_node && node.in_cluster);
+    falkor__config_free(&node);
+    falkor__config_free(&config);
 }
 
 /* A19 */
@@ -255,16 +369,6 @@ static void test_options_are_copied(void **state) {
     assert_null(config.schema[2]);
     falkor__config_free(&config);
     falkor__config_free(&config);
-}
-
-static falkor_status open_nothing(void *ctx, int64_t deadline_ns,
-                                  void **handle, falkor_error *opening) {
-    (void)ctx, (void)deadline_ns, (void)opening;
-    *handle = NULL;
-    return FALKOR_OK;
-}
-static void close_nothing(void *ctx, void *handle) {
-    (void)ctx, (void)handle;
 }
 
 static void test_options_driver_needs_open_and_close(void **state) {
@@ -422,6 +526,30 @@ static void test_options_url_refused(void **state) {
         {"unix://host/path", "unix:///path"},
         {"unix:///s?path=x", "\"path\""},
         {"falkor://a%20b", "host"},
+        {"falkor+sentinel://h/g", "?master=name"},
+        {"falkor+sentinel://?master=m", "names no host"},
+        {"falkor+sentinel:///g?master=m", "names no host"},
+        {"falkor+sentinel://u:SECRET?master=m", "the host number 1"},
+        {"falkor+sentinel://u:SECRET/g?master=m", "the host number 1"},
+        {"falkor+sentinel://h,i:0?master=m", "the host number 2"},
+        {"falkor+sentinel://h,i:65536?master=m", "the host number 2"},
+        {"falkor+sentinel://h:1:2?master=m", "the host number 1"},
+        {"falkor+sentinel://h,?master=m&master=n", "master is given twice"},
+        {"falkor+sentinel://h?master=", "master is empty"},
+        {"falkor+sentinel://h%20i?master=m", "the host number 1"},
+        {"falkor+sentinel://[::1?master=m", "the host number 1"},
+        {"falkor+sentinel://[]?master=m", "the host number 1"},
+        {"falkor+sentinel://[::1]x?master=m", "the host number 1"},
+        {"falkor+cluster://", "names no host"},
+        {"falkor+cluster://,", "the host number 1"},
+        {"falkor+cluster://h?master=m", "there are no sentinels"},
+        {"falkor+cluster://h?sentinel_password=SECRET", "no sentinels"},
+        {"falkor+cluster://h?db=1", "a cluster has only 0"},
+        {"falkor+cluster://h?read_from=anybody", "prefer_replica"},
+        {"falkor+cluster://h?max_lag=0.0001s", "max_lag is"},
+        {"falkor+cluster://h/a/b", "%2F"},
+        {"falkor://h?sentinel_username=u", "sentinel_username is set"},
+        {"falkor+nodes://h", "falkor+sentinel://"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         refuse_url(rows[i].url, rows[i].word);
@@ -590,7 +718,7 @@ static const char *const variables[] = {"FALKORDB_URL", "FALKORDB_HOST",
     "DB_POOL_RECYCLE", "DB_IDLE_TIMEOUT", "DB_POOL_RESERVE",
     "DB_POOL_PRE_PING", "DB_MAX_RETRIES", "DB_RETRY_INITIAL_DELAY",
     "DB_RETRY_MAX_DELAY", "DB_BREAKER_FAILURES", "DB_BREAKER_MAX_DELAY",
-    "FALKORDB_POOL_SIZE", "DB_TLS_CA_FILE",
+    "DB_READ_FROM", "DB_MAX_LAG_BYTES", "DB_MAX_LAG", "FALKORDB_POOL_SIZE", "DB_TLS_CA_FILE",
     "DB_TLS_CERT_FILE", "DB_TLS_KEY_FILE", "DB_TLS_SERVER_NAME",
     "DB_TLS_SKIP_VERIFY"};
 enum { VARIABLES = sizeof variables / sizeof *variables };
@@ -947,6 +1075,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_options_sizes_agree),
         cmocka_unit_test(test_options_retry_delays_agree),
         cmocka_unit_test(test_options_contradictions),
+        cmocka_unit_test(test_options_several_servers),
+        cmocka_unit_test(test_options_lists_of_hosts),
+        cmocka_unit_test(test_options_of_a_node),
         cmocka_unit_test(test_options_texts),
         cmocka_unit_test(test_options_are_copied),
         cmocka_unit_test(test_options_driver_needs_open_and_close),

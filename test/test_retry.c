@@ -142,6 +142,7 @@ static const struct {
     {FALKOR_ERR_MOVED, "nnnnn", "nnnnn", false},
     {FALKOR_ERR_LIMIT, "nnnnn", "nnnnn", false},
     {FALKOR_ERR_STALE, "ynnny", "yyyyy", false},
+    {FALKOR_ERR_NOT_REPLICATED, "nnnnn", "nnnnn", false},
 };
 
 static void test_retry_whole_cube(void **state) {
