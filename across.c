@@ -8,6 +8,14 @@
 #include <string.h>
 #ifndef FALKOR_WITHOUT_TOPOLOGY
 
+/* What a part of a call has of its time: all of it while it is the first. */
+static int falkor__part_ms(int timeout_ms, int64_t deadline_ns, bool first) {
+    int left_ms = falkor__poll_ms(deadline_ns);
+    if (left_ms < 0 || (first && timeout_ms == 0))
+        return timeout_ms;              /* for ever, or the pool's own */
+    return left_ms > 1 ? left_ms : 1;
+}
+
 /* ---- pipelines ------------------------------------------------------------ */
 
 #ifndef FALKOR_WITHOUT_PIPELINES
@@ -20,6 +28,7 @@ typedef struct falkor__crossing {
     falkor_request *part;       /* what goes to a node now, */
     size_t *places;             /* whence it comes, */
     size_t part_count;
+    int attempt, parts;         /* of all parts together; parts sent */
     falkor__call call;          /* options, times and the route */
 } falkor__crossing;
 
@@ -39,71 +48,100 @@ static bool falkor__request_reads(const falkor__crossing *crossing,
                               crossing->call.options.read_only);
 }
 
-/* What cannot be sent to any node. */
-static falkor_status falkor__crossing_check(const falkor__crossing *crossing,
-                                            falkor_error *error) {
-    for (size_t i = 0; i < crossing->count; i++) {
-        const falkor_request *request = &crossing->requests[i];
-        if (request->graph ? request->graph->pool != crossing->call.whole
-                           : !request->argc || !request->argv ||
-                             !request->argv[0])
-            return falkor__refuse(error, request->graph
-                ? "requests[%zu]: its graph is of another pool"
-                : "requests[%zu]: it has neither a graph to query nor a "
-                  "command: was the graph's selection checked?", i);
-    }
+/* A part has the graphs of the node that it goes to. */
+static falkor_status falkor__part_add(falkor__crossing *crossing, size_t place,
+                                      falkor_pool *pool,
+                                      falkor_error *error) {
+    falkor_request *part = &crossing->part[crossing->part_count];
+    *part = crossing->requests[place];
+    crossing->places[crossing->part_count] = place;
+    if (part->graph && !(part->graph = falkor__twin(part->graph, pool)))
+        return falkor__no_memory(error, "out of memory for a graph");
+    crossing->part_count++;
     return FALKOR_OK;
 }
 
-/* The first that is open decides where this part goes, and whether it may be a
-   replica; what is open and goes there too, goes with it. */
-static falkor_status falkor__gather(falkor__crossing *crossing,
-                                    falkor_pool **pool, falkor_error *error) {
-    falkor__topology *topology = falkor__topology_of(&crossing->call);
-    falkor__route *route = &crossing->call.route, own;
-    falkor_status status = FALKOR_OK;
-    crossing->part_count = 0;
-    for (size_t i = 0; i < crossing->count && !status; i++) {
-        falkor_request *request = &crossing->requests[i];
-        if (!crossing->open[i])
-            continue;
-        own = (falkor__route){
-            .slot = falkor__request_slot(crossing, request),
-            .reads = falkor__request_reads(crossing, request)};
-        falkor_pool *there = NULL;
-        bool first = crossing->part_count == 0;
-        if (first) {
-            route->slot = own.slot;
-            route->reads = own.reads;
-            status = falkor__topology_route(topology, route, pool, error);
-            there = *pool;
-        } else if (own.reads != route->reads) {
-            break;                      /* no request overtakes another */
-        } else if (own.reads && own.slot == route->slot) {
-            there = *pool;
-        } else if (!falkor__topology_route(topology, &own, &there, NULL)) {
-            falkor__topology_leave(&own);
-        }
-        if (status || there != *pool)
-            continue;
-        falkor_request *part = &crossing->part[crossing->part_count];
-        *part = *request;
-        if (part->graph && !(part->graph = falkor__twin(part->graph, there)))
-            return falkor__no_memory(error, "out of memory for a graph");
-        crossing->places[crossing->part_count++] = i;
+/* Sends a part, and each request is told its end. */
+static falkor_status falkor__part_send(falkor__crossing *crossing,
+                                       falkor_pool *pool, bool held,
+                                       falkor_error *error) {
+    falkor_call_options options = crossing->call.options;
+    if (!held) {
+        options.timeout_ms = falkor__part_ms(options.timeout_ms,
+            crossing->call.deadline_ns, crossing->parts++ == 0);
+        options.max_retries = -1;
+    }
+    falkor_status status = falkor_pipeline(pool, &options, crossing->part,
+                                           crossing->part_count, error);
+    falkor__topology_pause(&crossing->call.route);
+    for (size_t k = 0; k < crossing->part_count; k++) {
+        falkor_request *request = &crossing->requests[crossing->places[k]];
+        request->result = crossing->part[k].result;
+        request->error = crossing->part[k].error;
+        request->error.attempts = held ? request->error.attempts
+                                       : crossing->attempt;
+        crossing->open[crossing->places[k]] = false;
     }
     return status;
 }
 
-/* The options of a part: what time is left, and one attempt. */
-static falkor_call_options falkor__part_options(
-    const falkor__crossing *crossing) {
-    falkor_call_options options = crossing->call.options;
-    int left_ms = falkor__poll_ms(crossing->call.deadline_ns);
-    if (options.timeout_ms > 0)
-        options.timeout_ms = left_ms > 1 ? left_ms : 1;
-    options.max_retries = -1;
-    return options;
+/* All of it to one node, as it is. */
+static falkor_status falkor__cross_at_once(falkor__crossing *crossing,
+                                           falkor_pool *pool,
+                                           falkor_error *error) {
+    falkor_status status = FALKOR_OK;
+    for (size_t i = 0; i < crossing->count && !status; i++)
+        status = falkor__part_add(crossing, i, pool, error);
+    return status ? status : falkor__part_send(crossing, pool, true, error);
+}
+
+/* MULTI and what else changes a session hold a pipeline together: it goes to
+   the node of its first key. */
+static bool falkor__is_session(const falkor__crossing *crossing, int *slot) {
+    bool session = false;
+    *slot = -1;
+    for (size_t i = 0; i < crossing->count; i++) {
+        const falkor_request *request = &crossing->requests[i];
+        if (*slot < 0)
+            *slot = falkor__request_slot(crossing, request);
+        if (request->graph)
+            continue;
+        const falkor__trait *trait = falkor__trait_of(request->argv[0],
+            request->lengths ? request->lengths[0] : strlen(request->argv[0]));
+        session = session || trait->sets || trait->clears;
+    }
+    return session;
+}
+
+/* The first that is open decides where this part goes, and whether it may be a
+   replica; what is open and goes there too, goes with it, up to the first that
+   reads where others write, for none overtakes another. */
+static falkor_status falkor__gather(falkor__crossing *crossing, size_t first,
+                                    falkor_pool **pool, falkor_error *error) {
+    falkor__topology *topology = falkor__topology_of(&crossing->call);
+    falkor__route *route = &crossing->call.route, own;
+    route->slot = falkor__request_slot(crossing, &crossing->requests[first]);
+    route->reads = falkor__request_reads(crossing, &crossing->requests[first]);
+    crossing->part_count = 0;
+    falkor_status status = falkor__topology_route(topology, route, pool, error);
+    for (size_t i = first; i < crossing->count && !status; i++) {
+        const falkor_request *request = &crossing->requests[i];
+        if (!crossing->open[i])
+            continue;
+        own = (falkor__route){.reads = falkor__request_reads(crossing, request),
+            .slot = falkor__request_slot(crossing, request)};
+        falkor_pool *there = *pool;
+        if (own.reads != route->reads)
+            break;
+        if (own.slot != route->slot) {
+            there = NULL;
+            if (!falkor__topology_route(topology, &own, &there, NULL))
+                falkor__topology_leave(&own);
+        }
+        if (there == *pool)
+            status = falkor__part_add(crossing, i, *pool, error);
+    }
+    return status;
 }
 
 /* Whether a request that ended so has certainly not run, and may go elsewhere:
@@ -117,144 +155,164 @@ static bool falkor__goes_on(const falkor_error *error) {
          error->status == FALKOR_ERR_IO);
 }
 
-/* What the part's answers leave open. A write in doubt ends the whole: what is
-   behind it must not run before that is known. Returns the failure that sends
-   it on, NULL: none. */
+/* Ends all that was not sent yet. */
+static void falkor__crossing_stop(falkor__crossing *crossing,
+                                  const falkor_error *why, const char *what) {
+    for (size_t i = 0; i < crossing->count; i++) {
+        if (crossing->open[i] && !crossing->requests[i].error.status)
+            falkor__fail(&crossing->requests[i].error, why->status,
+                         why->sys_errno, "it was not sent: %s%s", what,
+                         why->message);
+        crossing->open[i] = false;
+    }
+}
+
+/* Opens again what the part's answers send on. A write in doubt ends the whole:
+   what is behind it must not run before that is known. Returns the failure that
+   sends the first of them on, NULL: none. */
 static const falkor_error *falkor__part_settle(falkor__crossing *crossing) {
     const falkor_error *why = NULL;
-    bool doubt = false;
     for (size_t k = 0; k < crossing->part_count; k++)
-        doubt = doubt || crossing->part[k].error.maybe_executed;
-    for (size_t k = 0; k < crossing->part_count; k++) {
-        falkor_request *request = &crossing->requests[crossing->places[k]];
-        const falkor_request *part = &crossing->part[k];
-        bool on = !doubt && falkor__goes_on(&part->error);
-        request->result = part->result;
-        request->error = part->error;
-        crossing->open[crossing->places[k]] = on;
-        if (on && !why)
-            why = &part->error;
-    }
-    for (size_t i = 0; doubt && i < crossing->count; i++)
-        crossing->open[i] = false;
+        if (crossing->part[k].error.maybe_executed) {
+            falkor__crossing_stop(crossing, &crossing->part[k].error,
+                                  "one before it may have been executed: ");
+            return NULL;
+        }
+    for (size_t k = 0; k < crossing->part_count; k++)
+        if (falkor__goes_on(&crossing->part[k].error)) {
+            crossing->open[crossing->places[k]] = true;
+            why = why ? why : &crossing->part[k].error;
+        }
     return why;
 }
 
-/* Before what is left is sent again. */
-static bool falkor__crossing_wait(falkor__crossing *crossing,
-                                  const falkor_error *why, int *attempt) {
-    falkor__call *call = &crossing->call;
-    falkor__topology *topology = falkor__topology_of(call);
-    const falkor__config *config = falkor__pool_config(call->whole);
-    bool refused = why->status == FALKOR_ERR_MOVED ||
-                   why->status == FALKOR_ERR_READONLY;
-    int retries = call->options.max_retries < 0 ? 0
-        : call->options.max_retries ? call->options.max_retries
-                                    : config->max_retries;
-    falkor__policy policy = falkor__policy_of(config);
-    bool moved = falkor__topology_failed(topology, &call->route, why->status,
-                                         refused, why->message);
-    if (moved && !call->route.asked)
-        return falkor_now_ns() < call->deadline_ns;
-    call->route.asked = NULL;           /* on its way: until it is there */
-    if (++*attempt > retries + 1)
-        return false;
-    int64_t until_ns = falkor__deadline(
-        falkor__backoff_ms(&policy, *attempt - 1, 0.5));
-    return until_ns < call->deadline_ns &&
-           falkor__topology_sleep(topology, &call->route, until_ns);
+/* One request alone, as a call that follows ASK. */
+static void falkor__cross_alone(falkor__crossing *crossing, size_t place) {
+    falkor_request *request = &crossing->requests[place];
+    falkor_call_options options = crossing->call.options;
+    options.read_only = options.read_only || request->read_only;
+    options.idempotent = options.idempotent || request->idempotent;
+    options.timeout_ms = falkor__part_ms(options.timeout_ms,
+        crossing->call.deadline_ns, false);
+    if (request->server_timeout_ms)
+        options.server_timeout_ms = request->server_timeout_ms;
+    crossing->open[place] = false;
+    if (request->graph)
+        falkor_query_with(request->graph, &options, request->cypher,
+                          request->params, &request->result, &request->error);
+    else
+        falkor_command(crossing->call.whole, &options, request->argc,
+                       request->argv, request->lengths, &request->result,
+                       &request->error);
 }
 
-static falkor_status falkor__cross(falkor__crossing *crossing,
-                                   falkor_error *error) {
-    int attempt = 1;
-    falkor_pool *pool = NULL;
-    falkor_error part_error;
-    bool go_on = true;
-    while (go_on) {
-        falkor_status status = falkor__gather(crossing, &pool, &part_error);
-        if (!status && crossing->part_count == 0)
-            return FALKOR_OK;
-        if (status) {
-            crossing->part_count = 0;
-            go_on = falkor__may_retry(status, FALKOR__PHASE_UNSENT, true) &&
-                falkor__crossing_wait(crossing, &part_error, &attempt);
-            if (!go_on)
-                return *error = part_error, status;
+/* Whether what was sent on is sent again, at once or behind a pause; else it has
+   ended, and what goes to other nodes goes on. */
+static void falkor__crossing_again(falkor__crossing *crossing,
+                                   const falkor_error *why) {
+    falkor__call *call = &crossing->call;
+    bool refused = why->status == FALKOR_ERR_MOVED ||
+                   why->status == FALKOR_ERR_READONLY;
+    call->phase = refused ? FALKOR__PHASE_REPLIED : FALKOR__PHASE_UNSENT;
+    bool on = falkor__sent_on(call, why->status, why);
+    if (on && call->route.asked) {
+        size_t first = 0;
+        while (!crossing->open[first])
+            first++;
+        call->route.asked = NULL;
+        falkor__cross_alone(crossing, first);
+    } else if (!on && crossing->attempt <= falkor__retries_of(call) &&
+               falkor__back_off(call, crossing->attempt,
+                                falkor__retries_of(call), why)) {
+        crossing->attempt++;
+    } else if (!on) {
+        for (size_t k = 0; k < crossing->part_count; k++)
+            crossing->open[crossing->places[k]] = false;
+    }
+}
+
+static void falkor__cross(falkor__crossing *crossing) {
+    falkor_pool *pool;
+    falkor_error error;
+    for (size_t first = 0; first < crossing->count;) {
+        if (!crossing->open[first]) {
+            first++;
             continue;
         }
-        falkor_call_options options = falkor__part_options(crossing);
-        falkor_pipeline(pool, &options, crossing->part, crossing->part_count,
-                        &part_error);
-        falkor__topology_pause(&crossing->call.route);
-        const falkor_error *why = falkor__part_settle(crossing);
-        go_on = !why || falkor__crossing_wait(crossing, why, &attempt);
+        if (falkor_now_ns() >= crossing->call.deadline_ns) {
+            falkor__fail(&error, FALKOR_ERR_POOL_TIMEOUT, ETIMEDOUT,
+                         "time ended");
+            falkor__crossing_stop(crossing, &error, "");
+            return;
+        }
+        falkor_status status = falkor__gather(crossing, first, &pool, &error);
+        if (!status) {
+            falkor__part_send(crossing, pool, false, &error);
+            const falkor_error *why = falkor__part_settle(crossing);
+            if (why)
+                falkor__crossing_again(crossing, why);
+            continue;
+        }
+        crossing->part_count = 1;       /* no node for this one */
+        crossing->places[0] = first;
+        crossing->requests[first].error = error;
+        if (falkor__may_retry(status, FALKOR__PHASE_UNSENT, true))
+            falkor__crossing_again(crossing, &error);
+        else
+            crossing->open[first] = false;
     }
-    return FALKOR_OK;
 }
 
 /* Each request has its own end; the whole has that of the first that failed. */
 static falkor_status falkor__crossing_end(falkor__crossing *crossing,
-                                          falkor_status status,
                                           falkor_error *error) {
-    falkor_error whole = *error;
-    bool failed = false;
+    falkor_status status = FALKOR_OK;
+    bool maybe = false;
+    int attempts = 1;
+    falkor__error_clear(error);
     for (size_t i = 0; i < crossing->count; i++) {
-        falkor_error *own = &crossing->requests[i].error;
-        if (status && crossing->open[i] && !own->status)
-            *own = whole;
-        if (own->status && !failed)
-            falkor__fail(error, own->status, own->sys_errno,
+        const falkor_error *own = &crossing->requests[i].error;
+        if (own->status && !status)
+            status = falkor__fail(error, own->status, own->sys_errno,
                 "requests[%zu] of %zu: %s", i, crossing->count, own->message);
-        failed = failed || own->status;
-        error->maybe_executed = error->maybe_executed || own->maybe_executed;
-        error->attempts = own->attempts > error->attempts ? own->attempts
-                                                          : error->attempts;
+        maybe = maybe || own->maybe_executed;
+        attempts = own->attempts > attempts ? own->attempts : attempts;
     }
-    return failed ? error->status : status;
-}
-
-/* A held connection is of one node, and all goes there. */
-static falkor_status falkor__cross_held(falkor__crossing *crossing,
-                                        falkor_error *error) {
-    falkor__call *call = &crossing->call;
-    for (size_t i = 0; i < crossing->count; i++) {
-        crossing->part[i] = crossing->requests[i];
-        crossing->places[i] = i;
-        if (crossing->part[i].graph && !(crossing->part[i].graph =
-                falkor__twin(crossing->part[i].graph, call->pool)))
-            return falkor__no_memory(error, "out of memory for a graph");
-    }
-    falkor_status status = falkor_pipeline(call->pool, &call->options,
-        crossing->part, crossing->count, error);
-    for (size_t i = 0; i < crossing->count; i++) {
-        crossing->requests[i].result = crossing->part[i].result;
-        crossing->requests[i].error = crossing->part[i].error;
-    }
+    error->maybe_executed = maybe;
+    error->attempts = attempts;
     return status;
 }
 
 static falkor_status falkor__cross_all(falkor__crossing *crossing,
                                        falkor_error *error) {
-    falkor_status status = falkor__call_check(&crossing->call, error);
-    if (!status)
-        status = falkor__crossing_check(crossing, error);
-    if (!status && crossing->call.options.conn)
-        return falkor__cross_held(crossing, error);
+    falkor__call *call = &crossing->call;
+    int slot;
+    falkor_status status = falkor__call_check(call, error);
+    falkor_pool *pool = call->pool;     /* that of a held connection */
+    bool session = !status && falkor__is_session(crossing, &slot);
+    if (!status && session && !call->options.conn) {
+        call->route.slot = slot;
+        status = falkor__topology_route(falkor__topology_of(call),
+                                        &call->route, &pool, error);
+    }
+    if (!status && (session || call->options.conn))
+        return falkor__cross_at_once(crossing, pool, error);
     for (size_t i = 0; i < crossing->count; i++) {
-        crossing->open[i] = true;
+        crossing->open[i] = !status;
         if (status)
             crossing->requests[i].error = *error;
     }
-    if (!status)
-        status = falkor__cross(crossing, error);
-    return falkor__crossing_end(crossing, status, error);
+    if (status)
+        return status;
+    falkor__cross(crossing);
+    return falkor__crossing_end(crossing, error);
 }
 
 falkor_status falkor__pipeline_across(falkor_pool *pool,
     const falkor_call_options *options, falkor_request *requests,
     size_t count, falkor_error *error) {
-    falkor__crossing crossing = {.requests = requests, .count = count};
+    falkor__crossing crossing = {.requests = requests, .count = count,
+                                 .attempt = 1};
     crossing.open = calloc(count, sizeof *crossing.open);
     crossing.part = calloc(count, sizeof *crossing.part);
     crossing.places = calloc(count, sizeof *crossing.places);
@@ -262,9 +320,12 @@ falkor_status falkor__pipeline_across(falkor_pool *pool,
     if (!crossing.open || !crossing.part || !crossing.places)
         status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                               "out of memory for %zu requests", count);
-    for (size_t i = 0; status && i < count; i++)
-        requests[i].error = *error;
-    if (!status) {
+    else
+        status = falkor__pipeline_check(pool, options, requests, count, error);
+    if (status) {
+        for (size_t i = 0; i < count; i++)
+            requests[i].error = *error;
+    } else {
         falkor__call_begin(&crossing.call, pool, options);
         status = falkor__cross_all(&crossing, error);
         falkor__call_end(&crossing.call);
@@ -402,6 +463,30 @@ bool falkor__asks_all(const falkor__request *request) {
           falkor__topology_is_cluster(topology)));
 }
 
+/* One node's answer; a failure says which it was. */
+static falkor_status falkor__typed_one(const falkor__request *request,
+                                       falkor__topology *topology,
+                                       size_t index, falkor_result **reply,
+                                       falkor_error *error) {
+    falkor__node_state state;
+    falkor__topology_state(topology, index, &state);
+    falkor__request one = *request;
+    one.pool = state.pool;
+    falkor_status status = state.begun ? FALKOR_OK
+        : falkor__topology_begin(topology, index, error);
+    if (!status)
+        status = falkor__typed(&one, reply, error);
+    if (status)
+        falkor__name_node(state.pool, error);
+    return status;
+}
+
+static bool falkor__is_asked(const falkor__request *request,
+                             const falkor__node_state *state) {
+    return state->primary || (request->scope == FALKOR__SCOPE_NODES &&
+                              state->well);
+}
+
 /* One node after the other, within the call's time; the first that fails ends
    it. A replica that is down is not asked. */
 falkor_status falkor__typed_all(const falkor__request *request,
@@ -409,46 +494,36 @@ falkor_status falkor__typed_all(const falkor__request *request,
     falkor__topology *topology = falkor__pool_front(request->pool);
     falkor__node_state state;
     falkor__request one = *request;
-    falkor_result *sum = NULL, *reply;
-    falkor_call_options options = request->options ? *request->options
-                                                   : (falkor_call_options){0};
-    int64_t until_ns = falkor__deadline(options.timeout_ms > 0
-                                        ? options.timeout_ms : -1);
+    falkor__call whole;                 /* for its times */
+    falkor_result *sum = NULL;
+    falkor__call_begin(&whole, request->pool, request->options);
+    falkor_call_options options = whole.options;
+    one.options = &options;
     falkor_status status = FALKOR_OK;
-    size_t asked = 0;
     for (size_t i = 0; !status &&
                        falkor__topology_state(topology, i, &state); i++) {
-        if (!(state.primary || (request->scope == FALKOR__SCOPE_NODES &&
-                                state.well)))
+        falkor_result *reply = NULL;
+        if (!falkor__is_asked(request, &state))
             continue;
-        if (options.timeout_ms > 0) {
-            int left_ms = falkor__poll_ms(until_ns);
-            options.timeout_ms = left_ms > 1 ? left_ms : 1;
-        }
-        status = state.begun ? FALKOR_OK
-            : falkor__topology_begin(topology, i, error);
-        one.options = &options;
-        one.pool = state.pool;
-        reply = NULL;
-        if (!status)
-            status = falkor__typed(&one, &reply, error);
-        if (status)
-            falkor__name_node(state.pool, error);
-        else if (sum && falkor_result_columns(reply) && result)
+        options.timeout_ms = falkor__part_ms(whole.options.timeout_ms,
+                                             whole.deadline_ns, !sum);
+        status = falkor__typed_one(&one, topology, i, &reply, error);
+        if (!status && sum && result)
             status = falkor__join(sum, reply, request->distinct, error);
         if (sum)
             falkor_result_free(reply);
         else
             sum = reply;
-        asked++;
     }
-    if (!status && !asked)
+    if (!status && !sum)
         status = falkor__fail(error, FALKOR_ERR_NOT_OPEN, 0, "no node of the "
             "pool is known: call falkor_pool_open first");
-    if (!status && result)
+    if (!status && result) {
         *result = sum;
-    else
-        falkor_result_free(sum);
+        sum = NULL;
+    }
+    falkor_result_free(sum);
+    falkor__call_end(&whole);
     return status;
 }
 #endif

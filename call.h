@@ -97,7 +97,8 @@ struct falkor__call {
     bool harmless;                      /* all that was sent only reads */
     int64_t copies;                     /* replicas that have the write, by
                                            WAIT; -1: it is not known */
-    falkor_result *role;                /* the node's own word for what it is */
+    size_t waits;                       /* replies to what asks for that */
+    falkor_result *role;                /* the last of them */
 
     int64_t began_ns;
     int64_t ended_ns;                   /* its last use of a connection; 0: it
@@ -133,8 +134,12 @@ falkor_graph *falkor__twin(falkor_graph *graph, falkor_pool *pool);
 #endif
 
 #if !defined(FALKOR_WITHOUT_TOPOLOGY) && !defined(FALKOR_WITHOUT_PIPELINES)
-/* across.c: a pipeline on a pool that stands for others. error is not NULL, and
-   there are requests. */
+/* pipeline.c: what no node is sent, for it is FALKOR_ERR_ARGUMENT. across.c: a
+   pipeline on a pool that stands for others. error is not NULL, and there are
+   requests. */
+falkor_status falkor__pipeline_check(falkor_pool *pool,
+    const falkor_call_options *options, falkor_request *requests,
+    size_t count, falkor_error *error);
 falkor_status falkor__pipeline_across(falkor_pool *pool,
     const falkor_call_options *options, falkor_request *requests,
     size_t count, falkor_error *error);
@@ -170,6 +175,15 @@ falkor__link *falkor__held_link(falkor_pool *pool, const falkor_conn *conn);
    that makes attempts (call->attempt) until one succeeds or none may follow. */
 falkor_status falkor__attempt(falkor__call *call, falkor_error *error);
 falkor_status falkor__call_run(falkor__call *call, falkor_error *error);
+
+/* After a failed attempt: how often the call may be repeated in all; whether the
+   failure says where to go instead, at once; and the pause before the next
+   attempt, false where there is no time for one. */
+int falkor__retries_of(const falkor__call *call);
+bool falkor__sent_on(falkor__call *call, falkor_status status,
+                     const falkor_error *error);
+bool falkor__back_off(falkor__call *call, int attempt, int retries,
+                      const falkor_error *error);
 
 /* The parts of a call, for those who send and read in their own way. What no
    attempt would mend; a query's request around the query's text, which the

@@ -269,6 +269,8 @@ void falkor__note_replaced(falkor__call *call, const falkor__trait *trait) {
 
 /* ---- replicas that have it ---------------------------------------------- */
 
+#define FALKOR__ALL_COPIES_MS 250
+
 /* How long the server is to wait: a quarter of the time that is left, though no
    more than a second, is for its answer to come. */
 static int falkor__copies_ms(const falkor__call *call) {
@@ -277,36 +279,56 @@ static int falkor__copies_ms(const falkor__call *call) {
     return left_ms < 0 ? 0 : left_ms - margin_ms > 1 ? left_ms - margin_ms : 1;
 }
 
-/* WAIT, and with several servers ROLE, behind the request. Returns the number
-   of replies. */
-static size_t falkor__write_wait(const falkor__call *call,
-                                 falkor__buffer *text) {
-    char copies[16], ms[16];
-    snprintf(copies, sizeof copies, "%d", call->options.wait_replicas);
-    snprintf(ms, sizeof ms, "%d", falkor__copies_ms(call));
-    falkor__buffer_command(text, 3, (const char *[]){"WAIT", copies, ms},
+static void falkor__write_wait(falkor__buffer *text, int replicas, int ms) {
+    char count[16], time[16];
+    snprintf(count, sizeof count, "%d", replicas);
+    snprintf(time, sizeof time, "%d", ms);
+    falkor__buffer_command(text, 3, (const char *[]){"WAIT", count, time},
                            NULL);
-    if (!falkor__topology_of(call))
-        return 1;
-    falkor__buffer_command(text, 1, (const char *[]){"ROLE"}, NULL);
-    return 2;
+}
+
+/* WAIT behind the request; with several servers first, for a moment, for all
+   replicas, and ROLE at last: see falkor__topology_stands. Returns the number
+   of replies. */
+static size_t falkor__write_waits(const falkor__call *call,
+                                  falkor__buffer *text) {
+    int wanted = call->options.wait_replicas, ms = falkor__copies_ms(call);
+    size_t replies = 1;
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__topology *topology = falkor__topology_of(call);
+    int all = topology ? falkor__topology_replicas(topology, &call->route) : 0;
+    if (all > wanted) {
+        int first_ms = ms == 0 || ms / 2 > FALKOR__ALL_COPIES_MS
+            ? FALKOR__ALL_COPIES_MS : ms / 2 + 1;
+        falkor__write_wait(text, all, first_ms);
+        ms -= ms > first_ms ? first_ms : 0;
+        replies++;
+    }
+#endif
+    falkor__write_wait(text, wanted, ms);
+    if (falkor__topology_of(call)) {
+        falkor__buffer_command(text, 1, (const char *[]){"ROLE"}, NULL);
+        replies++;
+    }
+    return replies;
 }
 
 /* Reads what the server says of replicas, though it is of no use when the write
    was refused. A link that fails here is broken, and says nothing. */
 static void falkor__read_copies(falkor__call *call, falkor__link *link) {
-    bool asks = falkor__link_asks(link), several = falkor__topology_of(call);
+    bool asks = falkor__link_asks(link);
     falkor_status status = FALKOR_OK;
     call->copies = -1;
     falkor__link_ask_for(link, false);
-    for (int i = 0; i < 1 + several && !status; i++) {
+    for (size_t i = 0; i < call->waits && !status; i++) {
         falkor_result *reply = falkor__reply_in(call->head.heap,
                                                 FALKOR__REPLY_PLAIN, NULL);
         if (!reply)
             break;
         status = falkor__link_read(link, reply, call->use_until_ns, NULL);
         const falkor_value *value = falkor_result_value(reply, 0, 0);
-        if (!status && value && value->type == FALKOR_INTEGER && i == 0)
+        if (!status && value && value->type == FALKOR_INTEGER &&
+            value->as.integer > call->copies)
             call->copies = value->as.integer;
         falkor_result_free(call->role);
         call->role = reply;
@@ -333,7 +355,7 @@ static falkor_status falkor__check_copies(falkor__call *call,
     if (enough && topology)
         stands = falkor__topology_stands(topology, &call->route,
                                          falkor__replicas_of(call->role),
-                                         call->use_until_ns);
+                                         call->copies, call->use_until_ns);
 #endif
     if (enough && stands)
         return FALKOR_OK;
@@ -367,7 +389,8 @@ static falkor_status falkor__send_more(falkor__call *call, falkor__link *link,
            call->piece_count * sizeof *call->pieces);
     count += call->piece_count;
     if (call->options.wait_replicas) {
-        replies += falkor__write_wait(call, &wait);
+        call->waits = falkor__write_waits(call, &wait);
+        replies += call->waits;
         pieces[count++] = (struct iovec){wait.text, wait.length};
     }
     return falkor__link_send(link, pieces, count, replies, call->use_until_ns,
@@ -657,7 +680,7 @@ static double falkor__jitter(void) {
 }
 
 /* How often this call may be repeated. */
-static int falkor__retries_of(const falkor__call *call) {
+int falkor__retries_of(const falkor__call *call) {
     int wanted = call->options.max_retries;
     if (call->options.conn || wanted < 0)
         return 0;
@@ -691,7 +714,7 @@ static bool falkor__call_sleep(const falkor__call *call, int64_t until_ns) {
 }
 
 /* Whether what failed says where to go instead, at once. */
-static bool falkor__sent_on(falkor__call *call, falkor_status status,
+bool falkor__sent_on(falkor__call *call, falkor_status status,
                             const falkor_error *error) {
 #ifndef FALKOR_WITHOUT_TOPOLOGY
     falkor__topology *topology = falkor__topology_of(call);
@@ -705,7 +728,7 @@ static bool falkor__sent_on(falkor__call *call, falkor_status status,
 }
 
 /* Waits before the next attempt: false when there is no time for one. */
-static bool falkor__back_off(falkor__call *call, int attempt, int retries,
+bool falkor__back_off(falkor__call *call, int attempt, int retries,
                              const falkor_error *error) {
     const falkor__config *config = falkor__pool_config(call->pool);
     falkor__policy policy = falkor__policy_of(config);
@@ -1056,7 +1079,7 @@ static falkor_status falkor__command_key(falkor__call *call, size_t argc,
     if (!topology || !falkor__topology_is_cluster(topology))
         return FALKOR_OK;
     call->route.slot = falkor__command_slot(argc, argv, lengths);
-    if (argc < 3 || strcasecmp(argv[0], "GRAPH.COPY") != 0)
+    if (argc < 3 || !falkor__is_argument(argv, lengths, 0, "GRAPH.COPY"))
         return FALKOR_OK;
     int slot = falkor__key_slot(argv[2], lengths ? lengths[2]
                                                  : strlen(argv[2]));

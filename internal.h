@@ -249,6 +249,7 @@ falkor_status falkor__config_make(const falkor_options *options,
                                   falkor_error *error);
 void falkor__config_free(falkor__config *config);   /* wipes the password */
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
 /* The config of one node's pool, made of the whole's: the same, but for the
    address, and without a schema. */
 falkor_status falkor__config_node(const falkor__config *whole,
@@ -260,6 +261,7 @@ falkor_status falkor__config_node(const falkor__config *whole,
 #define FALKOR__HOST_SIZE 256
 bool falkor__next_host(const char **list, char room[FALKOR__HOST_SIZE],
                        int *port);
+#endif
 
 /* Where the server is, for messages, in room; "" for a driver of the caller's
    own. */
@@ -998,16 +1000,24 @@ bool falkor__topology_failed(falkor__topology *topology, falkor__route *route,
 bool falkor__topology_sleep(falkor__topology *topology,
                             const falkor__route *route, int64_t deadline_ns);
 
-/* Whether the route's node is the primary still: that is asked anew unless all
-   replicas that are known are in its own list of them. */
+/* How many replicas the route's node is known to have. */
+int falkor__topology_replicas(falkor__topology *topology,
+                              const falkor__route *route);
+
+/* Whether a write that so many replicas have will last: where all do that the
+   node has, by its own list (NULL: not known), and that list has all that are
+   known, nobody else can be the primary without it. Otherwise it is asked anew
+   whether the node is the primary still. */
 bool falkor__topology_stands(falkor__topology *topology,
                              const falkor__route *route,
-                             const falkor_value *replicas,
+                             const falkor_value *replicas, int64_t copies,
                              int64_t deadline_ns);
 
 /* The slot of a key, with its hash tag; of a command's key, -1: none. */
 int falkor__key_slot(const char *key, size_t length);
 int falkor__command_slot(size_t argc, const char *const *argv,
                          const size_t *lengths);
+bool falkor__is_argument(const char *const *argv, const size_t *lengths,
+                         size_t index, const char *word);   /* but for case */
 #endif
 #endif

@@ -632,6 +632,7 @@ static falkor_status falkor__check_alternatives(const falkor_options *options,
 
 /* ---- the config: more servers than one ---------------------------------- */
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
 static size_t falkor__host_length(const char *text, bool bracketed) {
     return bracketed ? strcspn(text, "],") : strcspn(text, ":,");
 }
@@ -682,25 +683,10 @@ static falkor_status falkor__check_hosts(const char *list, const char *name,
         "IPv6 address in [brackets]", name, count + 1);
 }
 
-/* What more servers than one need, and what only they have. How replicas are
-   read from may be said to a single server too. */
-static falkor_status falkor__topology_check(const falkor_options *merged,
-                                            const falkor__config *config,
-                                            falkor_error *error) {
-    bool several = merged->sentinels || merged->cluster;
-    const char *stray = merged->master_name ? "master_name"
-        : merged->sentinel_username ? "sentinel_username"
-        : merged->sentinel_password ? "sentinel_password" : NULL;
-    if (stray && !merged->sentinels)
-        return falkor__refuse(error, "%s is set, but there are no sentinels: "
-            "set sentinels, or begin the url with falkor+sentinel://", stray);
-    if (!several)
-        return FALKOR_OK;
-#ifdef FALKOR_WITHOUT_TOPOLOGY
-    return falkor__refuse(error, "%s is set, and this build knows one server "
-        "only (FALKOR_WITHOUT_TOPOLOGY): set host and port",
-        merged->sentinels ? "sentinels" : "cluster");
-#endif
+/* What more servers than one need. */
+static falkor_status falkor__several_check(const falkor_options *merged,
+                                           const falkor__config *config,
+                                           falkor_error *error) {
     if (merged->sentinels && !merged->master_name)
         return falkor__refuse(error, "sentinels are set, but not what they call "
             "the primary: set master_name, in a url ?master=name");
@@ -716,6 +702,31 @@ static falkor_status falkor__topology_check(const falkor_options *merged,
     return merged->sentinels
         ? falkor__check_hosts(merged->sentinels, "sentinels", error)
         : falkor__check_hosts(merged->cluster, "cluster", error);
+}
+#else
+static falkor_status falkor__several_check(const falkor_options *merged,
+                                           const falkor__config *config,
+                                           falkor_error *error) {
+    (void)config;
+    return falkor__refuse(error, "%s is set, and this build knows one server "
+        "only (FALKOR_WITHOUT_TOPOLOGY): set host and port",
+        merged->sentinels ? "sentinels" : "cluster");
+}
+#endif
+
+/* What only more servers than one have. How replicas are read from may be said
+   to a single server too. */
+static falkor_status falkor__topology_check(const falkor_options *merged,
+                                            const falkor__config *config,
+                                            falkor_error *error) {
+    const char *stray = merged->master_name ? "master_name"
+        : merged->sentinel_username ? "sentinel_username"
+        : merged->sentinel_password ? "sentinel_password" : NULL;
+    if (stray && !merged->sentinels)
+        return falkor__refuse(error, "%s is set, but there are no sentinels: "
+            "set sentinels, or begin the url with falkor+sentinel://", stray);
+    return merged->sentinels || merged->cluster
+        ? falkor__several_check(merged, config, error) : FALKOR_OK;
 }
 
 /* options, where they are set, over the URL. A user without a password is one

@@ -61,7 +61,7 @@ static falkor_status falkor__prepare_query(falkor__pipeline *p, size_t i,
     falkor__buffer *params = &p->call.params;
     int server_ms = request->server_timeout_ms ? request->server_timeout_ms
         : p->call.options.server_timeout_ms;
-    if (!request->cypher || request->graph->pool != p->call.pool ||
+    if (!request->cypher || request->graph->pool != p->call.whole ||
         server_ms < 0)
         return falkor__refuse(error, "%s",
             !request->cypher ? "its cypher is NULL"
@@ -108,7 +108,7 @@ static falkor_status falkor__prepare_command(falkor__pipeline *p, size_t i,
 static falkor_status falkor__prepare(falkor__pipeline *p,
                                      falkor_error *error) {
     const falkor_conn *held = p->call.options.conn;
-    bool multi = held && falkor__link_marks(falkor__conn_link(p->call.pool,
+    bool multi = held && falkor__link_marks(falkor__held_link(p->call.whole,
         held)) & FALKOR__SESSION_MULTI;
     for (size_t i = 0; i < p->count; i++) {
         falkor__pending *slot = &p->slots[i];
@@ -504,6 +504,52 @@ static void falkor__pipeline_end(falkor__pipeline *p) {
     falkor__buffer_end(&p->prepared);
 }
 
+/* Makes a pipeline of requests, whose call is to be ended, and then itself. false:
+   no memory. */
+static bool falkor__pipeline_begin(falkor__pipeline *p, falkor_pool *pool,
+                                   const falkor_call_options *options,
+                                   falkor_request *requests, size_t count) {
+    p->requests = requests;
+    p->count = p->open = count;
+    p->idempotent = options && options->idempotent;
+    p->read_only = options && options->read_only;
+    p->session = 0;
+    p->attempt = 0;
+    falkor__call_begin(&p->call, pool, options);
+    p->call.attempt = falkor__attempt_pipeline;
+    p->call.options.read_only = false;  /* each request says it for itself */
+    falkor__buffer_begin(&p->prepared);
+    p->prepared.heap = p->call.head.heap;
+    p->slots = falkor__take_zero(p->prepared.heap, count, sizeof *p->slots);
+    return p->slots;
+}
+
+/* What no attempt would mend; then all texts are there. */
+static falkor_status falkor__pipeline_prepare(falkor__pipeline *p,
+                                              falkor_error *error) {
+    falkor_status status = falkor__call_check(&p->call, error);
+    if (!status && p->call.options.wait_replicas)
+        status = falkor__refuse(error, "wait_replicas is not for pipelines: "
+            "let the command WAIT be the last request");
+    return status ? status : falkor__prepare(p, error);
+}
+
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+falkor_status falkor__pipeline_check(falkor_pool *pool,
+    const falkor_call_options *options, falkor_request *requests,
+    size_t count, falkor_error *error) {
+    falkor__pipeline p;
+    falkor_status status = !falkor__pipeline_begin(&p, pool, options, requests,
+                                                   count)
+        ? falkor__fail(error, FALKOR_ERR_NOMEM, 0,
+                       "out of memory for %zu requests", count)
+        : falkor__pipeline_prepare(&p, error);
+    falkor__pipeline_end(&p);
+    falkor__call_end(&p.call);
+    return status;
+}
+#endif
+
 falkor_status falkor_pipeline(falkor_pool *pool,
     const falkor_call_options *options, falkor_request *requests,
     size_t count, falkor_error *error) {
@@ -523,34 +569,20 @@ falkor_status falkor_pipeline(falkor_pool *pool,
     if (!status && falkor__pool_front(pool))
         return falkor__pipeline_across(pool, options, requests, count, error);
 #endif
-    p.requests = requests;
-    p.count = p.open = count;
-    p.idempotent = options && options->idempotent;
-    p.read_only = options && options->read_only;
-    p.session = 0;
-    p.attempt = 0;
-    falkor__buffer_begin(&p.prepared);
-    p.prepared.heap = pool ? falkor__pool_config(pool)->heap : NULL;
-    p.slots = falkor__take_zero(p.prepared.heap, count, sizeof *p.slots);
-    if (!status && !p.slots)
+    bool begun = !status && falkor__pipeline_begin(&p, pool, options, requests,
+                                                   count);
+    if (!status && !begun)
         status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                               "out of memory for %zu requests", count);
+    for (size_t i = 0; status && i < count; i++)
+        requests[i].error = *error;
     if (status) {
-        for (size_t i = 0; i < count; i++)
-            requests[i].error = *error;
-        falkor__pipeline_end(&p);
+        if (pool)
+            falkor__call_end(&p.call);
         return status;
     }
-    falkor__call_begin(&p.call, pool, options);
-    p.call.attempt = falkor__attempt_pipeline;
-    p.call.options.read_only = false;   /* each request says it for itself */
     falkor__trace_begin(&p.call, "PIPELINE", 8);
-    status = falkor__call_check(&p.call, error);
-    if (!status && p.call.options.wait_replicas)
-        status = falkor__refuse(error, "wait_replicas is not for pipelines: "
-            "let the command WAIT be the last request");
-    if (!status)
-        status = falkor__prepare(&p, error);
+    status = falkor__pipeline_prepare(&p, error);
     for (size_t i = 0; i < count; i++)
         p.slots[i].open = true;
     if (!status)

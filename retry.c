@@ -10,7 +10,8 @@
 /* How an error reply begins, and what it means. A code ends where its word
    does: BUSY is not BUSYKEY. Texts without a code are FalkorDB's own. What is
    not here is FALKOR_ERR_QUERY. No error reply counts for the breaker: the
-   server answered. FALKOR_ERR_IO is the loss of an answer: a server that
+   server answered. An empty key is met by a query that waited in the queue while
+   its graph was deleted, or went to another node: it has not run. FALKOR_ERR_IO is the loss of an answer: a server that
    becomes a replica says so to who waits for a query, closes his connection,
    and lets the query run. */
 static const struct {
@@ -30,6 +31,7 @@ static const struct {
     {"CLUSTERDOWN", true, FALKOR_ERR_BUSY},
     {"TRYAGAIN", true, FALKOR_ERR_BUSY},
     {"Max pending queries exceeded", false, FALKOR_ERR_BUSY},
+    {"Encountered an empty key when opened key", false, FALKOR_ERR_BUSY},
     {"Write queue is full", false, FALKOR_ERR_BUSY},
     {"ERR max number of clients reached", false, FALKOR_ERR_BUSY},
     {"UNBLOCKED force unblock", false, FALKOR_ERR_IO},

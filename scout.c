@@ -322,7 +322,8 @@ static bool falkor__outvotes(const falkor__named *one,
 }
 
 /* Puts the replicas that a sentinel knows of on the map: a node that is not
-   among them is gone. */
+   among them, or down, is gone. One that is only disconnected from that sentinel
+   may just have been promoted, which ends all its connections. */
 static falkor_status falkor__note_replicas(falkor__topology *topology,
                                            const falkor_value *list,
                                            const falkor__node *primary,
@@ -339,8 +340,7 @@ static falkor_status falkor__note_replicas(falkor__topology *topology,
         const char *flags = falkor__value_for(one, "flags");
         if (!falkor__found_at(falkor__value_for(one, "ip"),
                               falkor__value_for(one, "port"), &found) ||
-            (flags && (strstr(flags, "s_down") ||
-                       strstr(flags, "disconnected"))))
+            (flags && strstr(flags, "s_down")))
             continue;
         nodes[known] = falkor__node_at(topology, found.host, found.port,
                                        error);
@@ -365,13 +365,24 @@ static falkor_status falkor__note_replicas(falkor__topology *topology,
     return status;
 }
 
-/* A new primary is on the map once it is known that it answers as one. What is
-   connected to the former one is of the time before. */
+/* What is connected to a former primary is of the time before. */
+static void falkor__succeed(const falkor__topology *topology,
+                            const falkor__node *before,
+                            const falkor__node *now) {
+    char from[128], to[128];
+    falkor_pool_flush(before->pool);
+    falkor__event(falkor__pool_config(topology->whole), &(falkor__event_head){
+        .level = FALKOR_EVENT_WARNING, .name = "primary_changed"},
+        "from=%s to=%s", falkor__place(falkor__pool_config(before->pool), from,
+                                       sizeof from),
+        falkor__place(falkor__pool_config(now->pool), to, sizeof to));
+}
+
+/* A new primary is on the map once its pool is open. */
 static falkor_status falkor__note_primary(falkor__topology *topology,
                                           falkor__node *node,
                                           falkor__node *before,
                                           falkor_error *error) {
-    char from[128] = "", to[128];
     falkor__mutex_lock(&topology->mutex);
     bool open = topology->open;
     falkor__mutex_unlock(&topology->mutex);
@@ -386,14 +397,8 @@ static falkor_status falkor__note_primary(falkor__topology *topology,
         before->role = FALKOR_ROLE_UNKNOWN;
     falkor__topology_changed_locked(topology);
     falkor__mutex_unlock(&topology->mutex);
-    if (!before)
-        return FALKOR_OK;
-    falkor_pool_flush(before->pool);
-    falkor__event(falkor__pool_config(topology->whole), &(falkor__event_head){
-        .level = FALKOR_EVENT_WARNING, .name = "primary_changed"},
-        "from=%s to=%s", falkor__place(falkor__pool_config(before->pool), from,
-                                       sizeof from),
-        falkor__place(falkor__pool_config(node->pool), to, sizeof to));
+    if (before)
+        falkor__succeed(topology, before, node);
     return FALKOR_OK;
 }
 
@@ -516,6 +521,44 @@ static falkor_status falkor__chart_fill(falkor__topology *topology,
     return status;
 }
 
+/* The first of those that serve no slot any more, and who serves its first one
+   now. NULL: there is none. */
+static falkor__node *falkor__chart_retired(falkor__topology *topology,
+                                           const falkor__chart *chart,
+                                           size_t *at, falkor__node **heir)
+    FALKOR__HOLDS(topology->mutex) {
+    for (; *at < topology->count; ++*at) {
+        falkor__node *node = topology->nodes[*at];
+        size_t slot = 0;
+        if (node->role != FALKOR_ROLE_PRIMARY || node->slots)
+            continue;
+        while (slot < FALKOR__CLUSTER_SLOTS &&
+               (topology->owners[slot] != node->index ||
+                chart->owners[slot] == FALKOR__NO_NODE))
+            slot++;
+        if (slot == FALKOR__CLUSTER_SLOTS)
+            continue;
+        *heir = topology->nodes[chart->owners[slot]];
+        ++*at;
+        return node;
+    }
+    return NULL;
+}
+
+/* Tells of those that have lost all their slots, before that is on the map. */
+static void falkor__chart_tell(falkor__topology *topology,
+                               const falkor__chart *chart) {
+    falkor__node *retired, *heir;
+    size_t at = 0;
+    do {
+        falkor__mutex_lock(&topology->mutex);
+        retired = falkor__chart_retired(topology, chart, &at, &heir);
+        falkor__mutex_unlock(&topology->mutex);
+        if (retired)
+            falkor__succeed(topology, retired, heir);
+    } while (retired);
+}
+
 /* Who is what by the chart. Those that serve slots are open before that is
    known. */
 static falkor_status falkor__chart_apply(falkor__topology *topology,
@@ -537,6 +580,7 @@ static falkor_status falkor__chart_apply(falkor__topology *topology,
             status = falkor__node_begin(topology, node, error);
     if (status)
         return status;
+    falkor__chart_tell(topology, chart);
     falkor__mutex_lock(&topology->mutex);
     bool changed = memcmp(topology->owners, chart->owners,
                           sizeof chart->owners) != 0;

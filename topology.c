@@ -38,33 +38,41 @@ int falkor__key_slot(const char *key, size_t length) {
     return (int)(falkor__crc16(key, length) % FALKOR__CLUSTER_SLOTS);
 }
 
-/* Which argument is the key, where that is not the first; 0: there is none. A
-   word of "" stands for any. What is missing here the server's MOVED mends. */
-static const struct { const char *command, *word; size_t key; }
+/* Which argument is the key, where that is not the first; 0: there is none. What
+   is missing here the server's MOVED mends. */
+static const struct { const char *command; size_t key; }
 falkor__command_keys[] = {
-    {"GRAPH.CONSTRAINT", "", 2}, {"GRAPH.MEMORY", "", 2},
-    {"GRAPH.LIST", "", 0}, {"GRAPH.INFO", "", 0}, {"GRAPH.CONFIG", "", 0},
-    {"GRAPH.UDF", "", 0}, {"GRAPH.PASSWORD", "", 0}, {"GRAPH.ACL", "", 0},
-    {"PING", "", 0}, {"ECHO", "", 0}, {"INFO", "", 0}, {"CONFIG", "", 0},
-    {"CLIENT", "", 0}, {"COMMAND", "", 0}, {"CLUSTER", "", 0}, {"ACL", "", 0},
-    {"SCRIPT", "", 0}, {"FUNCTION", "", 0}, {"MODULE", "", 0},
-    {"LATENCY", "", 0}, {"SLOWLOG", "", 0}, {"KEYS", "", 0}, {"SCAN", "", 0},
-    {"WAIT", "", 0}, {"SELECT", "", 0}, {"AUTH", "", 0}, {"HELLO", "", 0},
-    {"PUBLISH", "", 0}, {"SWAPDB", "", 0}, {"FLUSHALL", "", 0},
-    {"FLUSHDB", "", 0}, {"DEBUG", "", 2}, {"OBJECT", "", 2}, {"MEMORY", "", 2},
-    {"XGROUP", "", 2}, {"XINFO", "", 2}, {"EVAL", "", 3}, {"EVALSHA", "", 3},
-    {"FCALL", "", 3}, {"EVAL_RO", "", 3}, {"EVALSHA_RO", "", 3},
-    {"FCALL_RO", "", 3},
+    {"GRAPH.CONSTRAINT", 2}, {"GRAPH.MEMORY", 2},
+    {"GRAPH.LIST", 0}, {"GRAPH.INFO", 0}, {"GRAPH.CONFIG", 0},
+    {"GRAPH.UDF", 0}, {"GRAPH.PASSWORD", 0}, {"GRAPH.ACL", 0},
+    {"PING", 0}, {"ECHO", 0}, {"INFO", 0}, {"CONFIG", 0},
+    {"CLIENT", 0}, {"COMMAND", 0}, {"CLUSTER", 0}, {"ACL", 0},
+    {"SCRIPT", 0}, {"FUNCTION", 0}, {"MODULE", 0},
+    {"LATENCY", 0}, {"SLOWLOG", 0}, {"KEYS", 0}, {"SCAN", 0},
+    {"WAIT", 0}, {"SELECT", 0}, {"AUTH", 0}, {"HELLO", 0},
+    {"PUBLISH", 0}, {"SWAPDB", 0}, {"FLUSHALL", 0},
+    {"FLUSHDB", 0}, {"DEBUG", 2}, {"OBJECT", 2}, {"MEMORY", 2},
+    {"XGROUP", 2}, {"XINFO", 2}, {"EVAL", 3}, {"EVALSHA", 3},
+    {"FCALL", 3}, {"EVAL_RO", 3}, {"EVALSHA_RO", 3},
+    {"FCALL_RO", 3},
 };
+
+bool falkor__is_argument(const char *const *argv, const size_t *lengths,
+                         size_t index, const char *word) {
+    size_t length = lengths ? lengths[index] : strlen(argv[index]);
+    return strlen(word) == length &&
+           strncasecmp(argv[index], word, length) == 0;
+}
 
 int falkor__command_slot(size_t argc, const char *const *argv,
                          const size_t *lengths) {
     size_t rows = sizeof falkor__command_keys / sizeof *falkor__command_keys;
     size_t key = 1;
     for (size_t i = 0; i < rows; i++)
-        if (strcasecmp(argv[0], falkor__command_keys[i].command) == 0)
+        if (falkor__is_argument(argv, lengths, 0,
+                                falkor__command_keys[i].command))
             key = falkor__command_keys[i].key;
-    if (key == 3 && argc > 2 && strcmp(argv[2], "0") == 0)
+    if (key == 3 && argc > 2 && falkor__is_argument(argv, lengths, 2, "0"))
         key = 0;                        /* a script without keys */
     return key == 0 || key >= argc ? -1
         : falkor__key_slot(argv[key], lengths ? lengths[key]
@@ -616,18 +624,31 @@ static bool falkor__stands_locked(const falkor__topology *topology,
                (slot < 0 || topology->owners[slot] == node->index);
     for (size_t i = 0; i < topology->count; i++)
         if (topology->nodes[i] != node &&
-            topology->nodes[i]->says == FALKOR_ROLE_PRIMARY)
-            return false;
+            (topology->nodes[i]->says == FALKOR_ROLE_PRIMARY ||
+             (topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
+              topology->nodes[i]->says == FALKOR_ROLE_UNKNOWN)))
+            return false;               /* it leads, or it may */
     return topology->primary == node->index;
+}
+
+int falkor__topology_replicas(falkor__topology *topology,
+                              const falkor__route *route) {
+    int count = 0;
+    falkor__mutex_lock(&topology->mutex);
+    for (size_t i = 0; i < topology->count; i++)
+        count += topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
+                 topology->nodes[i]->primary == route->node->index;
+    falkor__mutex_unlock(&topology->mutex);
+    return count;
 }
 
 bool falkor__topology_stands(falkor__topology *topology,
                              const falkor__route *route,
-                             const falkor_value *replicas,
+                             const falkor_value *replicas, int64_t copies,
                              int64_t deadline_ns) {
     const falkor__node *node = route->node;
     falkor__mutex_lock(&topology->mutex);
-    bool known = falkor__stands_locked(topology, node, route->slot) &&
+    bool known = replicas && copies >= replicas->length &&
                  falkor__all_follow_locked(topology, node, replicas);
     uint64_t round = topology->begun_rounds + 1;
     if (!known)

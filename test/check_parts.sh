@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 BUILD=${BUILD:-build}
 OUT=$BUILD/parts
 PASSED=0 FAILED=0
-PARTS=(STATISTICS JSON COMMANDS PIPELINES CURSORS URLS EVENTS MESSAGES BREAKER)
+PARTS=(STATISTICS JSON COMMANDS PIPELINES CURSORS URLS EVENTS MESSAGES BREAKER TOPOLOGY)
 read -ra INCLUDE <<<"-I. $(sed -n 's/^DEPS_CPPFLAGS = //p' "$BUILD/deps.mk" 2>/dev/null)"
 read -ra LINK <<<"$(sed -n 's/^DEPS_LDFLAGS = //p' "$BUILD/deps.mk" 2>/dev/null)"
 WARNINGS=(-std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
@@ -108,7 +108,8 @@ static void hear(void *ctx, const falkor_event *event) { (void)ctx, (void)event;
 int main(void) {
     falkor_tracer tracer = {0};
     const falkor_options lacks[] = {{.url = "falkor://localhost"}, {.on_event = hear}, {.tracer = &tracer},
-        {.graph = "g", .schema = (const char *const[]){"RETURN 1", NULL}}};
+        {.graph = "g", .schema = (const char *const[]){"RETURN 1", NULL}}, {.cluster = "h"},
+        {.sentinels = "h", .master_name = "m"}};
     for (size_t i = 0; i < sizeof lacks / sizeof *lacks; i++) {
         falkor_pool *pool;
         falkor_error error;

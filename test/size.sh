@@ -13,7 +13,7 @@ BUILD=${BUILD:-build} CC=${CC:-cc}
 OUT=$BUILD/size-of
 mkdir -p "$OUT"
 test/amalgamate.sh ./*.c >"$BUILD/falkorpool.h"
-PARTS=(STATISTICS JSON COMMANDS PIPELINES CURSORS URLS EVENTS MESSAGES BREAKER)
+PARTS=(STATISTICS JSON COMMANDS PIPELINES CURSORS URLS EVENTS MESSAGES BREAKER TOPOLOGY)
 ALL=("${PARTS[@]/#/-DFALKOR_WITHOUT_}")
 FLAGS=(-std=c11 -w -Os -ffunction-sections -fdata-sections -I.)
 case ${CC##*/} in
