@@ -82,9 +82,9 @@ LONGEST := $(patsubst %,$(OUT)/test/test_%,schedules proof faults names)
 LONERS  := $(patsubst %.c,$(OUT)/%,$(shell grep -l 'Runs alone:' test/test_*.c))
 TESTS   := $(foreach test,$(LONGEST),$(filter $(test),$(TESTS))) $(filter-out $(LONGEST) $(LONERS),$(TESTS)) \
     $(filter $(LONERS),$(TESTS))
-# The scheduler of test/sched.h runs one thread at a time, on stacks that ThreadSanitizer does not know.
+# test/sched.h and test/fibres.h run one thread at a time, on stacks that ThreadSanitizer does not know.
 ifeq ($(VARIANT),tsan)
-TESTS    := $(filter-out %/test_schedules,$(TESTS))
+TESTS    := $(filter-out %/test_schedules %/test_storm,$(TESTS))
 endif
 CHECKS   := $(if $(CHECK),$(patsubst %,$(OUT)/test/check_%,$(CHECK:check_%=%)),$(call programs,test/check_*.c))
 DRIVERS  := $(filter-out %/trial,$(call programs,examples/drivers/*.c))
@@ -299,7 +299,7 @@ bench: all $(BENCHES)  ## test/bench_*.c against their peers: a table, and $(BUI
 	@OUT=$(OUT) CC='$(CC)' test/bench.sh $(BENCHES)
 bench-quick: export BENCH_QUICK = 1
 bench-quick: bench  ## the same in a minute
-bench-plots: $(OUT)/test/plot_curves  ## three plots of it, docs/*.svg, in two minutes; wants gnuplot
+bench-plots: $(OUT)/test/plot_curves $(OUT)/test/plot_storm  ## three plots of it and a simulation's, docs/*.svg, in three minutes; wants gnuplot
 	@test/deps.sh plots
 	@-test/deps.sh node
 	@CC='$(CC)' test/plots.sh $< docs
