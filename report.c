@@ -119,10 +119,10 @@ static void falkor__judge_pool(const falkor_snapshot *s,
     if (s->stats.closed)
         falkor__blame(health, FALKOR_HEALTH_CRITICAL, "program",
                       "the pool was closed");
-    else if (!s->stats.initialized && s->stats.connect_failures)
+    else if (!s->stats.initialized && s->stats.connect_failures && !*s->node)
         falkor__blame(health, FALKOR_HEALTH_CRITICAL, "server",
             "the pool is not open: the server could not be reached");
-    else if (!s->stats.initialized)
+    else if (!s->stats.initialized && !*s->node)
         falkor__blame(health, FALKOR_HEALTH_CRITICAL, "program",
                       "the pool is not open");
     if (s->stats.circuit != FALKOR_CIRCUIT_CLOSED)
@@ -158,6 +158,32 @@ static void falkor__judge_server(const falkor__server_view *server,
                   "connections that the server rejects in a minute:", "");
 }
 
+static void falkor__judge_node(const falkor_snapshot *s,
+                               falkor_health *health) {
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    const falkor__node_view *node = &s->of_node;
+    if (!node->known)
+        return;
+    if (node->role == FALKOR_ROLE_UNKNOWN)
+        falkor__blame(health, FALKOR_HEALTH_WARNING, "server",
+            "%.100s is gone: it is down, or no node of these any more",
+            s->node);
+    else if (!node->well)
+        falkor__blame(health, node->role == FALKOR_ROLE_PRIMARY
+                ? FALKOR_HEALTH_CRITICAL : FALKOR_HEALTH_WARNING, "server",
+            "%.100s did not answer as a %s when it was asked last", s->node,
+            falkor_role_name(node->role));
+    falkor__judge(health, (double)node->lag_bytes,
+                  (const double[]){node->max_lag_bytes, -1}, "server",
+                  "the replica lags:", " bytes");
+    falkor__judge(health, (double)node->lag_ms,
+                  (const double[]){node->max_lag_ms, -1}, "server",
+                  "the replica lags:", " ms");
+#else
+    (void)s, (void)health;
+#endif
+}
+
 void falkor_snapshot_health(const falkor_snapshot *snapshot,
                             falkor_health *health) {
     if (!health)
@@ -166,7 +192,8 @@ void falkor_snapshot_health(const falkor_snapshot *snapshot,
     if (!snapshot)
         return;
     const falkor__lately *lately = &snapshot->lately;
-    double lately_percent = 100 * lately->used / snapshot->stats.max_size;
+    double lately_percent = snapshot->stats.max_size
+        ? 100 * lately->used / snapshot->stats.max_size : 0;
     health->window_ms = lately->ms;
     health->utilization_percent =
         lately_percent > snapshot->stats.utilization_percent
@@ -178,6 +205,7 @@ void falkor_snapshot_health(const falkor_snapshot *snapshot,
     health->seen_well_ms = snapshot->well_ms;
     falkor__judge_pool(snapshot, health);
     falkor__judge_server(&snapshot->server, health);
+    falkor__judge_node(snapshot, health);
 }
 
 /* ---- JSON --------------------------------------------------------------- */
@@ -326,12 +354,33 @@ static void falkor__json_pool(falkor__page *page, const falkor_snapshot *s) {
     falkor_latency waits = falkor_snapshot_latency(s, FALKOR_LATENCY_WAIT);
     falkor__json_open(page, "pool", "{");
     FALKOR__JSON_FIELDS(page, s, falkor__pool_fields);
+    if (*s->node)
+        falkor__json_text_member(page, "node", s->node);
     FALKOR__JSON_FIELDS(page, &waits, falkor__wait_fields);
     FALKOR__JSON_FIELDS(page, s, falkor__state_fields);
     falkor__json_text_member(page, "circuit",
                              falkor__circuit_name(s->stats.circuit));
     falkor__json_shut(page, "}");
 }
+
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+#define FALKOR__OF_NODE(name, member) \
+    FALKOR__FIELD(name, falkor__node_view, member)
+static const falkor__field falkor__node_fields[] = {
+    FALKOR__OF_NODE("well", well), FALKOR__OF_NODE("lag_bytes", lag_bytes),
+    FALKOR__OF_NODE("lag_ms", lag_ms), FALKOR__OF_NODE("slots", slots)};
+
+static void falkor__json_its_node(falkor__page *page,
+                                  const falkor_snapshot *s) {
+    if (!s->of_node.known)
+        return;
+    falkor__json_open(page, "node", "{");
+    falkor__json_text_member(page, "address", s->node);
+    falkor__json_text_member(page, "role", falkor_role_name(s->of_node.role));
+    FALKOR__JSON_FIELDS(page, &s->of_node, falkor__node_fields);
+    falkor__json_shut(page, "}");
+}
+#endif
 
 static void falkor__json_queries(falkor__page *page,
                                  const falkor_stats *stats) {
@@ -477,6 +526,9 @@ static void falkor__json_server(falkor__page *page,
 static void falkor__write_json(falkor__page *page, const falkor_snapshot *s) {
     falkor__json_open(page, NULL, "{");
     falkor__json_pool(page, s);
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__json_its_node(page, s);
+#endif
     falkor__json_queries(page, &s->stats);
     falkor__json_latency(page, s);
     falkor__json_health(page, s);
@@ -525,6 +577,10 @@ static void falkor__sample(falkor__page *page, const falkor_snapshot *s,
     falkor__page_label(page, s->pool);
     falkor__page_text(page, "\",graph=\"");
     falkor__page_label(page, s->graph);
+    if (*s->node) {
+        falkor__page_text(page, "\",node=\"");
+        falkor__page_label(page, s->node);
+    }
     if (label) {
         FALKOR__PAGE_TEXTS(page, "\",", label, "=\"");
         falkor__page_label(page, value);
@@ -718,22 +774,69 @@ static void falkor__expose_well(falkor__series *all) {
                 (double)all->snapshots[i]->well_ms / 1e3);
 }
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+FALKOR__FIGURE(primary, s->of_node.role == FALKOR_ROLE_PRIMARY)
+FALKOR__FIGURE(well, s->of_node.well)
+FALKOR__FIGURE(lag_bytes, s->of_node.lag_bytes)
+FALKOR__FIGURE(lag, (double)s->of_node.lag_ms / 1e3)
+FALKOR__FIGURE(slots, s->of_node.slots)
+
+static const struct {
+    const char *name, *help;
+    falkor__figure *figure;             /* negative: not known */
+} falkor__node_figures[] = {
+    {"node_primary", "1 for a primary, 0 for a replica, or when it is gone.",
+     falkor__figure_primary},
+    {"node_well", "1 while the node answers as what it is.",
+     falkor__figure_well},
+    {"node_lag_bytes", "What a replica lacks of its primary's stream.",
+     falkor__figure_lag_bytes},
+    {"node_lag_seconds", "How far a replica is behind its primary.",
+     falkor__figure_lag},
+    {"node_slots", "Slots of the cluster that the node serves.",
+     falkor__figure_slots},
+};
+
+static void falkor__expose_nodes(falkor__series *all) {
+    bool any = false;
+    for (size_t i = 0; i < all->count; i++)
+        any = any || all->snapshots[i]->of_node.known;
+    for (size_t i = 0; any && i < sizeof falkor__node_figures /
+                                  sizeof *falkor__node_figures; i++) {
+        const char *name = falkor__node_figures[i].name;
+        falkor__family(all, name, "gauge", falkor__node_figures[i].help);
+        for (size_t j = 0; j < all->count; j++) {
+            const falkor_snapshot *s = all->snapshots[j];
+            if (s->of_node.known && falkor__node_figures[i].figure(s) >= 0)
+                falkor__sample_number(all->page, s, name,
+                                      falkor__node_figures[i].figure(s));
+        }
+    }
+}
+#endif
+
 static void falkor__write_prometheus(falkor__series *all) {
     falkor__expose_states(all);
     falkor__expose_figures(all);
     falkor__expose_queries(all);
     falkor__expose_histograms(all);
     falkor__expose_well(all);
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__expose_nodes(all);
+#endif
 }
 
 /* ---- tables ------------------------------------------------------------- */
+
+#define FALKOR__COLUMNS 16
 
 /* Cells lie one behind the other in texts, each with its NUL; rows are as long
    as the head, which is the first of them. */
 typedef struct falkor__table {
     falkor__page cells;
     size_t columns, cell_count;
-    bool left[16];              /* a column of words */
+    bool left[FALKOR__COLUMNS]; /* a column of words */
+    bool nodes;                 /* there is a column of them */
 } falkor__table;
 
 /* Control bytes would break the line, and are a terminal's orders. */
@@ -759,12 +862,9 @@ static void falkor__table_ms(falkor__table *table, int64_t ms) {
         falkor__table_number(table, (double)ms);
 }
 
-/* The head, of words with a space between them; a word that begins with < is of
-   a column of words. */
-static void falkor__table_begin(falkor__table *table, const char *head) {
-    falkor__buffer_begin(&table->cells.text);
-    table->columns = table->cell_count = 0;
-    memset(table->left, 0, sizeof table->left);
+/* More of the head, words with a space between them; a word that begins with <
+   is of a column of words. */
+static void falkor__table_head(falkor__table *table, const char *head) {
     while (*head) {
         size_t length = strcspn(head, " ");
         bool left = *head == '<';
@@ -777,7 +877,7 @@ static void falkor__table_begin(falkor__table *table, const char *head) {
 }
 
 static void falkor__table_end(falkor__table *table, falkor__page *page) {
-    size_t widths[16] = {0}, i = 0;
+    size_t widths[FALKOR__COLUMNS] = {0}, i = 0;
     if (table->cells.text.failed) {     /* there are fewer cells than counted */
         page->text.failed = true;
         falkor__buffer_end(&table->cells.text);
@@ -802,10 +902,31 @@ static void falkor__table_end(falkor__table *table, falkor__page *page) {
     falkor__buffer_end(&table->cells.text);
 }
 
+/* The first cells of a row: whose it is. */
+static void falkor__table_owner(falkor__table *table,
+                                const falkor_snapshot *s) {
+    falkor__table_cell(table, s->pool);
+    if (table->nodes)
+        falkor__table_cell(table, *s->node ? s->node : "-");
+}
+
+static void falkor__cells_node(falkor__table *table, const falkor_snapshot *s) {
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    const falkor__node_view *node = &s->of_node;
+    falkor__table_cell(table, node->known ? falkor_role_name(node->role) : "-");
+    falkor__table_ms(table, node->known ? node->lag_bytes : -1);
+    falkor__table_ms(table, node->known ? node->lag_ms : -1);
+#else
+    (void)table, (void)s;
+#endif
+}
+
 static void falkor__row_pools(falkor__table *table, const falkor_snapshot *s) {
     const falkor_stats *stats = &s->stats;
     falkor_health health;
-    falkor__table_cell(table, s->pool);
+    falkor__table_owner(table, s);
+    if (table->nodes)
+        falkor__cells_node(table, s);
     falkor_snapshot_health(s, &health);
     const int counts[] = {stats->active, stats->waiting, stats->idle,
         stats->connecting, stats->closing, stats->total, stats->max_size};
@@ -821,7 +942,7 @@ static void falkor__row_stats(falkor__table *table, const falkor_snapshot *s) {
     const falkor_stats *stats = &s->stats;
     falkor_latency waits = falkor_snapshot_latency(s, FALKOR_LATENCY_WAIT);
     falkor_latency queries = falkor_snapshot_latency(s, FALKOR_LATENCY_QUERY);
-    falkor__table_cell(table, s->pool);
+    falkor__table_owner(table, s);
     const uint64_t counts[] = {stats->queries,
         stats->queries - stats->errors[FALKOR_OK], stats->retries,
         stats->acquires, stats->acquire_timeouts};
@@ -841,7 +962,7 @@ static void falkor__rows_servers(falkor__table *table,
         if (view->state == FALKOR__CONN_ACTIVE && view->thread)
             snprintf(holder, sizeof holder, "thread %lu %s:%d", view->thread,
                      view->file ? view->file : "query", view->line);
-        falkor__table_cell(table, s->pool);
+        falkor__table_owner(table, s);
         falkor__table_cell(table, falkor__conn_states[view->state]);
         falkor__table_ms(table, view->age_ms);
         falkor__table_ms(table, view->idle_ms);
@@ -854,29 +975,36 @@ static void falkor__rows_servers(falkor__table *table,
 static void falkor__row_memory(falkor__table *table, const falkor_snapshot *s) {
     falkor__memory uses[4];
     size_t sum = falkor__memory_of(s, uses);
-    falkor__table_cell(table, s->pool);
+    falkor__table_owner(table, s);
     for (int i = 0; i < 4; i++)
         falkor__table_number(table, (double)uses[i].bytes);
     falkor__table_number(table, (double)sum);
 }
 
+/* What stands behind pool and node. */
 static const struct {
     const char *head;
     void (*rows)(falkor__table *table, const falkor_snapshot *s);
 } falkor__tables[] = {
-    {"<pool active waiting idle connecting closing total max use_% "
+    {"active waiting idle connecting closing total max use_% "
      "maxwait_ms <circuit <health", falkor__row_pools},
-    {"<pool queries errors retries acquires timeouts avg_wait_ms p95_wait_ms "
+    {"queries errors retries acquires timeouts avg_wait_ms p95_wait_ms "
      "avg_query_ms p50_ms p95_ms p99_ms max_ms", falkor__row_stats},
-    {"<pool <state age_ms idle_ms uses held_ms <holder", falkor__rows_servers},
-    {"<pool pool_bytes slots_bytes statistics_bytes connections_bytes "
+    {"<state age_ms idle_ms uses held_ms <holder", falkor__rows_servers},
+    {"pool_bytes slots_bytes statistics_bytes connections_bytes "
      "total_bytes", falkor__row_memory},
 };
 
 static void falkor__write_table(falkor__series *all, falkor_format format) {
-    falkor__table table;
+    falkor__table table = {.nodes = false};
     unsigned which = (unsigned)format - FALKOR_FORMAT_POOLS;
-    falkor__table_begin(&table, falkor__tables[which].head);
+    falkor__buffer_begin(&table.cells.text);
+    for (size_t i = 0; FALKOR__FRONTS && i < all->count; i++)
+        table.nodes = table.nodes || *all->snapshots[i]->node;
+    falkor__table_head(&table, table.nodes ? "<pool <node" : "<pool");
+    if (table.nodes && format == FALKOR_FORMAT_POOLS)
+        falkor__table_head(&table, "<role lag_bytes lag_ms");
+    falkor__table_head(&table, falkor__tables[which].head);
     for (size_t i = 0; i < all->count; i++)
         falkor__tables[which].rows(&table, all->snapshots[i]);
     falkor__table_end(&table, all->page);
@@ -904,7 +1032,8 @@ static bool falkor__any_alike(const falkor_snapshot *const *snapshots,
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < i; j++)
             if (strcmp(snapshots[i]->pool, snapshots[j]->pool) == 0 &&
-                strcmp(snapshots[i]->graph, snapshots[j]->graph) == 0)
+                strcmp(snapshots[i]->graph, snapshots[j]->graph) == 0 &&
+                strcmp(snapshots[i]->node, snapshots[j]->node) == 0)
                 return true;
     return false;
 }

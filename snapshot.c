@@ -247,6 +247,28 @@ falkor_status falkor_snapshot_take(falkor_pool *pool,
     return status;
 }
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* The only server of a pool is no node. One that is gone is asked no more:
+   whether it was well is of no use. */
+falkor_status falkor_snapshot_take_node(const falkor_node_info *node,
+                                        falkor_snapshot **snapshot,
+                                        falkor_error *error) {
+    falkor_status status = falkor_snapshot_take(node ? node->pool : NULL,
+                                                snapshot, error);
+    if (status || !*(*snapshot)->node)
+        return status;
+    const falkor__config *config = &node->pool->config;
+    (*snapshot)->of_node = (falkor__node_view){.known = true,
+        .role = node->role,
+        .well = node->well && node->role != FALKOR_ROLE_UNKNOWN,
+        .lag_bytes = node->lag_bytes, .lag_ms = node->lag_ms,
+        .slots = node->slots,
+        .max_lag_bytes = config->max_lag_bytes,
+        .max_lag_ms = config->max_lag_ms};
+    return FALKOR_OK;
+}
+#endif
+
 void falkor_snapshot_free(falkor_snapshot *snapshot) {
     if (!snapshot)
         return;
@@ -255,6 +277,14 @@ void falkor_snapshot_free(falkor_snapshot *snapshot) {
 }
 
 /* ---- several ------------------------------------------------------------ */
+
+/* What is of more nodes than one is of none. */
+static void falkor__forget_node(falkor_snapshot *snapshot) {
+    *snapshot->node = '\0';
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    snapshot->of_node = (falkor__node_view){.known = false};
+#endif
+}
 
 static void falkor__add_lately(falkor__lately *sum,
                                const falkor__lately *other) {
@@ -303,6 +333,8 @@ falkor_status falkor_snapshot_add(falkor_snapshot *sum,
         sum->oldest_ms = other->oldest_ms;
     if (strcmp(sum->graph, other->graph) != 0)
         *sum->graph = '\0';
+    if (strcmp(sum->node, other->node) != 0)
+        falkor__forget_node(sum);
     sum->pool_bytes += other->pool_bytes;
     sum->slot_bytes += other->slot_bytes;
     sum->statistics_bytes += other->statistics_bytes;

@@ -37,6 +37,19 @@ typedef struct falkor__server_view {
     int64_t rejected, rejected_lately;  /* since start; in a minute */
 } falkor__server_view;
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+/* What is known of the node that a snapshot is of, where the program took it as
+   one; lag above the limits is a warning. */
+typedef struct falkor__node_view {
+    bool known;
+    falkor_role role;
+    bool well;
+    int64_t lag_bytes, lag_ms;          /* -1: not known */
+    int slots;
+    int max_lag_bytes, max_lag_ms;      /* -1: none */
+} falkor__node_view;
+#endif
+
 #define FALKOR__LABEL_SIZE 128
 struct falkor_snapshot {
     int pools;
@@ -51,6 +64,9 @@ struct falkor_snapshot {
     int64_t oldest_ms;          /* how long who is first in line has waited */
     falkor_thresholds limits;
     falkor__server_view server;
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__node_view of_node;
+#endif
     size_t pool_bytes, slot_bytes, statistics_bytes, connection_bytes;
     size_t conn_count;
     falkor__conn_view *conns;

@@ -413,8 +413,8 @@ static bool graph_is_there(const cli *session, bool make) {
     return false;
 }
 
-/* Has as many connections open as the threads can use at once. */
-static bool open_connections(falkor_pool *pool, int threads) {
+/* Has as many connections of one server open as the threads can use at once. */
+static bool open_some(falkor_pool *pool, int threads) {
     falkor_stats stats;
     falkor_error error;
     falkor_status status = FALKOR_OK;
@@ -431,6 +431,22 @@ static bool open_connections(falkor_pool *pool, int threads) {
         falkor_release(conns[--held]);
     free(conns);
     return status == FALKOR_OK;
+}
+
+/* A server that no query goes to has no connections. */
+static bool open_connections(falkor_pool *pool, int threads) {
+    size_t count = falkor_pool_nodes(pool, NULL, 0);
+    falkor_node_info *nodes = cli_reserve(NULL, count, sizeof *nodes);
+    bool opened = true;
+    falkor_pool_nodes(pool, nodes, count);
+    for (size_t i = 0; i < count && opened; i++) {
+        falkor_stats stats;
+        falkor_pool_stats(nodes[i].pool, &stats);
+        if (stats.initialized && nodes[i].well)
+            opened = open_some(nodes[i].pool, threads);
+    }
+    free(nodes);
+    return opened;
 }
 
 /* false: a thread did not start. *failed: some of the queries have. */

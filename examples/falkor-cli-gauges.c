@@ -135,14 +135,8 @@ static void draw_head(const page *self, const cJSON *document) {
     fprintf(self->out, "%s\n", clock);
 }
 
-static void draw_health(const page *self, const cJSON *health) {
+static void draw_reasons(const page *self, const cJSON *health) {
     const cJSON *reason;
-    label(self, "health");
-    print_verdict(self, text(health, "verdict"));
-    fprintf(self->out, "  in %.0f s: %.1f %% in use, %.3f ms average wait, "
-            "%.0f errors\n", number(health, "window_ms") / 1e3,
-            number(health, "utilization_percent"),
-            number(health, "avg_wait_ms"), number(health, "errors"));
     cJSON_ArrayForEach(reason, member(health, "reasons")) {
         label(self, "");
         print_verdict(self, text(reason, "verdict"));
@@ -152,6 +146,16 @@ static void draw_health(const page *self, const cJSON *health) {
         print_text(self, text(reason, "text"));
         fputc('\n', self->out);
     }
+}
+
+static void draw_health(const page *self, const cJSON *health) {
+    label(self, "health");
+    print_verdict(self, text(health, "verdict"));
+    fprintf(self->out, "  in %.0f s: %.1f %% in use, %.3f ms average wait, "
+            "%.0f errors\n", number(health, "window_ms") / 1e3,
+            number(health, "utilization_percent"),
+            number(health, "avg_wait_ms"), number(health, "errors"));
+    draw_reasons(self, health);
 }
 
 /* A line of who waits is full when there is one for each connection. */
@@ -263,11 +267,67 @@ static void draw_one(const page *self, const cJSON *document,
     draw_latencies(self, member(document, "latency"));
 }
 
+/* ---- nodes ------------------------------------------------------------ */
+
+static bool is_node(const cJSON *document) {
+    return cJSON_IsObject(member(document, "node"));
+}
+
+/* A column of figures; what is null, or not there, is not known. */
+static void draw_lag(const page *self, const cJSON *lag) {
+    if (cJSON_IsNumber(lag))
+        fprintf(self->out, "%11.0f", number_of(lag));
+    else
+        fprintf(self->out, "%11s", "-");
+}
+
+static void draw_node(const page *self, const cJSON *document, int width) {
+    const cJSON *node = member(document, "node");
+    const cJSON *pool = member(document, "pool");
+    const cJSON *health = member(document, "health");
+    const char *address = text(node, "address");
+    int pad = width - (int)strlen(address);
+    print_text(self, address);
+    fprintf(self->out, "%*s  ", pad, "");
+    pad = 9 - (int)strlen(text(node, "role"));
+    print_text(self, text(node, "role"));
+    fprintf(self->out, "%*s%-4s", pad > 0 ? pad : 0, "",
+            cJSON_IsTrue(member(node, "well")) ? "yes" : "no");
+    draw_lag(self, member(node, "lag_bytes"));
+    draw_lag(self, member(node, "lag_ms"));
+    fprintf(self->out, "%7.0f%8.0f%6.0f%6.0f  ", number(node, "slots"),
+            number(pool, "active_connections"), number(pool, "pool_size"),
+            number(pool, "max_connections"));
+    print_verdict(self, text(health, "verdict"));
+    fputc('\n', self->out);
+    draw_reasons(self, health);
+}
+
+/* Those that stand in a row from the first on; returns the one behind them. */
+static const cJSON *draw_nodes(const page *self, const cJSON *first) {
+    const cJSON *one;
+    size_t width = strlen("node");
+    for (one = first; one && is_node(one); one = one->next) {
+        size_t length = strlen(text(member(one, "node"), "address"));
+        if (length > width && length < 256)
+            width = length;
+    }
+    if (one == first)
+        return first;
+    fprintf(self->out, "%-*s  %-9s%-4s%11s%11s%7s%8s%6s%6s  %s\n", (int)width,
+            "node", "role", "well", "lag bytes", "lag ms", "slots", "in use",
+            "open", "most", "health");
+    for (one = first; one && is_node(one); one = one->next)
+        draw_node(self, one, (int)width);
+    return one;
+}
+
 /* The pool of that name in what was there before. */
 static const cJSON *same_pool(const cJSON *before, const cJSON *document) {
     const char *name = text(member(document, "pool"), "name");
     const cJSON *one = cJSON_IsArray(before) ? before->child : before;
-    while (one && strcmp(text(member(one, "pool"), "name"), name) != 0)
+    while (one && (is_node(one)
+                   || strcmp(text(member(one, "pool"), "name"), name) != 0))
         one = one->next;
     return one;
 }
@@ -276,9 +336,13 @@ void cli_gauges_draw(FILE *out, const cJSON *document, const cJSON *before,
                      cli_style style) {
     const page self = {out, style};
     const cJSON *one = cJSON_IsArray(document) ? document->child : document;
-    for (; one; one = one->next) {
-        draw_one(&self, one, same_pool(before, one));
-        if (one->next)
+    while (one) {
+        if (!is_node(one)) {
+            draw_one(&self, one, same_pool(before, one));
+            one = one->next;
+        }
+        one = draw_nodes(&self, one);
+        if (one)
             fputc('\n', out);
     }
 }

@@ -29,7 +29,8 @@ const char cli_stats_help[] =
 "                       Ctrl-C: on a terminal in place, else one block behind\n"
 "                       the other, with an empty line between\n"
 "      --count N        watches, and ends behind the Nth\n"
-"      --json           prints the document itself\n"
+"      --json           prints the document itself: where a pool stands for\n"
+"                       several servers an array, the sum and then each node\n"
 "      --table          draws it: the default\n"
 "      --timeout SECONDS  of a /health document: how long a GET may take; 5\n"
 "      --threads N      who ask, 1 to 10000; 50\n"
@@ -48,6 +49,10 @@ const char cli_stats_help[] =
 "of a latency ends at its p99; the longest has full width, and the shades end\n"
 "at p50 and p95. Bars are of # where the locale is not of UTF-8. There are\n"
 "colours on a terminal only, and none when NO_COLOR is set.\n"
+"\n"
+"Where the URL is of sentinels or of a cluster, the figures are sums over its\n"
+"servers, and a table shows each of them: its role, whether it answers, how\n"
+"far a replica is behind, slots of a cluster, connections and health.\n"
 "\n"
 "Exit status: 0; 1 a query failed, no connection, or no document; 2 wrong\n"
 "usage.\n";
@@ -257,18 +262,38 @@ static bool add_bytes(void *file, const char *bytes, size_t length) {
     return fwrite(bytes, 1, length, file) == length;
 }
 
+/* Of the pool and, where it stands for several servers, of each node behind
+   it. */
+static size_t take_all(falkor_pool *pool, falkor_snapshot ***all) {
+    size_t count = falkor_pool_nodes(pool, NULL, 0);
+    falkor_node_info *nodes = cli_reserve(NULL, count, sizeof *nodes);
+    if (falkor_pool_nodes(pool, nodes, count) < 2)
+        count = 0;
+    *all = cli_reserve(NULL, count + 1, sizeof **all);
+    falkor_status status = falkor_snapshot_take(pool, *all, NULL);
+    for (size_t i = 0; i < count && status == FALKOR_OK; i++)
+        status = falkor_snapshot_take_node(&nodes[i], *all + i + 1, NULL);
+    if (status != FALKOR_OK)
+        cli_no_memory();
+    free(nodes);
+    return count + 1;
+}
+
 static char *own_document(falkor_pool *pool) {
     char *text = NULL;
     size_t length;
-    falkor_snapshot *snapshot = NULL;
+    falkor_snapshot **all;
+    size_t count = take_all(pool, &all);
     FILE *file = open_memstream(&text, &length);
-    if (!file || falkor_snapshot_take(pool, &snapshot, NULL) != FALKOR_OK
-        || falkor_snapshot_write((const falkor_snapshot *const[]){snapshot}, 1,
+    if (!file
+        || falkor_snapshot_write((const falkor_snapshot *const *)all, count,
                                  FALKOR_FORMAT_JSON, add_bytes,
                                  file) != FALKOR_OK
         || fclose(file) != 0)
         cli_no_memory();
-    falkor_snapshot_free(snapshot);
+    for (size_t i = 0; i < count; i++)
+        falkor_snapshot_free(all[i]);
+    free(all);
     return text;
 }
 

@@ -23,7 +23,10 @@ static const char help[] =
 "that fails is the last, unless it is told to keep going.\n"
 "\n"
 "  -u, --url URL        falkor://user:password@host:port/graph,\n"
-"                       redis://host:port/database, unix:///path?graph=name\n"
+"                       redis://host:port/database, unix:///path?graph=name,\n"
+"                       falkor+sentinel://host,host:26380/graph?master=name,\n"
+"                       falkor+cluster://host,host:7001/graph; with TLS\n"
+"                       falkors://, rediss://, falkors+sentinel:// and so on\n"
 "  -h, --host HOST      a name or an address; localhost\n"
 "  -p, --port PORT      6379\n"
 "  -s, --socket PATH    a Unix socket instead of host and port\n"
@@ -48,6 +51,11 @@ static const char help[] =
 "                       told its path in FALKOR_SERVER_SCRIPT\n"
 "      --data DIR       with --embedded: keep its data in DIR\n"
 "      --help, --version\n"
+"\n"
+"With sentinels or a cluster, read_from=replica in the URL sends what --ro\n"
+"only reads to replicas; the others are prefer_replica, nearest and, without\n"
+"it, primary. A replica that is further behind its primary than max_lag=10\n"
+"(seconds) or max_lag_bytes=1048576 is not read from.\n"
 "\n"
 "What is not said here is taken from the environment: FALKORDB_URL and the\n"
 "others of examples/env.example.\n"
@@ -401,7 +409,23 @@ static void complete_credentials(arguments *given) {
         options->password = getenv("FALKORDB_PASSWORD");
 }
 
-/* Opens a pool of one connection, or of what bench wants; an exit status. */
+/* The pool is to know the graph that is asked: in a cluster a held connection
+   is one to its node. */
+static falkor_status create_pool(falkor_options *options, cli *self,
+                                 falkor_error *error) {
+    falkor_status status = falkor_pool_create(options, &self->pool, error);
+    if (status != FALKOR_OK)
+        return status;
+    self->graph = falkor_select_graph(self->pool, NULL);
+    if (self->graph || options->graph)
+        return FALKOR_OK;
+    falkor_pool_free(self->pool);
+    options->graph = "default";
+    return create_pool(options, self, error);
+}
+
+/* Opens a pool of one connection to a server, or of what bench wants; an exit
+   status. */
 static int connect_to(arguments *given, cli *self) {
     falkor_options *options = &given->options;
     falkor_error error;
@@ -412,7 +436,7 @@ static int connect_to(arguments *given, cli *self) {
     options->health_check_interval_ms = -1;
     options->client_name = "falkor-cli";
     if (falkor_options_from_env(options, &error) != FALKOR_OK
-        || falkor_pool_create(options, &self->pool, &error) != FALKOR_OK) {
+        || create_pool(options, self, &error) != FALKOR_OK) {
         cli_say("%s", error.message);
         return error.status == FALKOR_ERR_NOMEM ? CLI_FAILED : CLI_USAGE;
     }
@@ -420,13 +444,11 @@ static int connect_to(arguments *given, cli *self) {
         cli_say("%s", error.message);
         return CLI_FAILED;
     }
-    self->graph = falkor_select_graph(self->pool, options->graph);
     return CLI_OK;
 }
 
 static int run_all(const arguments *given, cli *self) {
-    const char *name = given->options.graph;
-    if (!self->graph && !cli_select(self, name ? name : "default"))
+    if (!self->graph)
         cli_no_memory();
     if (given->stats)
         return cli_stats_run(given->stats, given->bench, self,

@@ -40,8 +40,9 @@ static const char help[] =
 "is not there, that is shown, and the pool is opened once it comes.\n"
 "\n"
 "  /         a page that shows it all, live\n"
-"  /health   JSON; status 200, or 503 when the verdict is CRITICAL\n"
-"  /metrics  the same for Prometheus\n"
+"  /health   JSON; status 200, or 503 when the verdict is CRITICAL. Where the\n"
+"            database is several servers, an array: their sum, then each node\n"
+"  /metrics  the same for Prometheus, each node by the label node\n"
 "  /events   JSON: the last 200 events of the pool\n"
 "\n"
 "      --load THREADS  so many threads ask RETURN 1, a hundred times a second\n"
@@ -54,7 +55,8 @@ static const char help[] =
 "It ends with SIGINT or SIGTERM. Exit status: 0; 1 it cannot listen there;\n"
 "2 wrong usage, or a variable that is wrong.\n";
 
-enum { EVENTS = 200, MAX_THREADS = 1000, MAX_HOLD_MS = 60000 };
+enum { EVENTS = 200, MAX_THREADS = 1000, MAX_HOLD_MS = 60000,
+       NODES = 100 };           /* shown at most */
 
 typedef struct note {           /* an event, kept */
     int64_t unix_ms;
@@ -257,17 +259,47 @@ static void create_pools(service *app, const char *name) {
 
 /* ---- what is served --------------------------------------------------- */
 
+/* The pool, and behind it, where it stands for several servers, each node. */
+typedef struct views {
+    size_t count;               /* 0: there is no memory for them */
+    falkor_snapshot *all[1 + NODES];
+} views;
+
+static void views_end(views *self) {
+    while (self->count > 0)
+        falkor_snapshot_free(self->all[--self->count]);
+}
+
+static void views_take(views *self, falkor_pool *pool) {
+    falkor_node_info nodes[NODES];
+    size_t count = falkor_pool_nodes(pool, nodes, NODES);
+    if (count > NODES)
+        count = NODES;
+    self->count = falkor_snapshot_take(pool, &self->all[0], NULL) == FALKOR_OK;
+    for (size_t i = 0; i < count && count > 1 && self->count == 1 + i; i++)
+        self->count += falkor_snapshot_take_node(&nodes[i],
+            &self->all[1 + i], NULL) == FALKOR_OK;
+    if (count > 1 && self->count != 1 + count)
+        views_end(self);
+}
+
+static falkor_status views_write(const views *self, falkor_format format,
+                                 FILE *out) {
+    return falkor_snapshot_write((const falkor_snapshot *const *)self->all,
+                                 self->count, format, to_file, out);
+}
+
 /* What the server says about itself is left out where it does not answer. */
 static unsigned write_health(service *app, FILE *out) {
-    falkor_snapshot *now;
+    views now;
     falkor_health health;
-    if (falkor_snapshot_take(app->pool, &now, NULL) != FALKOR_OK)
+    views_take(&now, app->pool);
+    if (!now.count)
         return MHD_HTTP_INTERNAL_SERVER_ERROR;
-    falkor_snapshot_ask_server(now, app->beside, NULL);
-    falkor_snapshot_health(now, &health);
-    falkor_status status = falkor_snapshot_write(
-        (const falkor_snapshot *[]){now}, 1, FALKOR_FORMAT_JSON, to_file, out);
-    falkor_snapshot_free(now);
+    falkor_snapshot_ask_server(now.all[0], app->beside, NULL);
+    falkor_snapshot_health(now.all[0], &health);
+    falkor_status status = views_write(&now, FALKOR_FORMAT_JSON, out);
+    views_end(&now);
     if (status)
         return MHD_HTTP_INTERNAL_SERVER_ERROR;
     return health.verdict == FALKOR_HEALTH_CRITICAL
@@ -275,13 +307,12 @@ static unsigned write_health(service *app, FILE *out) {
 }
 
 static unsigned write_metrics(service *app, FILE *out) {
-    falkor_snapshot *now;
-    if (falkor_snapshot_take(app->pool, &now, NULL) != FALKOR_OK)
+    views now;
+    views_take(&now, app->pool);
+    if (!now.count)
         return MHD_HTTP_INTERNAL_SERVER_ERROR;
-    falkor_status status = falkor_snapshot_write(
-        (const falkor_snapshot *[]){now}, 1, FALKOR_FORMAT_PROMETHEUS, to_file,
-        out);
-    falkor_snapshot_free(now);
+    falkor_status status = views_write(&now, FALKOR_FORMAT_PROMETHEUS, out);
+    views_end(&now);
     return status ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_OK;
 }
 

@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "fleet.h"
 #include "serving.h"
 
 #define GRAPH "test-cli"
@@ -486,6 +487,8 @@ static void test_cli_help_and_version(void **state) {
         line += length + (line[length] == '\n');
     }
     assert_non_null(strstr(last.out, "FALKOR_SERVER_SCRIPT"));
+    assert_non_null(strstr(last.out, "falkor+sentinel://"));
+    assert_non_null(strstr(last.out, "read_from=replica"));
     assert_non_null(strstr(last.out, "Ctrl-C while a query runs"));
     run_with("", (const char *const[]){"--version", NULL});
     expect_status(0);
@@ -1476,6 +1479,40 @@ static void test_cli_stats_draws_a_document(void **state) {
     assert_non_null(strstr(self.request, "\r\nConnection: close\r\n"));
 }
 
+/* What of the nodes is not there is not known, and cannot move the rest. */
+static void test_cli_stats_draws_nodes(void **state) {
+    (void)state;
+    endpoint self;
+    setenv("LC_ALL", "C", 1);
+    endpoint_start(&self, (const char *const[]){WHOLE("[" DOCUMENT ",{\"pool\":"
+        "{\"name\":\"main\",\"active_connections\":2,\"pool_size\":3,"
+        "\"max_connections\":20},\"node\":{\"address\":\"127.0.0.11:6379\","
+        "\"role\":\"primary\",\"well\":true,\"lag_bytes\":null,\"lag_ms\":"
+        "null,\"slots\":5461},\"health\":{\"verdict\":\"OK\",\"reasons\":[]}}"
+        ",{\"pool\":{},\"node\":{\"address\":\"db2:6379\",\"role\":"
+        "\"replica\",\"well\":false,\"lag_bytes\":12,\"lag_ms\":3456},"
+        "\"health\":{\"verdict\":\"WARNING\",\"reasons\":[{\"verdict\":"
+        "\"WARNING\",\"fault\":\"server\",\"text\":\"it lags\"}]}},{\"pool\":"
+        "{},\"node\":{\"address\":7}}," DOCUMENT_OF("other", "1", "2") "]"),
+        NULL});
+    run_with("", (const char *const[]){"stats", endpoint_url(&self, "/health"),
+             NULL});
+    endpoint_stop(&self);
+    unsetenv("LC_ALL");
+    expect_status(0);
+    expect_shown("###======---\n"
+        "node             role     well  lag bytes     lag ms  slots  in use"
+        "  open  most  health\n"
+        "127.0.0.11:6379  primary  yes           -          -   5461       2"
+        "     3    20  OK\n"
+        "db2:6379         replica  no           12       3456      0       0"
+        "     0     0  WARNING\n"
+        "             WARNING  server: it lags\n"
+        "                          no            -          -      0       0"
+        "     0     0  unknown\n"
+        "\npool         other  ");
+}
+
 static void test_cli_stats_bars_of_blocks(void **state) {
     (void)state;
     setenv("LC_ALL", "C.UTF-8", 1);
@@ -1814,6 +1851,92 @@ static void test_cli_stats_output_error(void **state) {
     expect_said("standard output: ");
 }
 
+/* ---- several servers --------------------------------------------------- */
+
+/* falkor-cli's URL of the fleet, and the other keys behind it. */
+static const char *fleet_url(const fleet *some, const char *keys) {
+    static char url[600];
+    int length = snprintf(url, sizeof url, "falkor+sentinel://");
+    for (int i = 0; i < some->sentinel_count; i++)
+        length += snprintf(url + length, sizeof url - (size_t)length, "%s%s:%d",
+            i ? "," : "", some->sentinels[i].host, some->sentinels[i].port);
+    snprintf(url + length, sizeof url - (size_t)length, "/%s?master=%s%s",
+             GRAPH, FLEET_MASTER, keys);
+    return url;
+}
+
+/* The node of the document with this role; they stand behind the sum. */
+static const cJSON *node_with(const cJSON *document, const char *role) {
+    const cJSON *one;
+    cJSON_ArrayForEach(one, document)
+        if (one != document->child && strcmp(cJSON_GetObjectItem(
+                inside(one, "node"), "role")->valuestring, role) == 0)
+            return one;
+    fail_msg("no %s", role);
+    return NULL;
+}
+
+static void expect_nodes_in_stats(const fleet *some) {
+    run_with("", (const char *const[]){"stats", "-u", fleet_url(some, ""),
+             "--json", "--threads", "4", "--watch", "0.3", "--count", "1",
+             NULL});
+    cJSON *json = parsed();
+    assert_int_equal(cJSON_GetArraySize(json), 1 + some->count);
+    const cJSON *sum = cJSON_GetArrayItem(json, 0);
+    const cJSON *primary = node_with(json, "primary");
+    const cJSON *replica = node_with(json, "replica");
+    assert_null(cJSON_GetObjectItem(sum, "node"));
+    assert_true(is_true(inside(primary, "node"), "well"));
+    assert_true(is_true(inside(primary, "pool"), "initialized"));
+    assert_true(number(inside(primary, "queries"), "total") > 0);
+    assert_true(number(inside(sum, "queries"), "total") > 0);
+    expect_number(inside(sum, "pool"), "max_connections", 20);
+    assert_true(number(inside(replica, "node"), "lag_bytes") >= 0);
+    assert_string_equal(cJSON_GetObjectItem(inside(replica, "health"),
+                        "verdict")->valuestring, "OK");
+    expect_number(inside(replica, "queries"), "total", 0);
+    cJSON_Delete(json);
+    run_with("", (const char *const[]){"stats", "-u", fleet_url(some, ""),
+             "--threads", "4", "--watch", "0.3", "--count", "1", NULL});
+    expect_status(0);
+    expect_shown("\nnode  ");
+    expect_shown("  primary  yes ");
+    expect_shown("  replica  yes ");
+}
+
+static void test_cli_several_servers(void **state) {
+    (void)state;
+    fleet some;
+    fleet_start(&some, FLEET_SENTINEL, NULL);
+    run_with("", (const char *const[]){"-u", fleet_url(&some, ""), "--json",
+             "CREATE (:N {i: 7})", NULL});
+    expect_status(0);
+    redisReply *reply = fleet_ask(&some, 0, "WAIT 2 10000");
+    freeReplyObject(reply);
+    for (int i = 1; i < some.count; i++) {
+        reply = fleet_ask(&some, i, "CONFIG RESETSTAT");
+        freeReplyObject(reply);
+    }
+    run_with("MATCH (n:N) RETURN n.i;", (const char *const[]){"--ro", "-u",
+             fleet_url(&some, "&read_from=replica"), "--csv", NULL});
+    expect_status(0);
+    assert_string_equal(last.out, "n.i\r\n7\r\n");
+    int asked = 0;
+    for (int i = 1; i < some.count; i++) {
+        reply = fleet_ask(&some, i, "INFO commandstats");
+        assert_non_null(reply);
+        asked += strstr(reply->str, "graph.RO_QUERY") != NULL;
+        freeReplyObject(reply);
+    }
+    assert_true(asked > 0);
+    expect_nodes_in_stats(&some);
+    run_with("", (const char *const[]){"bench", "-u", fleet_url(&some,
+             "&read_from=replica"), "--threads", "30", "--count", "300",
+             "--json", NULL});
+    expect_status(0);
+    fleet_stop(&some);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cli_query_as_json),
@@ -1869,6 +1992,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cli_bench_shows_progress),
         cmocka_unit_test(test_cli_bench_embedded),
         cmocka_unit_test(test_cli_stats_draws_a_document),
+        cmocka_unit_test(test_cli_stats_draws_nodes),
         cmocka_unit_test(test_cli_stats_bars_of_blocks),
         cmocka_unit_test(test_cli_stats_takes_every_answer),
         cmocka_unit_test(test_cli_stats_says_what_is_no_document),
@@ -1881,6 +2005,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cli_stats_wrong_usage),
         cmocka_unit_test(test_cli_stats_help),
         cmocka_unit_test(test_cli_stats_output_error),
+        cmocka_unit_test(test_cli_several_servers),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -1,6 +1,7 @@
 /* examples/health_server as those see it who ask it: build/health_server over
    HTTP, before the server of FALKORDB_URL and before private ones that go and
    come. */
+#include "fleet.h"
 #include "serving.h"
 #include <arpa/inet.h>
 #include <cjson/cJSON.h>
@@ -407,6 +408,62 @@ static void test_health_silent_server(void **state) {
     serving_stop(&server);
 }
 
+/* ---- several servers -------------------------------------------------- */
+
+/* The sum's document is open, and so many nodes stand behind it. */
+static bool shows_nodes(const running *watch, int nodes) {
+    cJSON *json = document(watch);
+    bool shown = cJSON_GetArraySize(json) == 1 + nodes && cJSON_IsTrue(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetArrayItem(json, 0),
+                                                "pool"), "initialized"));
+    cJSON_Delete(json);
+    return shown;
+}
+
+/* The health of the node with this address. */
+static bool node_is(const running *watch, const fleet_member *member,
+                    const char *verdict) {
+    char address[40];
+    snprintf(address, sizeof address, "%s:%d", member->host, member->port);
+    cJSON *one, *json = document(watch);
+    bool found = false;
+    cJSON_ArrayForEach(one, json) {
+        const cJSON *node = cJSON_GetObjectItem(one, "node");
+        found = found || (node && strcmp(cJSON_GetObjectItem(node,
+            "address")->valuestring, address) == 0 &&
+            strcmp(cJSON_GetObjectItem(cJSON_GetObjectItem(one, "health"),
+                                       "verdict")->valuestring, verdict) == 0);
+    }
+    cJSON_Delete(json);
+    return found;
+}
+
+static void test_health_of_several_servers(void **state) {
+    (void)state;
+    fleet some;
+    char url[200], name[100];
+    fleet_start(&some, FLEET_SENTINEL, NULL);
+    snprintf(url, sizeof url, "FALKORDB_URL=falkor+sentinel://%s:%d/g?master="
+             FLEET_MASTER, some.sentinels[0].host, some.sentinels[0].port);
+    running watch = start(LIST("--name", "whole"), LIST(url));
+    TEST_EVENTUALLY(shows_nodes(&watch, some.count));
+    TEST_EVENTUALLY(node_is(&watch, &some.nodes[0], "OK"));
+    TEST_EVENTUALLY(node_is(&watch, &some.nodes[1], "OK"));
+    assert_int_equal(ask(&watch, "GET", "/metrics"), 200);
+    test_assert_has(last.body, "falkorpool_open{pool=\"whole\",graph=\"g\"} 1");
+    for (int i = 0; i < some.count; i++) {
+        snprintf(name, sizeof name, "falkorpool_node_primary{pool=\"whole\","
+                 "graph=\"g\",node=\"%s:%d\"} %d\n", some.nodes[i].host,
+                 some.nodes[i].port, i == 0);
+        test_assert_has(last.body, name);
+    }
+    fleet_kill(&some, 1, SIGKILL);
+    TEST_EVENTUALLY(node_is(&watch, &some.nodes[1], "WARNING"));
+    assert_int_equal(ask(&watch, "GET", "/health"), 200);
+    stop(&watch);
+    fleet_stop(&some);
+}
+
 /* ---- beginning and end ------------------------------------------------ */
 
 static void test_health_ends_with_a_signal(void **state) {
@@ -487,6 +544,7 @@ TEST_MAIN(
     cmocka_unit_test(test_health_load_of_its_own),
     cmocka_unit_test(test_health_without_a_database),
     cmocka_unit_test(test_health_silent_server),
+    cmocka_unit_test(test_health_of_several_servers),
     cmocka_unit_test(test_health_ends_with_a_signal),
     cmocka_unit_test(test_health_wrong_usage),
     cmocka_unit_test(test_health_help))

@@ -839,6 +839,211 @@ static void test_stats_tables(void **state) {
     end();
 }
 
+/* ---- nodes of several servers -------------------------------------------- */
+
+/* The sum, a primary, and a replica that is no more than it may be behind. */
+static void take_three(falkor_snapshot *all[3]) {
+    for (int i = 0; i < 3; i++)
+        all[i] = take();
+    strcpy(all[1]->node, "db1:6379");
+    strcpy(all[2]->node, "[::1]:6380");
+    all[1]->of_node = (falkor__node_view){.known = true, .well = true,
+        .role = FALKOR_ROLE_PRIMARY, .lag_bytes = -1, .lag_ms = -1,
+        .slots = 5461, .max_lag_bytes = 1000, .max_lag_ms = 2000};
+    all[2]->of_node = (falkor__node_view){.known = true, .well = true,
+        .role = FALKOR_ROLE_REPLICA, .lag_bytes = 1000, .lag_ms = 2000,
+        .max_lag_bytes = 1000, .max_lag_ms = 2000};
+}
+
+static void free_three(falkor_snapshot *all[3]) {
+    for (int i = 0; i < 3; i++)
+        falkor_snapshot_free(all[i]);
+}
+
+static void test_stats_nodes_for_prometheus(void **state) {
+    (void)state;
+    falkor_snapshot *all[3];
+    char name[200];
+    open_pool(begin(2, 4));
+    fill();
+    take_three(all);
+    char *text = written(all, 3, FALKOR_FORMAT_PROMETHEUS);
+    const char *labels = "{pool=\"scripted\",graph=\"\"";
+    assert_true(SAMPLE("acquires_total", "}") == 12);
+    assert_true(strstr(text, "falkorpool_node_primary{pool=\"scripted\","
+                             "graph=\"\"}") == NULL);
+    labels = "{pool=\"scripted\",graph=\"\",node=\"db1:6379\"";
+    assert_true(SAMPLE("acquires_total", "}") == 12);
+    assert_true(SAMPLE("connections", ",state=\"active\"}") == 1);
+    assert_true(SAMPLE("hold_seconds_bucket", ",le=\"+Inf\"}") == 10);
+    assert_true(SAMPLE("node_primary", "}") == 1);
+    assert_true(SAMPLE("node_well", "}") == 1);
+    assert_true(SAMPLE("node_slots", "}") == 5461);
+    assert_null(strstr(text, "falkorpool_node_lag_bytes{pool=\"scripted\","
+                             "graph=\"\",node=\"db1"));
+    labels = "{pool=\"scripted\",graph=\"\",node=\"[::1]:6380\"";
+    assert_true(SAMPLE("node_primary", "}") == 0);
+    assert_true(SAMPLE("node_lag_bytes", "}") == 1000);
+    assert_true(SAMPLE("node_lag_seconds", "}") == 2);
+    free(text);
+    text = written(all, 1, FALKOR_FORMAT_PROMETHEUS);
+    assert_null(strstr(text, "node"));
+    free(text);
+    strcpy(all[2]->node, all[1]->node);
+    assert_int_equal(falkor_snapshot_write(
+        (const falkor_snapshot *const *)all, 3, FALKOR_FORMAT_PROMETHEUS,
+        append, NULL), FALKOR_ERR_ARGUMENT);
+    free_three(all);
+    end();
+}
+
+static void test_stats_nodes_as_json(void **state) {
+    (void)state;
+    falkor_snapshot *all[3];
+    open_pool(begin(2, 4));
+    take_three(all);
+    char *json = written(all, 3, FALKOR_FORMAT_JSON);
+    cJSON *document = cJSON_Parse(json);
+    const cJSON *sum = cJSON_GetArrayItem(document, 0);
+    assert_null(cJSON_GetObjectItem(sum, "node"));
+    assert_null(cJSON_GetObjectItem(cJSON_GetObjectItem(sum, "pool"), "node"));
+    test_assert_has(json, "\"node\":{\"address\":\"db1:6379\",\"role\":"
+        "\"primary\",\"well\":true,\"lag_bytes\":null,\"lag_ms\":null,"
+        "\"slots\":5461}");
+    test_assert_has(json, "\"node\":{\"address\":\"[::1]:6380\",\"role\":"
+        "\"replica\",\"well\":true,\"lag_bytes\":1000,\"lag_ms\":2000,"
+        "\"slots\":0}");
+    assert_string_equal(cJSON_GetObjectItem(cJSON_GetObjectItem(
+        cJSON_GetArrayItem(document, 1), "pool"), "node")->valuestring,
+        "db1:6379");
+    cJSON_Delete(document);
+    free(json);
+    free_three(all);
+    end();
+}
+
+static void test_stats_nodes_in_tables(void **state) {
+    (void)state;
+    falkor_snapshot *all[3];
+    open_pool(begin(2, 4));
+    fill();
+    take_three(all);
+    all[2]->of_node.known = false;      /* by falkor_snapshot_take alone */
+    char *table = written(all, 3, FALKOR_FORMAT_POOLS);
+    assert_string_equal(table,
+        "pool      node        role     lag_bytes  lag_ms  active  waiting  "
+        "idle  connecting  closing  total  max  use_%  maxwait_ms  circuit  "
+        "health\n"
+        "scripted  -           -                -       -       1        0  "
+        "   1           0        0      2    4     25           0  closed   "
+        "OK\n"
+        "scripted  db1:6379    primary          -       -       1        0  "
+        "   1           0        0      2    4     25           0  closed   "
+        "OK\n"
+        "scripted  [::1]:6380  -                -       -       1        0  "
+        "   1           0        0      2    4     25           0  closed   "
+        "OK\n");
+    free(table);
+    table = written(all, 2, FALKOR_FORMAT_SERVERS);
+    test_assert_has(table, "pool      node      state ");
+    test_assert_has(table, "\nscripted  db1:6379  active ");
+    free(table);
+    table = written(all, 2, FALKOR_FORMAT_STATS);
+    test_assert_has(table, "\nscripted  db1:6379        0 ");
+    free(table);
+    table = written(all, 2, FALKOR_FORMAT_MEM);
+    test_assert_has(table, "\nscripted  db1:6379  ");
+    free(table);
+    free_three(all);
+    end();
+}
+
+static void test_stats_verdict_of_nodes(void **state) {
+    (void)state;
+    falkor_snapshot *all[3];
+    falkor_health found;
+    open_pool(begin(2, 4));
+    take_three(all);
+    for (int i = 0; i < 3; i++) {
+        falkor_snapshot_health(all[i], &found);
+        assert_int_equal(found.verdict, FALKOR_HEALTH_OK);
+    }
+    all[1]->of_node.well = all[2]->of_node.well = false;
+    falkor_snapshot_health(all[1], &found);
+    assert_reason(&found, 0, FALKOR_HEALTH_CRITICAL, "server",
+                  "db1:6379 did not answer as a primary when it was asked "
+                  "last");
+    all[2]->of_node.lag_bytes++;
+    all[2]->of_node.lag_ms++;
+    falkor_snapshot_health(all[2], &found);
+    assert_int_equal(found.verdict, FALKOR_HEALTH_WARNING);
+    assert_int_equal(found.reason_count, 3);
+    assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "server",
+                  "[::1]:6380 did not answer as a replica when it was asked "
+                  "last");
+    assert_reason(&found, 1, FALKOR_HEALTH_WARNING, "server",
+                  "the replica lags: 1001 bytes, over 1000 bytes");
+    assert_reason(&found, 2, FALKOR_HEALTH_WARNING, "server",
+                  "the replica lags: 2001 ms, over 2000 ms");
+    all[2]->of_node.max_lag_bytes = all[2]->of_node.max_lag_ms = -1;
+    falkor_snapshot_health(all[2], &found);
+    assert_int_equal(found.reason_count, 1);
+    all[2]->of_node.role = FALKOR_ROLE_UNKNOWN;
+    falkor_snapshot_health(all[2], &found);
+    assert_int_equal(found.reason_count, 1);
+    assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "server",
+        "[::1]:6380 is gone: it is down, or no node of these any more");
+    /* No call goes there, nor has for a while. */
+    all[1]->of_node.well = true;
+    all[1]->stats.initialized = false;
+    all[1]->stats.max_size = 0;
+    all[1]->stats.connect_failures = 1;
+    all[1]->lately.used = 0.5;
+    falkor_snapshot_health(all[1], &found);
+    assert_int_equal(found.verdict, FALKOR_HEALTH_OK);
+    assert_true(found.utilization_percent == 0);
+    free_three(all);
+    end();
+}
+
+static void test_stats_nodes_added_up(void **state) {
+    (void)state;
+    falkor_snapshot *all[3];
+    open_pool(begin(2, 4));
+    take_three(all);
+    assert_int_equal(falkor_snapshot_add(all[0], all[1], NULL), FALKOR_OK);
+    assert_string_equal(all[0]->node, "");
+    assert_int_equal(falkor_snapshot_add(all[1], all[1], NULL), FALKOR_OK);
+    assert_string_equal(all[1]->node, "db1:6379");
+    assert_int_equal(falkor_snapshot_add(all[1], all[2], NULL), FALKOR_OK);
+    assert_string_equal(all[1]->node, "");
+    assert_false(all[1]->of_node.known);
+    free_three(all);
+    end();
+}
+
+/* The only server of a pool is no node. */
+static void test_stats_of_the_only_node(void **state) {
+    (void)state;
+    falkor_node_info node;
+    falkor_snapshot *snapshot;
+    falkor_error error;
+    open_pool(begin(2, 4));
+    assert_int_equal(falkor_pool_nodes(pool, &node, 1), 1);
+    assert_int_equal(falkor_snapshot_take_node(&node, &snapshot, &error),
+                     FALKOR_OK);
+    assert_string_equal(snapshot->pool, "scripted");
+    assert_string_equal(snapshot->node, "");
+    assert_false(snapshot->of_node.known);
+    falkor_snapshot_free(snapshot);
+    assert_int_equal(falkor_snapshot_take_node(NULL, &snapshot, &error),
+                     FALKOR_ERR_ARGUMENT);
+    assert_null(snapshot);
+    assert_int_equal(falkor_snapshot_take_node(&node, NULL, &error),
+                     FALKOR_ERR_ARGUMENT);
+    end();
+}
+
 /* ---- the server ---------------------------------------------------------- */
 
 static int64_t begin_takes_ns;
@@ -1091,6 +1296,12 @@ TEST_MAIN(
     cmocka_unit_test(test_stats_forms_know_no_locale),
     cmocka_unit_test(test_stats_prometheus),
     cmocka_unit_test(test_stats_tables),
+    cmocka_unit_test(test_stats_nodes_for_prometheus),
+    cmocka_unit_test(test_stats_nodes_as_json),
+    cmocka_unit_test(test_stats_nodes_in_tables),
+    cmocka_unit_test(test_stats_verdict_of_nodes),
+    cmocka_unit_test(test_stats_nodes_added_up),
+    cmocka_unit_test(test_stats_of_the_only_node),
     cmocka_unit_test(test_stats_holds_of_both_kinds),
     cmocka_unit_test(test_stats_queries),
     cmocka_unit_test(test_stats_tracing),
