@@ -44,8 +44,8 @@ static int falkor__request_slot(const falkor__crossing *crossing,
 
 static bool falkor__request_reads(const falkor__crossing *crossing,
                                   const falkor_request *request) {
-    return request->graph && (request->read_only ||
-                              crossing->call.options.read_only);
+    return request->graph && !crossing->call.options.by_primary &&
+           (request->read_only || crossing->call.options.read_only);
 }
 
 /* A part has the graphs of the node that it goes to. */
@@ -500,6 +500,7 @@ falkor_status falkor__typed_all(const falkor__request *request,
     falkor_call_options options = whole.options;
     one.options = &options;
     falkor_status status = FALKOR_OK;
+    bool again = true;
     for (size_t i = 0; !status &&
                        falkor__topology_state(topology, i, &state); i++) {
         falkor_result *reply = NULL;
@@ -514,6 +515,14 @@ falkor_status falkor__typed_all(const falkor__request *request,
             falkor_result_free(reply);
         else
             sum = reply;
+        if (status && request->reads && again && state.primary &&
+            falkor__topology_state(topology, i, &state) && !state.primary) {
+            falkor_result_free(sum);    /* it was replaced: all anew, once */
+            sum = NULL;
+            again = false;
+            status = FALKOR_OK;
+            i = SIZE_MAX;
+        }
     }
     if (!status && !sum)
         status = falkor__fail(error, FALKOR_ERR_NOT_OPEN, 0, "no node of the "

@@ -391,7 +391,8 @@ static falkor_status falkor__open_nodes(falkor__call *call,
         if (!status)
             status = falkor__topology_begin(topology, i, error);
     }
-    return status ? status : falkor__topology_open(topology, error);
+    return status ? status
+        : falkor__topology_open(topology, call->deadline_ns, error);
 }
 
 static falkor_status falkor__open_whole(falkor__call *call,
@@ -445,7 +446,8 @@ static void falkor__free_nodes(falkor_pool *pool) {
     falkor__node_state member;
     if (!topology)
         return;
-    falkor_pool_close(pool, FALKOR__CLOSE_MS);
+    if (!falkor__pool_is_closed(pool))
+        falkor_pool_close(pool, FALKOR__CLOSE_MS);
     falkor__topology_stop(topology);
     for (size_t i = 0; falkor__topology_state(topology, i, &member); i++)
         falkor_pool_free(member.pool);

@@ -3,6 +3,7 @@
    like in RESP2 and RESP3; knows nothing of connections. */
 #include "commands.h"
 #include "snapshot.h"
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -338,10 +339,46 @@ static falkor_status falkor__shape_info(falkor_result *reply,
     return cells ? FALKOR_OK : FALKOR_ERR_NOMEM;
 }
 
+/* "Running queries" for "RunningQueries". */
+static bool falkor__is_section(const char *title, const char *section) {
+    while (*title && *section) {
+        title += *title == ' ';
+        if (tolower((unsigned char)*title++) !=
+            tolower((unsigned char)*section++))
+            return false;
+    }
+    return !*title && !*section;
+}
+
+/* A cluster takes the section's name for a key: all sections are asked for, and
+   the rows of the others left out. */
+static void falkor__keep_section(falkor_result *result, const char *section) {
+    const falkor_value *first = falkor_result_value(result, 0, 0);
+    falkor_value *cells = (falkor_value *)(uintptr_t)first; /* the table's */
+    size_t rows = falkor_result_rows(result), kept = 0;
+    for (size_t row = 0; row < rows; row++) {
+        falkor_value *at = cells + row * FALKOR__INFO_COLUMNS;
+        if (at->type == FALKOR_STRING &&
+            falkor__is_section(at->as.string, section))
+            memmove(cells + FALKOR__INFO_COLUMNS * kept++, at,
+                    FALKOR__INFO_COLUMNS * sizeof *at);
+    }
+    if (rows)
+        falkor__result_table(result, result->columns, FALKOR__INFO_COLUMNS,
+                             cells, kept);
+}
+
 falkor_status falkor_info(falkor_pool *pool,
     const falkor_call_options *options, const char *section,
     falkor_result **result, falkor_error *error) {
     const char *argv[] = {"GRAPH.INFO", section};
+    const falkor__config *config = pool ? falkor__pool_config(pool) : NULL;
+    if (section && config && (config->cluster || config->in_cluster)) {
+        falkor_status status = falkor_info(pool, options, NULL, result, error);
+        if (!status && result)
+            falkor__keep_section(*result, section);
+        return status;
+    }
     return falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
         .options = options, .reads = true, .shape = falkor__shape_info,
         .scope = FALKOR__SCOPE_PRIMARIES,

@@ -272,10 +272,12 @@ void falkor__note_replaced(falkor__call *call, const falkor__trait *trait) {
 #define FALKOR__ALL_COPIES_MS 250
 
 /* How long the server is to wait: a quarter of the time that is left, though no
-   more than a second, is for its answer to come. */
+   more than a second, is for its answer to come; it looks at its clock ten times
+   a second. */
 static int falkor__copies_ms(const falkor__call *call) {
     int left_ms = falkor__poll_ms(call->use_until_ns);
-    int margin_ms = left_ms / 4 < 1000 ? left_ms / 4 : 1000;
+    int margin_ms = left_ms >= 4000 ? 1000 : left_ms >= 600 ? left_ms / 4
+        : left_ms >= 300 ? 150 : left_ms / 2;
     return left_ms < 0 ? 0 : left_ms - margin_ms > 1 ? left_ms - margin_ms : 1;
 }
 
@@ -558,7 +560,8 @@ static falkor_status falkor__call_route(falkor__call *call,
     falkor__topology *topology = falkor__topology_of(call);
     if (!topology || call->options.conn)
         return FALKOR_OK;
-    call->route.reads = call->named && call->options.read_only;
+    call->route.reads = call->named && call->options.read_only &&
+                        !call->options.by_primary;
     falkor_status status = falkor__topology_route(topology, &call->route,
                                                   &call->pool, error);
     if (!status && call->named &&

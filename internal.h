@@ -950,8 +950,8 @@ typedef falkor_status (*falkor__make)(falkor__config *config,
 
 #ifndef FALKOR_WITHOUT_TOPOLOGY
 /* The map of the servers that a pool stands for; make: for a node's pool. stop
-   ends the thread that asks; free comes behind that, when nobody is in a call:
-   the nodes' pools are not freed with it. */
+   ends the thread that asks, and its connections; then the nodes' pools may be
+   freed, by who asks for their states, and then the map. */
 falkor_status falkor__topology_new(falkor_pool *pool, falkor__make make,
                                    falkor_error *error);
 void falkor__topology_stop(falkor__topology *topology);
@@ -962,7 +962,7 @@ void falkor__topology_free(falkor__topology *topology);
 falkor_status falkor__topology_find(falkor__topology *topology,
                                     int64_t deadline_ns, falkor_error *error);
 falkor_status falkor__topology_open(falkor__topology *topology,
-                                    falkor_error *error);
+                                    int64_t deadline_ns, falkor_error *error);
 falkor_status falkor__topology_begin(falkor__topology *topology, size_t index,
                                      falkor_error *error);
 

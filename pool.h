@@ -656,6 +656,8 @@ typedef struct falkor_call_options {
                                    when so many replicas have it, else, behind
                                    the time that is left, FALKOR_ERR_NOT
                                    _REPLICATED. Not for pipelines */
+    bool by_primary;            /* a read_only query by the primary, whatever
+                                   read_from says: it has all that was written */
 } falkor_call_options;
 #define FALKOR_TIME_LEFT (-2)
 typedef struct falkor_entry falkor_entry;
@@ -1185,7 +1187,10 @@ void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats);
    thread's at a time. It has 90 KB.
 
    falkor_snapshot_take makes one, which is the caller's. It takes the pool's
-   lock as falkor_pool_stats does. ask_server adds what INFO says about the
+   lock as falkor_pool_stats does. Of a pool that stands for several servers it
+   is their sum; take_node makes one of a node's pool alone, which has with it
+   what falkor_pool_nodes told of that node (for the only server of a pool it is
+   falkor_snapshot_take). ask_server adds what INFO says about the
    server, by one command of the pool's, which waits for a connection as any
    does: not the way while the pool is paused or used up. add adds another
    snapshot, of another pool, to sum, whose name it keeps (graph only where it
@@ -1196,6 +1201,11 @@ typedef struct falkor_snapshot falkor_snapshot;
 falkor_status falkor_snapshot_take(falkor_pool *pool,
                                    falkor_snapshot **snapshot,
                                    falkor_error *error);
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+falkor_status falkor_snapshot_take_node(const falkor_node_info *node,
+                                        falkor_snapshot **snapshot,
+                                        falkor_error *error);
+#endif
 falkor_status falkor_snapshot_ask_server(falkor_snapshot *snapshot,
                                          falkor_pool *pool,
                                          falkor_error *error);
@@ -1230,7 +1240,10 @@ double falkor_snapshot_percentile(const falkor_snapshot *snapshot,
    failed, and acquires that timed out. A pool that is not open, or whose
    circuit is open, is CRITICAL, one that is paused a WARNING, and a server with
    too many clients, blocked clients (which is what INFO calls those whose
-   queries are under way) or refused connections either. Each reason says whose
+   queries are under way) or refused connections either. A snapshot by take_node
+   is CRITICAL for a primary that is not well, a WARNING for such a replica, for
+   one that lags by more than max_lag_bytes or max_lag_ms and for a node that is
+   gone, and need not be open, for no call may go there. Each reason says whose
    fault it is. */
 typedef enum falkor_verdict {
     FALKOR_HEALTH_OK, FALKOR_HEALTH_WARNING, FALKOR_HEALTH_CRITICAL
@@ -1264,7 +1277,11 @@ const char *falkor_verdict_name(falkor_verdict verdict);
    when count is not 1); PROMETHEUS, its text format 0.0.4, with the labels pool
    and graph: FALKOR_ERR_ARGUMENT where two are alike; or tables for people,
    which are like PgBouncer's SHOW POOLS, STATS, SERVERS (a line for each
-   connection) and MEM. Returns as falkor_result_write_json. */
+   connection) and MEM. That of a node's pool has its host:port as label node,
+   as "node" in "pool" and in a column; by take_node it has role, lag and slots
+   too, as falkorpool_node_..., as the object "node" and in columns of POOLS. The
+   sum beside its nodes is the one without the label. Returns as
+   falkor_result_write_json. */
 typedef enum falkor_format {
     FALKOR_FORMAT_JSON, FALKOR_FORMAT_PROMETHEUS, FALKOR_FORMAT_POOLS,
     FALKOR_FORMAT_STATS, FALKOR_FORMAT_SERVERS, FALKOR_FORMAT_MEM

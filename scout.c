@@ -178,14 +178,16 @@ typedef struct falkor__standing {
 } falkor__standing;
 
 /* What INFO says of a node that is to be a primary's replica, or (NULL) a
-   primary. */
+   primary. A replica that has lost its primary serves what it has, until it has
+   been alone for too long, or begins to load all anew. */
 static falkor__standing falkor__standing_of(falkor__node *node,
                                             const falkor__node *primary,
                                             const char *info, int64_t now) {
     bool leads = falkor__told_is(info, "role", "master");
     falkor__standing standing = {.lag_bytes = -1, .lag_ms = -1,
         .says = leads ? FALKOR_ROLE_PRIMARY : FALKOR_ROLE_REPLICA,
-        .well = leads || falkor__told_is(info, "master_link_status", "up")};
+        .well = leads || falkor__told_is(info, "master_link_status", "up") ||
+            falkor__told_number(info, "master_sync_in_progress") == 0};
     int64_t offset = falkor__told_number(info, leads ? "master_repl_offset"
                                                      : "slave_repl_offset");
     if (leads) {
@@ -196,6 +198,9 @@ static falkor__standing falkor__standing_of(falkor__node *node,
             standing.lag_bytes = 0;
         standing.lag_ms = falkor__lag_ms(primary, offset, now);
     }
+    int64_t alone_s = falkor__told_number(info, "master_link_down_since_seconds");
+    if (!leads && alone_s * 1000 > standing.lag_ms)
+        standing.lag_ms = alone_s * 1000;
     return standing;
 }
 

@@ -92,6 +92,7 @@ falkor_status falkor__step_query(falkor__steps *steps, bool reads,
         *result = NULL;
     steps->options.read_only = reads;
     falkor_call_options options = steps->options;
+    options.by_primary = true;          /* of what was written just now */
     if (reads)
         options.wait_replicas = 0;
     if (!status)

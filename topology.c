@@ -658,7 +658,8 @@ bool falkor__topology_stands(falkor__topology *topology,
                              deadline_ns))
         continue;
     bool stands = known || (topology->rounds >= round &&
-        falkor__stands_locked(topology, node, route->slot));
+        falkor__stands_locked(topology, node,
+                              route->asked ? -1 : route->slot));
     falkor__mutex_unlock(&topology->mutex);
     return stands;
 }
@@ -873,12 +874,16 @@ falkor_status falkor__topology_find(falkor__topology *topology,
     return status;
 }
 
+/* Replicas that are to be read from are open then, too. */
 falkor_status falkor__topology_open(falkor__topology *topology,
-                                    falkor_error *error) {
+                                    int64_t deadline_ns, falkor_error *error) {
+    falkor_error own;
     falkor__mutex_lock(&topology->mutex);
     topology->open = true;
     bool has_thread = topology->has_thread;
     falkor__mutex_unlock(&topology->mutex);
+    if (falkor__pool_config(topology->whole)->read_from != FALKOR_READ_PRIMARY)
+        falkor__scout_round(topology, deadline_ns, &own);
     return has_thread ? FALKOR_OK : falkor__watch_begin(topology, error);
 }
 
@@ -890,6 +895,11 @@ void falkor__topology_stop(falkor__topology *topology) {
     falkor__mutex_unlock(&topology->mutex);
     if (has_thread)
         falkor__thread_join(&topology->thread);
+    falkor__node *node;                 /* nobody scouts any more */
+    for (size_t i = 0; (node = falkor__node_number(topology, i)); i++)
+        falkor__wire_end(&node->wire);
+    for (size_t i = 0; i < topology->host_count; i++)
+        falkor__wire_end(&topology->wires[i]);
 }
 
 void falkor__topology_free(falkor__topology *topology) {
@@ -910,7 +920,7 @@ const char *falkor_role_name(falkor_role role) {
 static void falkor__node_tell_locked(const falkor__node *node,
                                      falkor_node_info *info) {
     info->role = node->role;
-    info->well = node->well;
+    info->well = node->well && node->role != FALKOR_ROLE_UNKNOWN;
     info->lag_bytes = node->role == FALKOR_ROLE_REPLICA ? node->lag_bytes : -1;
     info->lag_ms = node->role == FALKOR_ROLE_REPLICA ? node->lag_ms : -1;
     info->slots = node->slots;

@@ -290,6 +290,24 @@ static void test_contract_pool_nodes(void **state) {
     assert_non_null(strchr(nodes[0].address, ':'));
 }
 
+static void test_contract_snapshot_take_node(void **state) {
+    (void)state;
+    falkor_node_info node = {.pool = NULL};
+    falkor_snapshot *snapshot = (void *)&node;
+    assert_int_equal(falkor_snapshot_take_node(NULL, &snapshot, NULL),
+                     FALKOR_ERR_ARGUMENT);
+    assert_null(snapshot);
+    assert_int_equal(falkor_snapshot_take_node(&node, &snapshot, NULL),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_pool_nodes(pool, &node, 1), 1);
+    assert_int_equal(falkor_snapshot_take_node(&node, NULL, NULL),
+                     FALKOR_ERR_ARGUMENT);
+    assert_int_equal(falkor_snapshot_take_node(&node, &snapshot, NULL),
+                     FALKOR_OK);
+    assert_true(falkor_snapshot_stats(snapshot)->max_size > 0);
+    falkor_snapshot_free(snapshot);
+}
+
 /* A lever of a pool that is not there, is closed, or is not open yet, which may
    be pulled; twice, too. */
 static void levers(falkor_status (*pull)(falkor_pool *pool)) {
@@ -1348,6 +1366,7 @@ TEST_MAIN_WITH(begin, end,
     cmocka_unit_test(test_contract_pool_stats),
     cmocka_unit_test(test_contract_role_name),
     cmocka_unit_test(test_contract_pool_nodes),
+    cmocka_unit_test(test_contract_snapshot_take_node),
     cmocka_unit_test(test_contract_pool_pause),
     cmocka_unit_test(test_contract_pool_resume),
     cmocka_unit_test(test_contract_pool_flush),

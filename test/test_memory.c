@@ -650,6 +650,11 @@ static void read_whole(void) {
 
 RUN(snapshot_take, falkor_snapshot_take(pool, &taken, &error))
 
+static falkor_status snapshot_take_node(void) {
+    const falkor_node_info node = {.pool = pool};
+    return falkor_snapshot_take_node(&node, &taken, &error);
+}
+
 static falkor_status snapshot_add(void) {
     return falkor_snapshot_add(other, other, &error);
 }
@@ -688,6 +693,7 @@ static void test_memory_texts(void **state) {
         {ROW(write_json), .before = read_whole, .least = 1},
         {ROW(value_write_json), .before = read_whole, .least = 1},
         {ROW(snapshot_take), .least = 3},
+        {ROW(snapshot_take_node), .least = 3},
         {ROW(snapshot_add), .before = take_other, .least = 1},
         {ROW(snapshot_ask_server), .before = take_other, .least = 1},
         {ROW(snapshot_write), .before = take_many, .least = 10},

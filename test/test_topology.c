@@ -130,7 +130,11 @@ static void test_topology_lag(void **state) {
         assert_int_equal(s.lag_ms, rows[i].ms);
     }
     s = look(&replica, &primary, "role:slave\r\nmaster_link_status:down\r\n"
+        "master_sync_in_progress:0\r\nmaster_link_down_since_seconds:7\r\n"
         "slave_repl_offset:1900\r\n", 19500);
+    assert_true(s.well && s.lag_ms == 7000);    /* it has what it has */
+    s = look(&replica, &primary, "role:slave\r\nmaster_link_status:down\r\n"
+        "master_sync_in_progress:1\r\nslave_repl_offset:1900\r\n", 19500);
     assert_false(s.well);
     s = look(&replica, &primary, "", 19500);
     assert_true(!s.well && s.lag_bytes == -1);
