@@ -905,6 +905,9 @@ falkor_status falkor__pool_begin(falkor_pool *pool, int64_t deadline_ns,
    and what is idle is closed. */
 #ifndef FALKOR_WITHOUT_TOPOLOGY
 void falkor__pool_rest(falkor_pool *pool, bool rest);
+
+/* Shuts down every connection that is held now: what goes on there fails. */
+void falkor__pool_cut(falkor_pool *pool);
 #endif
 
 /* Sleeps until the deadline; false, at once, when the pool is closed. */

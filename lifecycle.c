@@ -593,6 +593,18 @@ static void falkor__cut(falkor_pool *pool) {
     }
 }
 
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+void falkor__pool_cut(falkor_pool *pool) {
+    for (size_t i = 0; i < pool->slot_count; i++) {
+        falkor__cut_one(pool, &pool->slots[i]);
+        falkor__lock(pool);
+        pool->slots[i].cut = pool->state == FALKOR__POOL_CLOSED &&
+                             pool->slots[i].cut;
+        falkor__unlock(pool);
+    }
+}
+#endif
+
 /* Tells that close did not wait for so many. */
 static void falkor__tell_cut(falkor_pool *pool, int left) {
     falkor_error error;

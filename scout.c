@@ -224,6 +224,7 @@ static bool falkor__look_at(falkor__topology *topology, falkor__node *node,
     if (node->well != standing.well || node->says != standing.says) {
         node->well = standing.well;
         node->says = standing.says;
+        node->deposed = node->deposed && standing.says != FALKOR_ROLE_REPLICA;
         falkor__topology_changed_locked(topology);
     }
     node->lag_bytes = standing.lag_bytes;
@@ -233,6 +234,16 @@ static bool falkor__look_at(falkor__topology *topology, falkor__node *node,
                          (node->near_ns ? 8 : 1);
     falkor__mutex_unlock(&topology->mutex);
     return answered;
+}
+
+/* A node that is gone says nothing. */
+static void falkor__look_away(falkor__topology *topology,
+                              falkor__node *node) {
+    falkor__wire_end(&node->wire);
+    falkor__mutex_lock(&topology->mutex);
+    node->well = false;
+    node->says = FALKOR_ROLE_UNKNOWN;
+    falkor__mutex_unlock(&topology->mutex);
 }
 
 /* Pools of nodes that calls go to are open; the others rest. */
@@ -268,7 +279,7 @@ static void falkor__look_around(falkor__topology *topology,
             if (is_primary == (replicas == 1))
                 continue;
             if (gone)
-                falkor__wire_end(&node->wire);
+                falkor__look_away(topology, node);
             else
                 falkor__look_at(topology, node, is_primary ? NULL
                     : falkor__node_number(topology, index), deadline_ns, &own);
@@ -370,12 +381,18 @@ static falkor_status falkor__note_replicas(falkor__topology *topology,
     return status;
 }
 
-/* What is connected to a former primary is of the time before. */
-static void falkor__succeed(const falkor__topology *topology,
+/* What is connected to a former primary is of the time before; who waits for
+   its answer, and it gives none, waits in vain. */
+static void falkor__succeed(falkor__topology *topology,
                             const falkor__node *before,
                             const falkor__node *now) {
     char from[128], to[128];
+    falkor__mutex_lock(&topology->mutex);
+    bool silent = before->says == FALKOR_ROLE_UNKNOWN;
+    falkor__mutex_unlock(&topology->mutex);
     falkor_pool_flush(before->pool);
+    if (silent)
+        falkor__pool_cut(before->pool);
     falkor__event(falkor__pool_config(topology->whole), &(falkor__event_head){
         .level = FALKOR_EVENT_WARNING, .name = "primary_changed"},
         "from=%s to=%s", falkor__place(falkor__pool_config(before->pool), from,
@@ -398,8 +415,11 @@ static falkor_status falkor__note_primary(falkor__topology *topology,
     falkor__mutex_lock(&topology->mutex);
     topology->primary = (uint16_t)node->index;
     node->role = FALKOR_ROLE_PRIMARY;
-    if (before)
+    node->deposed = false;
+    if (before) {
         before->role = FALKOR_ROLE_UNKNOWN;
+        before->deposed = true;
+    }
     falkor__topology_changed_locked(topology);
     falkor__mutex_unlock(&topology->mutex);
     if (before)

@@ -623,7 +623,7 @@ static bool falkor__stands_locked(const falkor__topology *topology,
         return node->role == FALKOR_ROLE_PRIMARY &&
                (slot < 0 || topology->owners[slot] == node->index);
     for (size_t i = 0; i < topology->count; i++)
-        if (topology->nodes[i] != node &&
+        if (topology->nodes[i] != node && !topology->nodes[i]->deposed &&
             (topology->nodes[i]->says == FALKOR_ROLE_PRIMARY ||
              (topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
               topology->nodes[i]->says == FALKOR_ROLE_UNKNOWN)))

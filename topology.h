@@ -30,7 +30,9 @@ struct falkor__node {
     uint16_t primary;                   /* of a replica: its index */
     bool begun;                         /* its pool is open */
     bool well;                          /* it has answered, as what it is */
-    falkor_role says;                   /* what it said that it is */
+    falkor_role says;                   /* what it said that it is, last */
+    bool deposed;                       /* another was named in its place, and
+                                           it has not said replica since */
     int slots;
     int64_t lag_bytes, lag_ms;          /* -1: not known */
     int64_t near_ns;                    /* how soon it answers; 0: not known */

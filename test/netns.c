@@ -23,47 +23,66 @@
 
 /* ---- netlink ---------------------------------------------------------- */
 
-/* A batch of messages; all of them hold, or none. */
+/* A batch of messages; all of them hold, or none. Its bytes are written by
+   memcpy, for they have no other type. */
 typedef struct batch {
-    _Alignas(struct nlmsghdr) char bytes[2048];
-    size_t length;
-    struct nlmsghdr *message;           /* the one being written */
+    char bytes[2048];
+    size_t length, message;             /* message: where the last begins */
 } batch;
+
+static void put(batch *all, size_t at, const void *value, size_t length) {
+    memcpy(all->bytes + at, value, length);
+}
 
 static void message(batch *all, int type, int flags, int family,
                     uint16_t resource) {
-    all->message = (void *)(all->bytes + all->length);
-    *all->message = (struct nlmsghdr){.nlmsg_len = NLMSG_LENGTH(
+    const struct nlmsghdr head = {.nlmsg_len = NLMSG_LENGTH(
             sizeof(struct nfgenmsg)), .nlmsg_type = (uint16_t)type,
         .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags)};
-    *(struct nfgenmsg *)NLMSG_DATA(all->message) = (struct nfgenmsg){
-        .nfgen_family = (uint8_t)family, .version = NFNETLINK_V0,
-        .res_id = htons(resource)};
-    all->length += all->message->nlmsg_len;
+    const struct nfgenmsg about = {.nfgen_family = (uint8_t)family,
+        .version = NFNETLINK_V0, .res_id = htons(resource)};
+    all->message = all->length;
+    put(all, all->message, &head, sizeof head);
+    put(all, all->message + NLMSG_HDRLEN, &about, sizeof about);
+    all->length += head.nlmsg_len;
 }
 
-/* Adds an attribute to the message; nest begins one that has others. */
-static struct nlattr *nest(batch *all, int type) {
-    struct nlattr *at = (void *)(all->bytes + all->length);
-    *at = (struct nlattr){HEAD, (uint16_t)type};
-    all->length += HEAD;
-    all->message->nlmsg_len += HEAD;
+/* The last message gets longer, and other flags. */
+static void extend(batch *all, size_t bytes, int flags) {
+    struct nlmsghdr head;
+    memcpy(&head, all->bytes + all->message, sizeof head);
+    head.nlmsg_len += (uint32_t)bytes;
+    head.nlmsg_flags |= (uint16_t)flags;
+    put(all, all->message, &head, sizeof head);
+    all->length += bytes;
+}
+
+/* Adds an attribute's head to the message, and returns where; length: of it
+   all. */
+static size_t attribute_head(batch *all, int type, size_t length) {
+    const struct nlattr head = {(uint16_t)length, (uint16_t)type};
+    size_t at = all->length;
+    put(all, at, &head, sizeof head);
+    extend(all, HEAD, 0);
     return at;
 }
 
-/* Ends what nest began. */
-static void end(batch *all, struct nlattr *nested) {
-    nested->nla_len = (uint16_t)(all->bytes + all->length - (char *)nested);
+/* An attribute that has others, up to end. */
+static size_t nest(batch *all, int type) {
+    return attribute_head(all, type, HEAD);
+}
+
+static void end(batch *all, size_t nested) {
+    uint16_t length = (uint16_t)(all->length - nested);
+    put(all, nested, &length, sizeof length);
 }
 
 static void attribute(batch *all, int type, const void *value, size_t length) {
-    struct nlattr *at = nest(all, type);
     size_t room = (length + 3) & ~(size_t)3;
+    attribute_head(all, type, HEAD + length);
     memset(all->bytes + all->length, 0, room);
-    memcpy(all->bytes + all->length, value, length);
-    at->nla_len = (uint16_t)(HEAD + length);
-    all->length += room;
-    all->message->nlmsg_len += (uint32_t)room;
+    put(all, all->length, value, length);
+    extend(all, room, 0);
 }
 
 static void text(batch *all, int type, const char *value) {
@@ -78,28 +97,31 @@ static void number(batch *all, int type, uint32_t value) {
 /* Sends the batch: the kernel answers its last message, or the one that it
    refuses. */
 static bool carry_out(batch *all) {
-    _Alignas(struct nlmsghdr) char answer[1024];
-    const struct nlmsghdr *head = (const void *)answer;
+    char answer[1024];
+    struct nlmsghdr head;
+    struct nlmsgerr verdict;
     int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC,
                          NETLINK_NETFILTER);
-    all->message->nlmsg_flags |= NLM_F_ACK;
+    extend(all, 0, NLM_F_ACK);
     message(all, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
     ssize_t length = send(netlink, all->bytes, all->length, 0);
     if (length >= 0)
         length = recv(netlink, answer, sizeof answer, 0);
     if (netlink >= 0)
         close(netlink);
-    if (length < (ssize_t)NLMSG_LENGTH(sizeof(struct nlmsgerr)) ||
-        head->nlmsg_type != NLMSG_ERROR)
+    if (length < (ssize_t)NLMSG_LENGTH(sizeof verdict))
         return false;
-    errno = -((const struct nlmsgerr *)NLMSG_DATA(head))->error;
+    memcpy(&head, answer, sizeof head);
+    memcpy(&verdict, answer + NLMSG_HDRLEN, sizeof verdict);
+    if (head.nlmsg_type != NLMSG_ERROR)
+        return false;
+    errno = -verdict.error;
     return errno == 0;
 }
 
-static batch begun(void) {
-    batch all = {.length = 0};
-    message(&all, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
-    return all;
+static void begin(batch *all) {
+    all->length = 0;
+    message(all, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 }
 
 static int table(int number) { return NFNL_SUBSYS_NFTABLES << 8 | number; }
@@ -129,7 +151,7 @@ static void add_chain(batch *all, const char *name, int policy) {
     message(all, table(NFT_MSG_NEWCHAIN), NLM_F_CREATE, NFPROTO_IPV4, 0);
     text(all, NFTA_CHAIN_TABLE, name);
     text(all, NFTA_CHAIN_NAME, "input");
-    struct nlattr *hook = nest(all, NFTA_CHAIN_HOOK | NLA_F_NESTED);
+    size_t hook = nest(all, NFTA_CHAIN_HOOK | NLA_F_NESTED);
     number(all, NFTA_HOOK_HOOKNUM, NF_INET_LOCAL_IN);
     number(all, NFTA_HOOK_PRIORITY, 0);
     end(all, hook);
@@ -143,7 +165,8 @@ static void delete_table(batch *all, const char *name) {
 }
 
 bool netns_drop(bool on) {
-    batch all = begun();
+    batch all;
+    begin(&all);
     if (on)
         add_chain(&all, TABLE, NF_DROP);
     else
@@ -154,23 +177,23 @@ bool netns_drop(bool on) {
 /* ---- parts ------------------------------------------------------------ */
 
 /* A rule is a list of expressions, each a name and its data. */
-static struct nlattr *expression(batch *all, const char *name,
-                                 struct nlattr **data) {
-    struct nlattr *element = nest(all, NFTA_LIST_ELEM | NLA_F_NESTED);
+static size_t expression(batch *all, const char *name,
+                         size_t *data) {
+    size_t element = nest(all, NFTA_LIST_ELEM | NLA_F_NESTED);
     text(all, NFTA_EXPR_NAME, name);
     *data = nest(all, NFTA_EXPR_DATA | NLA_F_NESTED);
     return element;
 }
 
-static void end_expression(batch *all, struct nlattr *element,
-                           struct nlattr *data) {
+static void end_expression(batch *all, size_t element,
+                           size_t data) {
     end(all, data);
     end(all, element);
 }
 
 /* Goes on when the four bytes there of the IPv4 header are the address. */
 static void match(batch *all, uint32_t offset, struct in_addr address) {
-    struct nlattr *data, *element = expression(all, "payload", &data);
+    size_t data, element = expression(all, "payload", &data);
     number(all, NFTA_PAYLOAD_DREG, NFT_REG_1);
     number(all, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
     number(all, NFTA_PAYLOAD_OFFSET, offset);
@@ -179,17 +202,17 @@ static void match(batch *all, uint32_t offset, struct in_addr address) {
     element = expression(all, "cmp", &data);
     number(all, NFTA_CMP_SREG, NFT_REG_1);
     number(all, NFTA_CMP_OP, NFT_CMP_EQ);
-    struct nlattr *value = nest(all, NFTA_CMP_DATA | NLA_F_NESTED);
+    size_t value = nest(all, NFTA_CMP_DATA | NLA_F_NESTED);
     attribute(all, NFTA_DATA_VALUE, &address, sizeof address);
     end(all, value);
     end_expression(all, element, data);
 }
 
 static void drop(batch *all) {
-    struct nlattr *data, *element = expression(all, "immediate", &data);
+    size_t data, element = expression(all, "immediate", &data);
     number(all, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
-    struct nlattr *value = nest(all, NFTA_IMMEDIATE_DATA | NLA_F_NESTED);
-    struct nlattr *verdict = nest(all, NFTA_DATA_VERDICT | NLA_F_NESTED);
+    size_t value = nest(all, NFTA_IMMEDIATE_DATA | NLA_F_NESTED);
+    size_t verdict = nest(all, NFTA_DATA_VERDICT | NLA_F_NESTED);
     number(all, NFTA_VERDICT_CODE, NF_DROP);
     end(all, verdict);
     end(all, value);
@@ -202,7 +225,7 @@ static void add_rule(batch *all, struct in_addr from, struct in_addr to) {
             NFPROTO_IPV4, 0);
     text(all, NFTA_RULE_TABLE, PARTS);
     text(all, NFTA_RULE_CHAIN, "input");
-    struct nlattr *list = nest(all, NFTA_RULE_EXPRESSIONS | NLA_F_NESTED);
+    size_t list = nest(all, NFTA_RULE_EXPRESSIONS | NLA_F_NESTED);
     match(all, 12, from);
     match(all, 16, to);
     drop(all);
@@ -213,7 +236,8 @@ bool netns_part(const char *one, const char *other) {
     struct in_addr a, b;
     if (inet_pton(AF_INET, one, &a) != 1 || inet_pton(AF_INET, other, &b) != 1)
         return false;
-    batch all = begun();
+    batch all;
+    begin(&all);
     add_chain(&all, PARTS, NF_ACCEPT);
     add_rule(&all, a, b);
     add_rule(&all, b, a);
@@ -221,7 +245,8 @@ bool netns_part(const char *one, const char *other) {
 }
 
 bool netns_heal(void) {
-    batch all = begun();
+    batch all;
+    begin(&all);
     delete_table(&all, PARTS);
     return carry_out(&all) || errno == ENOENT;
 }
