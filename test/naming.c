@@ -639,9 +639,9 @@ static void judge(asker *self, falkor_status status, bool may_write,
     if (replaced && !may_write && status == FALKOR_ERR_QUERY &&
         strstr(error->message, "empty key"))
         count(&tally->empty, 1);
-    else if (replaced && may_write && status == FALKOR_ERR_QUERY &&
+    else if (replaced && status == FALKOR_ERR_BUSY &&
              strstr(error->message, "when opened key"))
-        count(&tally->displaced, 1);    /* so the server says itself */
+        count(&tally->displaced, 1);    /* so the server says, each time */
     else if (replaced && status == FALKOR_ERR_STALE && may_write &&
              error->maybe_executed)
         count(&tally->stale_writes, 1);
@@ -767,7 +767,7 @@ static void ask_failing(asker *self) {
     count(&self->tally->failed_writes, 1);
     self->text = "";
     if (error.status != FALKOR_ERR_QUERY ||
-        strcmp(error.message, "Division by zero") != 0)
+        strncmp(error.message, "Division by zero", 16) != 0)
         judge(self, error.status ? error.status : FALKOR_ERR_ARGUMENT, true,
               &error);
 }

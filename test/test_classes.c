@@ -395,6 +395,8 @@ static const provoker provokers[] = {
     {"Write queue is full", FALKOR_ERR_BUSY, true,
      .answer = "-Write queue is full: cannot accept additional write queries "
          "at this time. Please retry later.\r\n"},
+    {"Encountered an empty key when opened key", FALKOR_ERR_BUSY, true,
+     .answer = "-Encountered an empty key when opened key g\r\n"},
     {"ERR max number of clients reached", FALKOR_ERR_BUSY, true, .dials = true,
      .set = {"CONFIG SET maxclients 1"},
      .unset = {"CONFIG SET maxclients 500"}},
