@@ -613,22 +613,31 @@ static bool falkor__all_follow_locked(const falkor__topology *topology,
     return true;
 }
 
-/* As far as the last round knows. */
+/* Whether the map has the node as the primary. */
+static bool falkor__leads_locked(const falkor__topology *topology,
+                                 const falkor__node *node, int slot)
+    FALKOR__HOLDS(topology->mutex) {
+    if (!topology->is_cluster)
+        return topology->primary == node->index;
+    return node->role == FALKOR_ROLE_PRIMARY &&
+           (slot < 0 || topology->owners[slot] == node->index);
+}
+
+/* Whether it is that as far as the last round knows: nobody else leads, or
+   may. */
 static bool falkor__stands_locked(const falkor__topology *topology,
                                   const falkor__node *node, int slot)
     FALKOR__HOLDS(topology->mutex) {
-    if (topology->why.status || topology->closed)
+    if (topology->why.status || topology->closed ||
+        !falkor__leads_locked(topology, node, slot))
         return false;
-    if (topology->is_cluster)
-        return node->role == FALKOR_ROLE_PRIMARY &&
-               (slot < 0 || topology->owners[slot] == node->index);
-    for (size_t i = 0; i < topology->count; i++)
+    for (size_t i = 0; !topology->is_cluster && i < topology->count; i++)
         if (topology->nodes[i] != node && !topology->nodes[i]->deposed &&
             (topology->nodes[i]->says == FALKOR_ROLE_PRIMARY ||
              (topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
               topology->nodes[i]->says == FALKOR_ROLE_UNKNOWN)))
-            return false;               /* it leads, or it may */
-    return topology->primary == node->index;
+            return false;
+    return true;
 }
 
 int falkor__topology_replicas(falkor__topology *topology,
@@ -647,8 +656,10 @@ bool falkor__topology_stands(falkor__topology *topology,
                              const falkor_value *replicas, int64_t copies,
                              int64_t deadline_ns) {
     const falkor__node *node = route->node;
+    int slot = route->asked ? -1 : route->slot;
     falkor__mutex_lock(&topology->mutex);
     bool known = replicas && copies >= replicas->length &&
+                 falkor__leads_locked(topology, node, slot) &&
                  falkor__all_follow_locked(topology, node, replicas);
     uint64_t round = topology->begun_rounds + 1;
     if (!known)
@@ -658,8 +669,7 @@ bool falkor__topology_stands(falkor__topology *topology,
                              deadline_ns))
         continue;
     bool stands = known || (topology->rounds >= round &&
-        falkor__stands_locked(topology, node,
-                              route->asked ? -1 : route->slot));
+        falkor__stands_locked(topology, node, slot));
     falkor__mutex_unlock(&topology->mutex);
     return stands;
 }
