@@ -466,67 +466,91 @@ bool falkor__asks_all(const falkor__request *request) {
 /* One node's answer; a failure says which it was. */
 static falkor_status falkor__typed_one(const falkor__request *request,
                                        falkor__topology *topology,
+                                       const falkor__node_state *state,
                                        size_t index, falkor_result **reply,
                                        falkor_error *error) {
-    falkor__node_state state;
-    falkor__topology_state(topology, index, &state);
     falkor__request one = *request;
-    one.pool = state.pool;
-    falkor_status status = state.begun ? FALKOR_OK
+    one.pool = state->pool;
+    *reply = NULL;
+    falkor_status status = state->begun ? FALKOR_OK
         : falkor__topology_begin(topology, index, error);
     if (!status)
         status = falkor__typed(&one, reply, error);
     if (status)
-        falkor__name_node(state.pool, error);
+        falkor__name_node(state->pool, error);
     return status;
 }
 
-static bool falkor__is_asked(const falkor__request *request,
-                             const falkor__node_state *state) {
-    return state->primary || (request->scope == FALKOR__SCOPE_NODES &&
-                              state->well);
+/* The next node to ask: a primary, or where all are asked a replica that is not
+   down. */
+static bool falkor__next_asked(const falkor__request *request,
+                               falkor__topology *topology,
+                               const unsigned char *done, size_t *index,
+                               falkor__node_state *state) {
+    for (*index = 0; falkor__topology_state(topology, *index, state); ++*index)
+        if (!(done[*index / 8] >> *index % 8 & 1) &&
+            (state->primary || (request->scope == FALKOR__SCOPE_NODES &&
+                                state->well)))
+            return true;
+    return false;
+}
+
+/* Whether a node that was not reached may be asked again, it or who takes its
+   place, behind a pause. */
+static bool falkor__asks_again(falkor__call *whole,
+                               const falkor__node_state *state,
+                               const falkor_error *error, int *attempt) {
+    int retries = falkor__retries_of(whole);
+    if ((error->status != FALKOR_ERR_CONNECT &&
+         error->status != FALKOR_ERR_CIRCUIT_OPEN) || *attempt > retries)
+        return false;
+    whole->route.version = state->version;
+    falkor__topology_doubt(falkor__topology_of(whole));
+    return falkor__back_off(whole, (*attempt)++, retries, error);
 }
 
 /* One node after the other, within the call's time; the first that fails ends
-   it. A replica that is down is not asked. */
+   it. */
+static falkor_status falkor__typed_each(const falkor__request *request,
+                                        falkor__call *whole,
+                                        falkor_result **sum,
+                                        falkor_error *error) {
+    falkor__topology *topology = falkor__topology_of(whole);
+    falkor__request one = *request;
+    falkor_call_options options = whole->options;
+    unsigned char done[FALKOR__MOST_NODES / 8 + 1] = {0};
+    falkor__node_state state;
+    falkor_status status = FALKOR_OK;
+    int attempt = 1;
+    size_t i;
+    one.options = &options;
+    while (!status && falkor__next_asked(request, topology, done, &i, &state)) {
+        falkor_result *reply;
+        options.timeout_ms = falkor__part_ms(whole->options.timeout_ms,
+                                             whole->deadline_ns, !*sum);
+        status = falkor__typed_one(&one, topology, &state, i, &reply, error);
+        if (status && falkor__asks_again(whole, &state, error, &attempt)) {
+            status = FALKOR_OK;
+            continue;
+        }
+        done[i / 8] |= (unsigned char)(1 << i % 8);
+        if (!status && *sum)
+            status = falkor__join(*sum, reply, request->distinct, error);
+        if (*sum)
+            falkor_result_free(reply);
+        else
+            *sum = reply;
+    }
+    return status || *sum ? status : falkor__fail(error, FALKOR_ERR_NOT_OPEN, 0,
+        "no node of the pool is known: call falkor_pool_open first");
+}
+
 falkor_status falkor__typed_all(const falkor__request *request,
                                 falkor_result **result, falkor_error *error) {
-    falkor__topology *topology = falkor__pool_front(request->pool);
-    falkor__node_state state;
-    falkor__request one = *request;
     falkor__call whole;                 /* for its times */
     falkor_result *sum = NULL;
     falkor__call_begin(&whole, request->pool, request->options);
-    falkor_call_options options = whole.options;
-    one.options = &options;
-    falkor_status status = FALKOR_OK;
-    bool again = true;
-    for (size_t i = 0; !status &&
-                       falkor__topology_state(topology, i, &state); i++) {
-        falkor_result *reply = NULL;
-        if (!falkor__is_asked(request, &state))
-            continue;
-        options.timeout_ms = falkor__part_ms(whole.options.timeout_ms,
-                                             whole.deadline_ns, !sum);
-        status = falkor__typed_one(&one, topology, i, &reply, error);
-        if (!status && sum && result)
-            status = falkor__join(sum, reply, request->distinct, error);
-        if (sum)
-            falkor_result_free(reply);
-        else
-            sum = reply;
-        if (status && request->reads && again && state.primary &&
-            falkor__topology_state(topology, i, &state) && !state.primary) {
-            falkor_result_free(sum);    /* it was replaced: all anew, once */
-            sum = NULL;
-            again = false;
-            status = FALKOR_OK;
-            i = SIZE_MAX;
-        }
-    }
-    if (!status && !sum)
-        status = falkor__fail(error, FALKOR_ERR_NOT_OPEN, 0, "no node of the "
-            "pool is known: call falkor_pool_open first");
+    falkor_status status = falkor__typed_each(request, &whole, &sum, error);
     if (!status && result) {
         *result = sum;
         sum = NULL;

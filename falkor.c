@@ -276,8 +276,8 @@ void falkor__note_replaced(falkor__call *call, const falkor__trait *trait) {
    a second. */
 static int falkor__copies_ms(const falkor__call *call) {
     int left_ms = falkor__poll_ms(call->use_until_ns);
-    int margin_ms = left_ms >= 4000 ? 1000 : left_ms >= 600 ? left_ms / 4
-        : left_ms >= 300 ? 150 : left_ms / 2;
+    int margin_ms = left_ms >= 4000 ? 1000 : left_ms >= 1000 ? left_ms / 4
+        : left_ms >= 500 ? 250 : left_ms / 2;
     return left_ms < 0 ? 0 : left_ms - margin_ms > 1 ? left_ms - margin_ms : 1;
 }
 

@@ -970,12 +970,14 @@ falkor_status falkor__topology_begin(falkor__topology *topology, size_t index,
                                      falkor_error *error);
 
 /* The index-th node; false behind the last. */
+#define FALKOR__MOST_NODES 4096
 typedef struct falkor__node_state {
     falkor_pool *pool;
     bool begun;                 /* calls may go there */
     bool well;                  /* it has answered */
     bool primary;
     bool home;                  /* the primary that has options.graph */
+    uint64_t version;           /* of the map */
 } falkor__node_state;
 bool falkor__topology_state(falkor__topology *topology, size_t index,
                              falkor__node_state *state);
@@ -997,6 +999,9 @@ bool falkor__topology_holds(falkor__topology *topology,
 bool falkor__topology_failed(falkor__topology *topology, falkor__route *route,
                              falkor_status status, bool refused,
                              const char *text);
+
+/* Has the map looked at anew, soon. */
+void falkor__topology_doubt(falkor__topology *topology);
 
 /* Sleeps until the deadline, or until the map is another than the route's;
    false: the pool is closed. */

@@ -476,7 +476,7 @@ static falkor_status falkor__scout_sentinels(falkor__topology *topology,
 /* A map in the making. */
 typedef struct falkor__chart {
     uint16_t owners[FALKOR__CLUSTER_SLOTS];
-    uint16_t primaries[FALKOR__NO_NODE];        /* of replicas, by index */
+    uint16_t primaries[FALKOR__MOST_NODES];     /* of replicas, by index */
 } falkor__chart;
 
 /* The node that a list of CLUSTER SLOTS begins with: [host, port, ...]. A host

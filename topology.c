@@ -105,7 +105,7 @@ static bool falkor__add_locked(falkor__topology *topology, falkor__node **node)
     }
     if (topology->count == topology->room) {
         size_t room = topology->room ? 2 * topology->room : 8;
-        void *more = room >= FALKOR__NO_NODE ? NULL
+        void *more = room > FALKOR__MOST_NODES ? NULL
             : falkor__take_more(config->heap, topology->nodes,
                                 room * sizeof(falkor__node *));
         if (!more)
@@ -217,6 +217,12 @@ static void falkor__doubt_locked(falkor__topology *topology)
     FALKOR__HOLDS(topology->mutex) {
     topology->doubted = true;
     falkor__cond_signal(&topology->wanted);
+}
+
+void falkor__topology_doubt(falkor__topology *topology) {
+    falkor__mutex_lock(&topology->mutex);
+    falkor__doubt_locked(topology);
+    falkor__mutex_unlock(&topology->mutex);
 }
 
 /* Becomes the one who asks. */
@@ -691,6 +697,7 @@ bool falkor__topology_state(falkor__topology *topology, size_t index,
         *state = (falkor__node_state){.pool = node->pool,
             .begun = node->begun, .well = node->well,
             .primary = node->role == FALKOR_ROLE_PRIMARY,
+            .version = topology->version,
             .home = falkor__primary_locked(topology,
                 falkor__home_slot(topology)) == node};
     falkor__mutex_unlock(&topology->mutex);
