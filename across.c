@@ -340,6 +340,7 @@ falkor_status falkor__pipeline_across(falkor_pool *pool,
 /* ---- commands ------------------------------------------------------------- */
 
 #ifndef FALKOR_WITHOUT_COMMANDS
+/* NOLINTNEXTLINE(misc-no-recursion): the decoder's limit on depth ends it */
 static bool falkor__alike(const falkor_value *a, const falkor_value *b) {
     if (a->type != b->type || a->length != b->length)
         return false;
@@ -365,6 +366,7 @@ static bool falkor__alike(const falkor_value *a, const falkor_value *b) {
 }
 
 /* A value of a plain reply in another's memory. false: there is none. */
+/* NOLINTNEXTLINE(misc-no-recursion): the decoder's limit on depth ends it */
 static bool falkor__copy_value(falkor_result *to, falkor_value *value) {
     if (value->type == FALKOR_STRING) {
         char *text = falkor__reply_take(to, (size_t)value->length + 1);

@@ -31,15 +31,21 @@ static falkor_graph *falkor__graph_new(falkor_pool *pool, const char *name) {
     return graph;
 }
 
+static void falkor__graph_end(falkor_graph *graph,
+                              const falkor_allocator *heap) {
+    falkor__names_end(&graph->names);
+    falkor__give(heap, graph);
+}
+
+/* With its twins, which have none. */
 static void falkor__graph_destroy(falkor_graph *graph,
                                   const falkor_allocator *heap) {
     while (graph->twins) {
         falkor_graph *twin = graph->twins;
         graph->twins = twin->next_twin;
-        falkor__graph_destroy(twin, heap);
+        falkor__graph_end(twin, heap);
     }
-    falkor__names_end(&graph->names);
-    falkor__give(heap, graph);
+    falkor__graph_end(graph, heap);
 }
 
 /* The graph of that name, or else made, which may be NULL, as that. */
@@ -439,6 +445,21 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error) {
     return status;
 }
 
+/* A pool that stands for no other, or for none any more. */
+static void falkor__free_one(falkor_pool *pool) {
+    falkor__client *client = falkor__client_of(pool);
+    const falkor_allocator *heap = falkor__pool_config(pool)->heap;
+    falkor__guard_remove(&client->guard);
+    falkor__pool_destroy(pool);
+    while (client->first) {
+        falkor_graph *graph = client->first;
+        client->first = graph->next;
+        falkor__graph_destroy(graph, heap);
+    }
+    falkor__mutex_destroy(&client->mutex);
+    falkor__give(heap, client);
+}
+
 /* The pools of the nodes that a pool stands for, and the map. */
 static void falkor__free_nodes(falkor_pool *pool) {
 #ifndef FALKOR_WITHOUT_TOPOLOGY
@@ -450,7 +471,7 @@ static void falkor__free_nodes(falkor_pool *pool) {
         falkor_pool_close(pool, FALKOR__CLOSE_MS);
     falkor__topology_stop(topology);
     for (size_t i = 0; falkor__topology_state(topology, i, &member); i++)
-        falkor_pool_free(member.pool);
+        falkor__free_one(member.pool);
     falkor__pool_stand_for(pool, NULL, NULL);
     falkor__topology_free(topology);
 #else
@@ -461,16 +482,6 @@ static void falkor__free_nodes(falkor_pool *pool) {
 void falkor_pool_free(falkor_pool *pool) {
     if (!pool || falkor__still_shared(pool))
         return;
-    falkor__client *client = falkor__client_of(pool);
-    const falkor_allocator *heap = falkor__pool_config(pool)->heap;
-    falkor__guard_remove(&client->guard);
     falkor__free_nodes(pool);
-    falkor__pool_destroy(pool);
-    while (client->first) {
-        falkor_graph *graph = client->first;
-        client->first = graph->next;
-        falkor__graph_destroy(graph, heap);
-    }
-    falkor__mutex_destroy(&client->mutex);
-    falkor__give(heap, client);
+    falkor__free_one(pool);
 }

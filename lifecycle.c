@@ -617,24 +617,9 @@ static void falkor__tell_cut(falkor_pool *pool, int left) {
         .error = &error}, "%s", "");
 }
 
-/* Nobody is let in any more, nor waits for a better map; then each of them waits
-   for what it has in use. Whether something was cut. */
-static bool falkor__close_members(falkor_pool *pool, int64_t deadline_ns) {
-    falkor_pool *member;
-    bool cut = false;
-    pool->front->close(pool->front_self);
-    for (size_t i = 0; (member = pool->front->member(pool->front_self, i));
-         i++) {
-        int left_ms = falkor__poll_ms(deadline_ns);     /* -1: for ever */
-        cut = falkor_pool_close(member, left_ms) != FALKOR_OK || cut;
-    }
-    return cut;
-}
-
-falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
-    if (!pool)
-        return FALKOR_OK;
-    int64_t deadline_ns = falkor__deadline(timeout_ms);
+/* A pool that stands for no other. */
+static falkor_status falkor__close_one(falkor_pool *pool,
+                                       int64_t deadline_ns) {
     falkor__lock(pool);
     bool first = pool->state != FALKOR__POOL_CLOSED;
     pool->state = FALKOR__POOL_CLOSED;
@@ -657,13 +642,27 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
         falkor__cut(pool);
         falkor__tell_cut(pool, left);
     }
-    if (FALKOR__FRONTS && pool->front && falkor__close_members(pool,
-                                                               deadline_ns))
-        left++;
     if (first)
         falkor__event(&pool->config, &(falkor__event_head){
             .name = "connection_pool_closed"}, "%s", "");
     return left > 0 ? FALKOR_ERR_TIMEOUT : FALKOR_OK;
+}
+
+/* Of one that does, nobody waits for a better map any more; then each of them
+   waits for what it has in use. */
+falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
+    if (!pool)
+        return FALKOR_OK;
+    int64_t deadline_ns = falkor__deadline(timeout_ms);
+    falkor_status status = falkor__close_one(pool, deadline_ns);
+    falkor_pool *member;
+    if (FALKOR__FRONTS && pool->front)
+        pool->front->close(pool->front_self);
+    for (size_t i = 0; FALKOR__FRONTS && pool->front &&
+         (member = pool->front->member(pool->front_self, i)); i++)
+        if (falkor__close_one(member, deadline_ns))
+            status = FALKOR_ERR_TIMEOUT;
+    return status;
 }
 
 void falkor__pool_free_memory(falkor_pool *pool) {

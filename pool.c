@@ -414,27 +414,18 @@ void falkor__conn_begin(falkor_conn *conn, int64_t now) {
     atomic_store_explicit(&slot->timed_ns, now, memory_order_relaxed);
 }
 
-/* From one that the pool stands for. */
-static falkor_status falkor__acquire_elsewhere(falkor_pool *pool,
-                                               int timeout_ms,
-                                               falkor_conn **conn,
-                                               falkor_error *error,
-                                               const char *file, int line) {
-    *conn = NULL;
-    falkor_pool *home = pool->front->home(pool->front_self, error);
-    return home ? falkor_acquire_at(home, timeout_ms, conn, error, file, line)
-                : error->status;
-}
-
 /* Who does not wait still gets the time of a dial. */
 static falkor_status falkor__acquire_slowly(falkor_pool *pool, int timeout_ms,
                                             falkor_conn **conn,
                                             falkor_error *error,
                                             const char *file, int line) {
     falkor_error own;
-    if (FALKOR__FRONTS && pool->front)
-        return falkor__acquire_elsewhere(pool, timeout_ms, conn,
-                                         error ? error : &own, file, line);
+    if (!error)
+        error = &own;
+    *conn = NULL;
+    if (FALKOR__FRONTS && pool->front &&
+        !(pool = pool->front->home(pool->front_self, error)))
+        return error->status;
     if (timeout_ms == FALKOR_POOL_TIMEOUT)
         timeout_ms = pool->config.pool_timeout_ms;
     falkor__patience patience = {
@@ -443,7 +434,7 @@ static falkor_status falkor__acquire_slowly(falkor_pool *pool, int timeout_ms,
                                  : pool->config.connect_timeout_ms,
         .file = file, .line = line};
     falkor_status status = falkor__acquire_booked(pool, &patience, conn,
-                                                  error ? error : &own);
+                                                  error);
     if (!status && !patience.since_ns)
         falkor__sample_hold((*conn)->slot, atomic_load_explicit(
             &(*conn)->slot->acquires, memory_order_relaxed));
@@ -750,13 +741,20 @@ void falkor__stats_locked(falkor_pool *pool, falkor_stats *stats) {
     falkor__stats_rate(stats);
 }
 
+static void falkor__stats_one(falkor_pool *pool, falkor_stats *stats) {
+    falkor__lock(pool);
+    falkor__stats_locked(pool, stats);
+    falkor__unlock(pool);
+    falkor__recorder_read(pool->recorder, stats);
+}
+
 /* What those have counted that the pool stands for. */
 static void falkor__stats_of_members(falkor_pool *pool, falkor_stats *stats) {
     falkor_pool *member;
     falkor_stats one;
     for (size_t i = 0; (member = pool->front->member(pool->front_self, i));
          i++) {
-        falkor_pool_stats(member, &one);
+        falkor__stats_one(member, &one);
         if (one.initialized || one.closed)      /* it was in use */
             falkor__stats_add(stats, &one);
     }
@@ -764,10 +762,7 @@ static void falkor__stats_of_members(falkor_pool *pool, falkor_stats *stats) {
 
 void falkor_pool_stats(falkor_pool *pool, falkor_stats *stats) {
     if (stats && pool) {
-        falkor__lock(pool);
-        falkor__stats_locked(pool, stats);
-        falkor__unlock(pool);
-        falkor__recorder_read(pool->recorder, stats);
+        falkor__stats_one(pool, stats);
         if (FALKOR__FRONTS && pool->front)
             falkor__stats_of_members(pool, stats);
     } else if (stats) {

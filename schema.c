@@ -179,7 +179,7 @@ static falkor_status falkor__reading_send(falkor__reading *reading,
     falkor_status status = text.failed
         ? falkor__no_memory(error, "out of memory for names")
         : falkor__link_send(reading->link, &piece, 1,
-                            FALKOR__READ_QUERIES * (asks ? 2 : 1),
+                            (size_t)FALKOR__READ_QUERIES << asks,
                             reading->question->deadline_ns, &sent, error);
     falkor__buffer_end(&text);
     return status;

@@ -137,7 +137,7 @@ static bool falkor__found_at(const char *host, const char *port,
     if (!host || !*host || strlen(host) >= sizeof found->host || number < 1 ||
         number > 65535)
         return false;
-    strcpy(found->host, host);
+    memcpy(found->host, host, strlen(host) + 1);
     found->port = (int)number;
     return true;
 }

@@ -21,7 +21,7 @@ static unsigned falkor__crc16(const char *text, size_t length) {
     for (size_t i = 0; i < length; i++) {
         crc ^= (unsigned)(unsigned char)text[i] << 8;
         for (int bit = 0; bit < 8; bit++)
-            crc = (crc << 1) ^ (crc & 0x8000 ? 0x1021u : 0);
+            crc = (crc << 1) ^ (crc & 0x8000 ? 0x1021U : 0);
     }
     return crc & 0xffff;
 }
@@ -498,7 +498,7 @@ static bool falkor__read_redirect(const char *text, const char *word,
     memcpy(host, end + 1, length);
     host[length] = '\0';
     if (length == 0 && strlen(own_host) < FALKOR__HOST_SIZE)
-        strcpy(host, own_host);
+        memcpy(host, own_host, strlen(own_host) + 1);
     *slot = (int)number;
     *port = (int)port_number;
     return true;
@@ -599,7 +599,7 @@ static bool falkor__lists(const falkor_value *list, const falkor__node *node) {
             one->as.items[0].type == FALKOR_STRING &&
             one->as.items[1].type == FALKOR_STRING &&
             strcmp(one->as.items[0].as.string, config->host) == 0 &&
-            atoi(one->as.items[1].as.string) == config->port)
+            strtol(one->as.items[1].as.string, NULL, 10) == config->port)
             return true;
     }
     return false;
@@ -707,8 +707,9 @@ bool falkor__topology_state(falkor__topology *topology, size_t index,
 /* Its pool is open by now. */
 falkor_status falkor__topology_begin(falkor__topology *topology, size_t index,
                                      falkor_error *error) {
-    return falkor__node_begin(topology, falkor__node_number(topology, index),
-                              error);
+    falkor__node *node = falkor__node_number(topology, index);
+    return node ? falkor__node_begin(topology, node, error)
+        : falkor__refuse(error, "there is no node number %zu", index);
 }
 
 bool falkor__topology_is_cluster(const falkor__topology *topology) {

@@ -96,6 +96,7 @@ step single 3 check-single
 step install 4 check-install
 step long 15 checks VARIANT=werror WERROR=1 CHECK='deadlines names siege soak stress'
 step stress 8 checks VARIANT=tsan CHECK=stress
+step failover 14 checks VARIANT=werror WERROR=1 CHECK='failover partition'
 
 # These are not about time.
 unhurried() {

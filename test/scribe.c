@@ -54,9 +54,12 @@ static bool is_due(const scribe *self, const falkor_error *error) {
     case FALKOR_ERR_BUSY: case FALKOR_ERR_READONLY:
     case FALKOR_ERR_CIRCUIT_OPEN:
         return true;
-    case FALKOR_ERR_QUERY:              /* a master no longer, at EXEC */
-        return strstr(error->message, "EXECABORT") &&
-            strstr(error->message, "READONLY");
+    case FALKOR_ERR_QUERY:              /* a master no longer, at EXEC; or the
+                                           graph left while it waited */
+        return (strstr(error->message, "EXECABORT") &&
+                strstr(error->message, "READONLY")) ||
+            (self->all->moves && strstr(error->message,
+                                        "Encountered an empty key"));
     case FALKOR_ERR_NOT_REPLICATED:
         return self->all->copies > 0;
     case FALKOR_ERR_MOVED:
@@ -82,8 +85,10 @@ static bool own(scribe *self, const call *at, const falkor_result *result) {
     const falkor_value *got = falkor_result_value(result, 0, 0);
     if (crowd_is_token(result, at->token))
         return true;
-    BROKEN(self, "asked for token %" PRId64 ", got %zu rows and %" PRId64,
-           at->token, falkor_result_rows(result),
+    BROKEN(self, "asked for token %" PRId64 " about write %" PRId64 ", got %s, "
+           "%zu rows of %zu columns and %" PRId64, at->token,
+           at->params[2].value.as.integer, result ? "a result" : "none",
+           falkor_result_rows(result), falkor_result_columns(result),
            got && got->type == FALKOR_INTEGER ? got->as.integer : -1);
     return false;
 }
@@ -126,8 +131,20 @@ static int copies_of(scribe *self, scribe_record *write) {
 static void settle(scribe *self, scribe_record *write,
                    const falkor_error *error) {
     told(self, error);
+    if (!error->status && write->lasts)
+        atomic_fetch_add(&self->all->lasting, 1);
     write->outcome = !error->status ? SCRIBE_ACKNOWLEDGED
         : error->maybe_executed ? SCRIBE_MAYBE : SCRIBE_FAILED;
+}
+
+/* Some wait for no copies but for a failover to be over, and are sent again
+   until then: what may have run must not be among these. */
+static void be_patient(scribe *self, call *at) {
+    if (!self->all->copies || at->options.wait_replicas ||
+        !test_chance(&self->random, 3))
+        return;
+    at->options.timeout_ms = at->deadline_ms = SCRIBE_PATIENT_MS;
+    at->options.max_retries = SCRIBE_PATIENT_MS;
 }
 
 /* One write, on a held connection if there is one. */
@@ -142,6 +159,7 @@ static void write_one(scribe *self, falkor_conn *conn) {
     at.options.idempotent = what->idempotent;
     at.options.conn = conn;
     at.options.wait_replicas = copies_of(self, write);
+    be_patient(self, &at);
     falkor_query_with(self->all->graph, &at.options, what->cypher, at.params,
                       &result, &error);
     clock_out(self, &at, &error);
@@ -396,8 +414,8 @@ void *scribe_run(void *argument) {
         falkor_stats now;
         do_something(self);
         falkor_pool_stats(self->all->pool, &now);
-        if (now.total > self->all->most || now.idle + now.active + now.connecting +
-            now.closing != now.total)
+        if (now.total > self->all->most || now.idle + now.active +
+            now.connecting + now.closing != now.total)
             BROKEN(self, "%d connections: %d idle, %d active, %d connecting, "
                 "%d closing", now.total, now.idle, now.active, now.connecting,
                 now.closing);

@@ -16,7 +16,8 @@
 enum {
     SCRIBE_WRITES = 20000,      /* of one thread, at most */
     SCRIBE_ANCHORS = 50,        /* nodes (:P {id: 0}) and so on, for edges */
-    SCRIBE_POOL_MS = 300, SCRIBE_SOCKET_MS = 400    /* the pool's time-outs */
+    SCRIBE_POOL_MS = 300, SCRIBE_SOCKET_MS = 400,   /* the pool's time-outs */
+    SCRIBE_PATIENT_MS = 5000    /* longer than a failover */
 };
 
 /* What a write's caller was told, and what it makes: a node (:N {no: n}), an
@@ -40,12 +41,15 @@ typedef struct scribes {                /* what they share */
     bool moves;                         /* a cluster: MOVED is due on a held
                                            connection, and in a pipeline */
     atomic_bool stopped, broken;        /* broken: there is a complaint */
+    atomic_int lasting;                 /* writes acknowledged with copies */
     atomic_int bad[FALKOR_STATUS_COUNT];
 } scribes;
 
 typedef struct scribe {
     scribes *all;
-    int number;
+    int number;                         /* from 1 on: where an index comes from
+                                           a replica's first copy, FalkorDB
+                                           4.16.3 does not find 0 in it */
     uint64_t random;
     scribe_record *writes;              /* that of i has the number number *
                                            SCRIBE_WRITES + i */
