@@ -16,7 +16,7 @@ static int falkor__part_ms(int timeout_ms, int64_t deadline_ns, bool first) {
     return left_ms > 1 ? left_ms : 1;
 }
 
-/* ---- pipelines ------------------------------------------------------------ */
+/* ---- pipelines ----------------------------------------------------------- */
 
 #ifndef FALKOR_WITHOUT_PIPELINES
 /* What is still open goes in parts, one for each node, again and again; what is
@@ -44,7 +44,9 @@ static int falkor__request_slot(const falkor__crossing *crossing,
 
 static bool falkor__request_reads(const falkor__crossing *crossing,
                                   const falkor_request *request) {
-    return request->graph && !crossing->call.options.by_primary &&
+    int read_from = falkor__pool_config(crossing->call.whole)->read_from;
+    return request->graph && read_from != FALKOR_READ_PRIMARY &&
+           !crossing->call.options.by_primary &&
            (request->read_only || crossing->call.options.read_only);
 }
 
@@ -144,45 +146,75 @@ static falkor_status falkor__gather(falkor__crossing *crossing, size_t first,
     return status;
 }
 
-/* Whether a request that ended so has certainly not run, and may go elsewhere:
-   a node that does not serve it, or that was not reached. */
-static bool falkor__goes_on(const falkor_error *error) {
-    return !error->maybe_executed &&
-        (error->status == FALKOR_ERR_MOVED ||
-         error->status == FALKOR_ERR_READONLY ||
-         error->status == FALKOR_ERR_CONNECT ||
-         error->status == FALKOR_ERR_CIRCUIT_OPEN ||
-         error->status == FALKOR_ERR_IO);
+static bool falkor__in_doubt(const falkor__crossing *crossing,
+                             const falkor_request *request) {
+    return request->error.maybe_executed && !request->idempotent &&
+           !crossing->call.options.idempotent;
+}
+
+/* Whether a request that ended so may go elsewhere: a node that does not serve
+   it, or that was not reached; and it has not run, or may run twice. */
+static bool falkor__goes_on(const falkor__crossing *crossing,
+                            const falkor_request *request) {
+    falkor_status status = request->error.status;
+    return !falkor__in_doubt(crossing, request) &&
+        (status == FALKOR_ERR_MOVED || status == FALKOR_ERR_READONLY ||
+         status == FALKOR_ERR_CONNECT || status == FALKOR_ERR_CIRCUIT_OPEN ||
+         status == FALKOR_ERR_IO);
 }
 
 /* Ends all that was not sent yet. */
 static void falkor__crossing_stop(falkor__crossing *crossing,
                                   const falkor_error *why, const char *what) {
+    falkor_error first = *why;          /* it may be one of theirs */
     for (size_t i = 0; i < crossing->count; i++) {
         if (crossing->open[i] && !crossing->requests[i].error.status)
-            falkor__fail(&crossing->requests[i].error, why->status,
-                         why->sys_errno, "it was not sent: %s%s", what,
-                         why->message);
+            falkor__fail(&crossing->requests[i].error, first.status,
+                         first.sys_errno, "it was not sent: %s%s", what,
+                         first.message);
         crossing->open[i] = false;
     }
 }
 
-/* Opens again what the part's answers send on. A write in doubt ends the whole:
-   what is behind it must not run before that is known. Returns the failure that
+static bool falkor__stops_in_doubt(falkor__crossing *crossing, size_t place) {
+    const falkor_request *request = &crossing->requests[place];
+    if (!falkor__in_doubt(crossing, request))
+        return false;
+    falkor__crossing_stop(crossing, &request->error,
+                          "one before it may have been executed: ");
+    return true;
+}
+
+/* Whose order counts: what is of one graph, or of one key. */
+static size_t falkor__order_of(const falkor_request *request) {
+    int slot = request->graph
+        ? falkor__key_slot(request->graph->name, request->graph->length)
+        : falkor__command_slot(request->argc, request->argv,
+                               request->lengths);
+    return (size_t)(slot + 1);
+}
+
+/* Opens again what the part's answers send on, but nothing that something
+   behind it, of its graph, has overtaken. A write in doubt ends the whole: what
+   is behind it must not run before that is known. Returns the failure that
    sends the first of them on, NULL: none. */
 static const falkor_error *falkor__part_settle(falkor__crossing *crossing) {
+    unsigned char has_run[(1 + (1 << 14)) / 8 + 1] = {0};
     const falkor_error *why = NULL;
     for (size_t k = 0; k < crossing->part_count; k++)
-        if (crossing->part[k].error.maybe_executed) {
-            falkor__crossing_stop(crossing, &crossing->part[k].error,
-                                  "one before it may have been executed: ");
+        if (falkor__stops_in_doubt(crossing, crossing->places[k]))
             return NULL;
+    for (size_t k = crossing->part_count; k-- > 0;) {
+        size_t place = crossing->places[k];
+        const falkor_request *request = &crossing->requests[place];
+        size_t order = falkor__order_of(request);
+        if (!falkor__goes_on(crossing, request)) {
+            has_run[order / 8] |= (unsigned char)(1 << order % 8);
+        } else if (!(has_run[order / 8] >> order % 8 & 1)) {
+            crossing->open[place] = true;
+            why = &crossing->part[k].error;
         }
-    for (size_t k = 0; k < crossing->part_count; k++)
-        if (falkor__goes_on(&crossing->part[k].error)) {
-            crossing->open[crossing->places[k]] = true;
-            why = why ? why : &crossing->part[k].error;
-        }
+    }
     return why;
 }
 
@@ -206,24 +238,35 @@ static void falkor__cross_alone(falkor__crossing *crossing, size_t place) {
                        &request->error);
 }
 
-/* Whether what was sent on is sent again, at once or behind a pause; else it has
-   ended, and what goes to other nodes goes on. */
+/* All that is open of a slot that is on its way, one by one. */
+static void falkor__cross_asking(falkor__crossing *crossing, int slot) {
+    crossing->call.route.asked = NULL;
+    crossing->call.route.redirects = 0;
+    for (size_t k = 0; k < crossing->part_count; k++) {
+        size_t place = crossing->places[k];
+        if (!crossing->open[place] || falkor__request_slot(crossing,
+                &crossing->requests[place]) != slot)
+            continue;
+        falkor__cross_alone(crossing, place);
+        if (falkor__stops_in_doubt(crossing, place))
+            return;
+    }
+}
+
+/* Whether what was sent on is sent again, at once or behind a pause; else it
+   has ended, and what goes to other nodes goes on. */
 static void falkor__crossing_again(falkor__crossing *crossing,
                                    const falkor_error *why) {
     falkor__call *call = &crossing->call;
+    int retries = falkor__retries_of(call);
     bool refused = why->status == FALKOR_ERR_MOVED ||
                    why->status == FALKOR_ERR_READONLY;
     call->phase = refused ? FALKOR__PHASE_REPLIED : FALKOR__PHASE_UNSENT;
     bool on = falkor__sent_on(call, why->status, why);
     if (on && call->route.asked) {
-        size_t first = 0;
-        while (!crossing->open[first])
-            first++;
-        call->route.asked = NULL;
-        falkor__cross_alone(crossing, first);
-    } else if (!on && crossing->attempt <= falkor__retries_of(call) &&
-               falkor__back_off(call, crossing->attempt,
-                                falkor__retries_of(call), why)) {
+        falkor__cross_asking(crossing, call->route.slot);
+    } else if (!on && crossing->attempt <= retries &&
+               falkor__back_off(call, crossing->attempt, retries, why)) {
         crossing->attempt++;
     } else if (!on) {
         for (size_t k = 0; k < crossing->part_count; k++)
@@ -313,9 +356,10 @@ falkor_status falkor__pipeline_across(falkor_pool *pool,
     size_t count, falkor_error *error) {
     falkor__crossing crossing = {.requests = requests, .count = count,
                                  .attempt = 1};
-    crossing.open = calloc(count, sizeof *crossing.open);
-    crossing.part = calloc(count, sizeof *crossing.part);
-    crossing.places = calloc(count, sizeof *crossing.places);
+    const falkor_allocator *heap = falkor__pool_config(pool)->heap;
+    crossing.open = falkor__take_zero(heap, count, sizeof *crossing.open);
+    crossing.part = falkor__take_zero(heap, count, sizeof *crossing.part);
+    crossing.places = falkor__take_zero(heap, count, sizeof *crossing.places);
     falkor_status status = FALKOR_OK;
     if (!crossing.open || !crossing.part || !crossing.places)
         status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
@@ -330,14 +374,14 @@ falkor_status falkor__pipeline_across(falkor_pool *pool,
         status = falkor__cross_all(&crossing, error);
         falkor__call_end(&crossing.call);
     }
-    free(crossing.open);
-    free(crossing.part);
-    free(crossing.places);
+    falkor__give(heap, crossing.open);
+    falkor__give(heap, crossing.part);
+    falkor__give(heap, crossing.places);
     return status;
 }
 #endif
 
-/* ---- commands ------------------------------------------------------------- */
+/* ---- commands ------------------------------------------------------------ */
 
 #ifndef FALKOR_WITHOUT_COMMANDS
 /* NOLINTNEXTLINE(misc-no-recursion): the decoder's limit on depth ends it */
@@ -526,6 +570,8 @@ static falkor_status falkor__typed_each(const falkor__request *request,
     int attempt = 1;
     size_t i;
     one.options = &options;
+    if (request->scope == FALKOR__SCOPE_NODES)
+        options.wait_replicas = 0;      /* each node is told by us */
     while (!status && falkor__next_asked(request, topology, done, &i, &state)) {
         falkor_result *reply;
         options.timeout_ms = falkor__part_ms(whole->options.timeout_ms,

@@ -176,8 +176,8 @@ falkor__link *falkor__held_link(falkor_pool *pool, const falkor_conn *conn);
 falkor_status falkor__attempt(falkor__call *call, falkor_error *error);
 falkor_status falkor__call_run(falkor__call *call, falkor_error *error);
 
-/* After a failed attempt: how often the call may be repeated in all; whether the
-   failure says where to go instead, at once; and the pause before the next
+/* After a failed attempt: how often the call may be repeated in all; whether
+   the failure says where to go instead, at once; and the pause before the next
    attempt, false where there is no time for one. */
 int falkor__retries_of(const falkor__call *call);
 bool falkor__sent_on(falkor__call *call, falkor_status status,

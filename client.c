@@ -181,6 +181,21 @@ static falkor_status falkor__client_new(falkor__config *config,
     return FALKOR_OK;
 }
 
+/* A pool that stands for no other, or for none any more. */
+static void falkor__free_one(falkor_pool *pool) {
+    falkor__client *client = falkor__client_of(pool);
+    const falkor_allocator *heap = falkor__pool_config(pool)->heap;
+    falkor__guard_remove(&client->guard);
+    falkor__pool_destroy(pool);
+    while (client->first) {
+        falkor_graph *graph = client->first;
+        client->first = graph->next;
+        falkor__graph_destroy(graph, heap);
+    }
+    falkor__mutex_destroy(&client->mutex);
+    falkor__give(heap, client);
+}
+
 falkor_status falkor_pool_create(const falkor_options *options,
                                  falkor_pool **pool, falkor_error *error) {
     falkor__config config;
@@ -200,7 +215,8 @@ falkor_status falkor_pool_create(const falkor_options *options,
 #ifndef FALKOR_WITHOUT_TOPOLOGY
     const falkor__config *made = status ? NULL : falkor__pool_config(*pool);
     if (made && (made->sentinels || made->cluster))
-        status = falkor__topology_new(*pool, falkor__client_new, error);
+        status = falkor__topology_new(*pool, falkor__client_new,
+                                      falkor__free_one, error);
     if (status) {
         falkor_pool_free(*pool);
         *pool = NULL;
@@ -382,7 +398,8 @@ static falkor_status falkor__open_node(falkor__call *call,
     return status;
 }
 
-/* Opens the pool of every primary, and the map. */
+/* Opens the pool of every primary, and the map. One that cannot be reached is
+   in nobody's way, but for the one that has options.graph. */
 static falkor_status falkor__open_nodes(falkor__call *call,
                                         falkor__topology *topology,
                                         falkor_error *error) {
@@ -394,11 +411,13 @@ static falkor_status falkor__open_nodes(falkor__call *call,
         if (!member.primary)
             continue;
         status = falkor__open_node(call, &member, error);
-        if (!status)
+        if (!status || (status == FALKOR_ERR_CONNECT && !member.home))
             status = falkor__topology_begin(topology, i, error);
     }
-    return status ? status
-        : falkor__topology_open(topology, call->deadline_ns, error);
+    if (!status)
+        return falkor__topology_open(topology, call->deadline_ns, error);
+    call->route.version = falkor__topology_doubt(topology);
+    return status;
 }
 
 static falkor_status falkor__open_whole(falkor__call *call,
@@ -445,21 +464,6 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error) {
     return status;
 }
 
-/* A pool that stands for no other, or for none any more. */
-static void falkor__free_one(falkor_pool *pool) {
-    falkor__client *client = falkor__client_of(pool);
-    const falkor_allocator *heap = falkor__pool_config(pool)->heap;
-    falkor__guard_remove(&client->guard);
-    falkor__pool_destroy(pool);
-    while (client->first) {
-        falkor_graph *graph = client->first;
-        client->first = graph->next;
-        falkor__graph_destroy(graph, heap);
-    }
-    falkor__mutex_destroy(&client->mutex);
-    falkor__give(heap, client);
-}
-
 /* The pools of the nodes that a pool stands for, and the map. */
 static void falkor__free_nodes(falkor_pool *pool) {
 #ifndef FALKOR_WITHOUT_TOPOLOGY
@@ -480,8 +484,9 @@ static void falkor__free_nodes(falkor_pool *pool) {
 }
 
 void falkor_pool_free(falkor_pool *pool) {
-    if (!pool || falkor__still_shared(pool))
-        return;
+    if (!pool || falkor__pool_config(pool)->is_node ||
+        falkor__still_shared(pool))
+        return;                         /* a node's is its whole's to free */
     falkor__free_nodes(pool);
     falkor__free_one(pool);
 }

@@ -374,9 +374,9 @@ falkor_status falkor_info(falkor_pool *pool,
     const char *argv[] = {"GRAPH.INFO", section};
     const falkor__config *config = pool ? falkor__pool_config(pool) : NULL;
     bool keeps = section && config && (config->cluster || config->in_cluster);
-    falkor_status status = falkor__typed(&(falkor__request){FALKOR__ON_POOL(pool),
-        .options = options, .reads = true, .shape = falkor__shape_info,
-        .scope = FALKOR__SCOPE_PRIMARIES,
+    falkor_status status = falkor__typed(&(falkor__request){
+        FALKOR__ON_POOL(pool), .options = options, .reads = true,
+        .shape = falkor__shape_info, .scope = FALKOR__SCOPE_PRIMARIES,
         .argc = section && !keeps ? 2 : 1, .argv = argv}, result, error);
     if (!status && keeps && result)
         falkor__keep_section(*result, section);

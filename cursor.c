@@ -58,6 +58,9 @@ static falkor_status falkor__cursor_begin(falkor_cursor *cursor,
     cursor->status = status;
     if (!status)
         falkor__cursor_head(cursor);
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    falkor__topology_leave(&cursor->call.route);    /* it may outlive the map */
+#endif
     return status;
 }
 

@@ -272,8 +272,8 @@ void falkor__note_replaced(falkor__call *call, const falkor__trait *trait) {
 #define FALKOR__ALL_COPIES_MS 250
 
 /* How long the server is to wait: a quarter of the time that is left, though no
-   more than a second, is for its answer to come; it looks at its clock ten times
-   a second. */
+   more than a second, is for its answer to come; it looks at its clock ten
+   times a second. */
 static int falkor__copies_ms(const falkor__call *call) {
     int left_ms = falkor__poll_ms(call->use_until_ns);
     int margin_ms = left_ms >= 4000 ? 1000 : left_ms >= 1000 ? left_ms / 4
@@ -453,7 +453,8 @@ void falkor__note_outcome(const falkor__call *call, falkor_status status,
     bool forgiven = status == FALKOR_ERR_TIMEOUT
         ? spoke || call->options.timeout_ms
         : status == FALKOR_ERR_IO && !error->sys_errno;  /* the link refused */
-    bool answered = !status || status == FALKOR_ERR_NOT_REPLICATED || call->phase == FALKOR__PHASE_REPLIED ||
+    bool answered = !status || status == FALKOR_ERR_NOT_REPLICATED ||
+        call->phase == FALKOR__PHASE_REPLIED ||
         (call->reply && falkor__reply_error(call->reply, NULL));
     if (answered)
         falkor__pool_answered(call->pool);
@@ -553,8 +554,8 @@ void falkor__trace_end(falkor__call *call, falkor_status status, size_t rows) {
 /* ---- attempts ---------------------------------------------------------- */
 
 #ifndef FALKOR_WITHOUT_TOPOLOGY
-/* Where this attempt goes: to the node that the map says, or to the one that the
-   held connection is of, which was found when the call began. */
+/* Where this attempt goes: to the node that the map says, or to the one that
+   the held connection is of, which was found when the call began. */
 static falkor_status falkor__call_route(falkor__call *call,
                                         falkor_error *error) {
     falkor__topology *topology = falkor__topology_of(call);
@@ -718,7 +719,7 @@ static bool falkor__call_sleep(const falkor__call *call, int64_t until_ns) {
 
 /* Whether what failed says where to go instead, at once. */
 bool falkor__sent_on(falkor__call *call, falkor_status status,
-                            const falkor_error *error) {
+                     const falkor_error *error) {
 #ifndef FALKOR_WITHOUT_TOPOLOGY
     falkor__topology *topology = falkor__topology_of(call);
     if (topology && !call->options.conn)
@@ -732,7 +733,7 @@ bool falkor__sent_on(falkor__call *call, falkor_status status,
 
 /* Waits before the next attempt: false when there is no time for one. */
 bool falkor__back_off(falkor__call *call, int attempt, int retries,
-                             const falkor_error *error) {
+                      const falkor_error *error) {
     const falkor__config *config = falkor__pool_config(call->pool);
     falkor__policy policy = falkor__policy_of(config);
     int delay_ms = falkor__backoff_ms(&policy, attempt, falkor__jitter());
@@ -1087,8 +1088,8 @@ static falkor_status falkor__command_key(falkor__call *call, size_t argc,
     int slot = falkor__key_slot(argv[2], lengths ? lengths[2]
                                                  : strlen(argv[2]));
     if (slot != call->route.slot)
-        return falkor__refuse(error, "\"%s\" cannot be copied to \"%s\": in the "
-            "cluster they have slots %d and %d, which may be on two nodes; "
+        return falkor__refuse(error, "\"%s\" cannot be copied to \"%s\": in "
+            "the cluster they have slots %d and %d, which may be on two nodes; "
             "give both names the same {tag}", argv[1], argv[2],
             call->route.slot, slot);
 #endif

@@ -256,8 +256,8 @@ falkor_status falkor__config_node(const falkor__config *whole,
                                   const char *host, int port,
                                   falkor__config *config, falkor_error *error);
 
-/* The next of a list of hosts, which begins at *list, with its port, if it names
-   one. false: there is no more, and *list NULL: the rest is no host. */
+/* The next of a list of hosts, which begins at *list, with its port, if it
+   names one. false: there is no more, and *list NULL: the rest is no host. */
 #define FALKOR__HOST_SIZE 256
 bool falkor__next_host(const char **list, char room[FALKOR__HOST_SIZE],
                        int *port);
@@ -896,8 +896,8 @@ void falkor__pool_stand_for(falkor_pool *pool, const falkor__front *front,
 void *falkor__pool_front(const falkor_pool *pool);      /* self; NULL: none */
 #endif
 
-/* Becomes the one who opens the pool, and is to finish that; or *opens is false,
-   for it is open. */
+/* Becomes the one who opens the pool, and is to finish that; or *opens is
+   false, for it is open. */
 falkor_status falkor__pool_begin(falkor_pool *pool, int64_t deadline_ns,
                                  bool *opens, falkor_error *error);
 
@@ -905,6 +905,8 @@ falkor_status falkor__pool_begin(falkor_pool *pool, int64_t deadline_ns,
    and what is idle is closed. */
 #ifndef FALKOR_WITHOUT_TOPOLOGY
 void falkor__pool_rest(falkor_pool *pool, bool rest);
+
+bool falkor__pool_is_paused(falkor_pool *pool);
 
 /* Shuts down every connection that is held now: what goes on there fails. */
 void falkor__pool_cut(falkor_pool *pool);
@@ -952,10 +954,12 @@ typedef falkor_status (*falkor__make)(falkor__config *config,
                                       falkor_pool **pool, falkor_error *error);
 
 #ifndef FALKOR_WITHOUT_TOPOLOGY
-/* The map of the servers that a pool stands for; make: for a node's pool. stop
+/* The map of the servers that a pool stands for; make and unmake: for a node's
+   pool. stop
    ends the thread that asks, and its connections; then the nodes' pools may be
    freed, by who asks for their states, and then the map. */
 falkor_status falkor__topology_new(falkor_pool *pool, falkor__make make,
+                                   void (*unmake)(falkor_pool *pool),
                                    falkor_error *error);
 void falkor__topology_stop(falkor__topology *topology);
 void falkor__topology_free(falkor__topology *topology);
@@ -970,7 +974,7 @@ falkor_status falkor__topology_begin(falkor__topology *topology, size_t index,
                                      falkor_error *error);
 
 /* The index-th node; false behind the last. */
-#define FALKOR__MOST_NODES 4096
+#define FALKOR__MOST_NODES 1024
 typedef struct falkor__node_state {
     falkor_pool *pool;
     bool begun;                 /* calls may go there */
@@ -1000,15 +1004,16 @@ bool falkor__topology_failed(falkor__topology *topology, falkor__route *route,
                              falkor_status status, bool refused,
                              const char *text);
 
-/* Has the map looked at anew, soon. */
-void falkor__topology_doubt(falkor__topology *topology);
+/* Has the map looked at anew, soon, and returns which one that is. */
+uint64_t falkor__topology_doubt(falkor__topology *topology);
 
 /* Sleeps until the deadline, or until the map is another than the route's;
    false: the pool is closed. */
 bool falkor__topology_sleep(falkor__topology *topology,
                             const falkor__route *route, int64_t deadline_ns);
 
-/* How many replicas the route's node is known to have. */
+/* How many replicas the route's node is known to have; 0 too where one of them
+   is not well. */
 int falkor__topology_replicas(falkor__topology *topology,
                               const falkor__route *route);
 

@@ -67,6 +67,13 @@ falkor_status falkor_pool_drop_idle(falkor_pool *pool) {
 }
 
 #ifndef FALKOR_WITHOUT_TOPOLOGY
+bool falkor__pool_is_paused(falkor_pool *pool) {
+    falkor__lock(pool);
+    bool paused = pool->paused;
+    falkor__unlock(pool);
+    return paused;
+}
+
 void falkor__pool_rest(falkor_pool *pool, bool rest) {
     falkor__lock(pool);
     bool changes = pool->resting != rest &&

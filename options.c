@@ -678,9 +678,9 @@ static falkor_status falkor__check_hosts(const char *list, const char *name,
     int port, count = 0;
     while (falkor__next_host(&at, host, &port))
         count++;
-    return at && count ? FALKOR_OK : falkor__refuse(error, "%s: the host number "
-        "%d is none: write host1:port,host2 with ports from 1 to 65535, and an "
-        "IPv6 address in [brackets]", name, count + 1);
+    return at && count ? FALKOR_OK : falkor__refuse(error, "%s: the host "
+        "number %d is none: write host1:port,host2 with ports from 1 to 65535, "
+        "and an IPv6 address in [brackets]", name, count + 1);
 }
 
 /* What more servers than one need. */
@@ -688,8 +688,8 @@ static falkor_status falkor__several_check(const falkor_options *merged,
                                            const falkor__config *config,
                                            falkor_error *error) {
     if (merged->sentinels && !merged->master_name)
-        return falkor__refuse(error, "sentinels are set, but not what they call "
-            "the primary: set master_name, in a url ?master=name");
+        return falkor__refuse(error, "sentinels are set, but not what they "
+            "call the primary: set master_name, in a url ?master=name");
     if (merged->port)
         return falkor__refuse(error, "port is %d beside a list of hosts: write "
             "it into the list, host:port", merged->port);

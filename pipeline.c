@@ -504,8 +504,8 @@ static void falkor__pipeline_end(falkor__pipeline *p) {
     falkor__buffer_end(&p->prepared);
 }
 
-/* Makes a pipeline of requests, whose call is to be ended, and then itself. false:
-   no memory. */
+/* Makes a pipeline of requests, whose call is to be ended, and then itself.
+   false: no memory. */
 static bool falkor__pipeline_begin(falkor__pipeline *p, falkor_pool *pool,
                                    const falkor_call_options *options,
                                    falkor_request *requests, size_t count) {

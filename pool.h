@@ -445,8 +445,8 @@ typedef struct falkor_options {
     const char *sentinel_password;  /* NULL: none */
     const char *cluster;        /* some nodes of a cluster; their port 6379 */
     falkor_read_from read_from;
-    int max_lag_bytes;          /* a replica that lags by more, or for longer, */
-    int max_lag_ms;             /* serves no reads: 1 048 576, 10 000 */
+    int max_lag_bytes;          /* a replica that lags by more, or for */
+    int max_lag_ms;             /* longer, serves no reads: 1 048 576, 10 000 */
 } falkor_options;               /* grows at its end only, with the SONAME */
 
 #ifndef FALKOR_WITHOUT_URLS
@@ -504,7 +504,14 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
    wait_replicas asks the primary with WAIT, in the same round trip, and counts
    on no primary that another node has replaced. That so many have it does not
    say that the sentinels choose one of these: be sure with as many as there are
-   replicas. */
+   replicas. While one of several replicas does not answer, and the sentinels
+   have not found it down yet, it may be the new primary: writes are not durable
+   until they have.
+
+   A pipeline with MULTI, SELECT and the like goes to one node as it is, that of
+   its first key. In any other a query that is refused is sent on only where
+   nothing behind it on that graph has run. falkor_pool_open needs the primary
+   that has options.graph, or some primary; the others may come later. */
 typedef enum falkor_role {
     FALKOR_ROLE_UNKNOWN,        /* the only server; or a node that is gone */
     FALKOR_ROLE_PRIMARY, FALKOR_ROLE_REPLICA
@@ -523,7 +530,8 @@ typedef struct falkor_node_info {
     int64_t lag_bytes, lag_ms;  /* of a replica; -1: not known */
     int slots;                  /* of a cluster, that it serves */
     falkor_pool *pool;          /* for statistics, commands and levers on this
-                                   node; lives as long as the whole */
+                                   node; lives as long as the whole, and is not
+                                   to be opened, closed or freed by itself */
 } falkor_node_info;             /* grows at its end only, with the SONAME */
 size_t falkor_pool_nodes(falkor_pool *pool, falkor_node_info *nodes,
                          size_t room);
@@ -657,7 +665,8 @@ typedef struct falkor_call_options {
                                    the time that is left, FALKOR_ERR_NOT
                                    _REPLICATED. Not for pipelines */
     bool by_primary;            /* a read_only query by the primary, whatever
-                                   read_from says: it has all that was written */
+                                   read_from says: it has all that was written
+                                   there */
 } falkor_call_options;
 #define FALKOR_TIME_LEFT (-2)
 typedef struct falkor_entry falkor_entry;
@@ -1279,8 +1288,8 @@ const char *falkor_verdict_name(falkor_verdict verdict);
    which are like PgBouncer's SHOW POOLS, STATS, SERVERS (a line for each
    connection) and MEM. That of a node's pool has its host:port as label node,
    as "node" in "pool" and in a column; by take_node it has role, lag and slots
-   too, as falkorpool_node_..., as the object "node" and in columns of POOLS. The
-   sum beside its nodes is the one without the label. Returns as
+   too, as falkorpool_node_..., as the object "node" and in columns of POOLS.
+   The sum beside its nodes is the one without the label. Returns as
    falkor_result_write_json. */
 typedef enum falkor_format {
     FALKOR_FORMAT_JSON, FALKOR_FORMAT_PROMETHEUS, FALKOR_FORMAT_POOLS,

@@ -10,10 +10,11 @@
 /* How an error reply begins, and what it means. A code ends where its word
    does: BUSY is not BUSYKEY. Texts without a code are FalkorDB's own. What is
    not here is FALKOR_ERR_QUERY. No error reply counts for the breaker: the
-   server answered. An empty key is met by a query that waited in the queue while
-   its graph was deleted, or went to another node: it has not run. FALKOR_ERR_IO is the loss of an answer: a server that
-   becomes a replica says so to who waits for a query, closes his connection,
-   and lets the query run. */
+   server answered. An empty key is met by a query that waited in the queue
+   while its graph was deleted, or went to another node: it has not run.
+   FALKOR_ERR_IO is the loss of an answer: a server that becomes a replica says
+   so to who waits for a query, closes his connection, and lets the query
+   run. */
 static const struct {
     const char *begin;
     bool code;

@@ -10,12 +10,14 @@
 #define FALKOR__ASK_MS 500              /* for one answer, or one dial */
 #define FALKOR__AVOID_MS 500            /* who has failed is not asked again */
 
-/* ---- a wire --------------------------------------------------------------- */
+/* ---- a wire -------------------------------------------------------------- */
 
+/* A fork in the middle shall not find a link that is closed. */
 void falkor__wire_end(falkor__wire *wire) {
-    if (wire->link)
-        falkor__link_driver.close((void *)(uintptr_t)wire->config, wire->link);
+    falkor__link *link = wire->link;
     wire->link = NULL;
+    if (link)
+        falkor__link_driver.close((void *)(uintptr_t)wire->config, link);
 }
 
 void falkor__wire_forget(falkor__wire *wire) {
@@ -33,14 +35,23 @@ static int64_t falkor__ask_deadline(int64_t deadline_ns) {
 static falkor_status falkor__wire_dial(falkor__wire *wire, int64_t deadline_ns,
                                        falkor_error *error) {
     void *handle = NULL;
+    int most_ms = wire->config->connect_timeout_ms;
     if (wire->not_before_ns > falkor_now_ns())
         return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
                             "it has failed a moment ago");
+    if (falkor__pool_is_closed((falkor_pool *)(uintptr_t)wire->whole))
+        return falkor__fail(error, FALKOR_ERR_CLOSED, 0, "the pool is closed");
+    if (wire->patience_ms < FALKOR__ASK_MS)
+        wire->patience_ms = FALKOR__ASK_MS;
+    int64_t own_ns = falkor__deadline(wire->patience_ms);
     falkor_status status = falkor__link_driver.open(
-        (void *)(uintptr_t)wire->config, falkor__ask_deadline(deadline_ns),
-        &handle, error);
+        (void *)(uintptr_t)wire->config,
+        own_ns < deadline_ns ? own_ns : deadline_ns, &handle, error);
     wire->link = handle;
     wire->not_before_ns = status ? falkor__deadline(FALKOR__AVOID_MS) : 0;
+    if (status && error->sys_errno == ETIMEDOUT &&
+        (most_ms < 0 || 2 * wire->patience_ms <= most_ms))
+        wire->patience_ms *= 2;         /* it may be far away */
     return status;
 }
 
@@ -52,6 +63,9 @@ static falkor_status falkor__wire_try(falkor__wire *wire, size_t argc,
                                       falkor_result **reply,
                                       falkor_error *error) {
     size_t length;
+    *reply = NULL;
+    if (falkor__pool_is_closed((falkor_pool *)(uintptr_t)wire->whole))
+        return falkor__fail(error, FALKOR_ERR_CLOSED, 0, "the pool is closed");
     falkor_status status = falkor__link_ask(wire->link, FALKOR__REPLY_PLAIN,
         argc, argv, falkor__ask_deadline(deadline_ns), reply, error);
     const char *refused = status ? NULL : falkor__reply_error(*reply, &length);
@@ -86,7 +100,7 @@ static falkor_result *falkor__wire_ask(falkor__wire *wire, size_t argc,
     return reply;
 }
 
-/* ---- reading answers ------------------------------------------------------- */
+/* ---- reading answers ----------------------------------------------------- */
 
 static const char *falkor__text_at(const falkor_value *list, uint32_t index) {
     return list && list->type == FALKOR_ARRAY && index < list->length &&
@@ -95,7 +109,8 @@ static const char *falkor__text_at(const falkor_value *list, uint32_t index) {
 }
 
 /* What stands behind a key in a list of keys and values. */
-static const char *falkor__value_for(const falkor_value *list, const char *key) {
+static const char *falkor__value_for(const falkor_value *list,
+                                     const char *key) {
     for (uint32_t i = 0; list && list->type == FALKOR_ARRAY &&
                          i + 1 < list->length; i += 2) {
         const char *name = falkor__text_at(list, i);
@@ -142,7 +157,7 @@ static bool falkor__found_at(const char *host, const char *port,
     return true;
 }
 
-/* ---- how a node stands ------------------------------------------------------ */
+/* ---- how a node stands --------------------------------------------------- */
 
 static void falkor__note_offset(falkor__node *node, int64_t offset,
                                 int64_t now) {
@@ -198,7 +213,8 @@ static falkor__standing falkor__standing_of(falkor__node *node,
             standing.lag_bytes = 0;
         standing.lag_ms = falkor__lag_ms(primary, offset, now);
     }
-    int64_t alone_s = falkor__told_number(info, "master_link_down_since_seconds");
+    int64_t alone_s = falkor__told_number(info,
+                                          "master_link_down_since_seconds");
     if (!leads && alone_s * 1000 > standing.lag_ms)
         standing.lag_ms = alone_s * 1000;
     return standing;
@@ -287,7 +303,7 @@ static void falkor__look_around(falkor__topology *topology,
         }
 }
 
-/* ---- sentinels --------------------------------------------------------------- */
+/* ---- sentinels ----------------------------------------------------------- */
 
 /* What the sentinels say of the primary. */
 typedef struct falkor__named {
@@ -338,15 +354,17 @@ static bool falkor__outvotes(const falkor__named *one,
 }
 
 /* Puts the replicas that a sentinel knows of on the map: a node that is not
-   among them, or down, is gone. One that is only disconnected from that sentinel
-   may just have been promoted, which ends all its connections. */
+   among them, or down, is gone. One that is only disconnected from that
+   sentinel may just have been promoted, which ends all its connections. */
 static falkor_status falkor__note_replicas(falkor__topology *topology,
                                            const falkor_value *list,
                                            const falkor__node *primary,
                                            falkor_error *error) {
     falkor__finding found;
     size_t count = list && list->type == FALKOR_ARRAY ? list->length : 0;
-    falkor__node **nodes = calloc(count + 1, sizeof(falkor__node *));
+    const falkor_allocator *heap = falkor__pool_config(topology->whole)->heap;
+    falkor__node **nodes = falkor__take_zero(heap, count + 1,
+                                             sizeof(falkor__node *));
     if (!nodes)
         return falkor__no_memory(error, "out of memory for replicas");
     size_t known = 0;
@@ -377,7 +395,7 @@ static falkor_status falkor__note_replicas(falkor__topology *topology,
         node->primary = (uint16_t)primary->index;
     }
     falkor__mutex_unlock(&topology->mutex);
-    free(nodes);
+    falkor__give(heap, nodes);
     return status;
 }
 
@@ -471,7 +489,7 @@ static falkor_status falkor__scout_sentinels(falkor__topology *topology,
     return status;
 }
 
-/* ---- a cluster ---------------------------------------------------------------- */
+/* ---- a cluster ----------------------------------------------------------- */
 
 /* A map in the making. */
 typedef struct falkor__chart {
@@ -652,7 +670,7 @@ static falkor_status falkor__chart_ask(falkor__topology *topology,
 }
 
 /* The index-th of all who can be asked: nodes that are well, all other nodes,
-   then the hosts that were given. NULL: that is all. skip: it is not its turn. */
+   then the hosts that were given. NULL: that is all. skip: not its turn. */
 static falkor__wire *falkor__cluster_wire(falkor__topology *topology,
                                           size_t index, bool *skip) {
     falkor__mutex_lock(&topology->mutex);
@@ -672,15 +690,16 @@ static falkor__wire *falkor__cluster_wire(falkor__topology *topology,
 static falkor_status falkor__scout_cluster(falkor__topology *topology,
                                            int64_t deadline_ns,
                                            falkor_error *error) {
-    falkor__chart *chart = malloc(sizeof *chart);
-    falkor__chart *first = malloc(sizeof *first);
+    const falkor_allocator *heap = falkor__pool_config(topology->whole)->heap;
+    falkor__chart *chart = falkor__take(heap, sizeof *chart);
+    falkor__chart *first = falkor__take(heap, sizeof *first);
     falkor_error own, last = {.status = FALKOR_OK};
     bool found = false, whole = false, skip;
     falkor__wire *wire;
     char place[128];
     if (!chart || !first) {
-        free(chart);
-        free(first);
+        falkor__give(heap, chart);
+        falkor__give(heap, first);
         return falkor__no_memory(error, "out of memory for the slots");
     }
     for (size_t i = 0; !whole &&
@@ -704,12 +723,12 @@ static falkor_status falkor__scout_cluster(falkor__topology *topology,
               "no node of %s answers: %s",
               falkor__place(falkor__pool_config(topology->whole), place,
                             sizeof place), last.message);
-    free(chart);
-    free(first);
+    falkor__give(heap, chart);
+    falkor__give(heap, first);
     return status;
 }
 
-/* ---- a round ------------------------------------------------------------------- */
+/* ---- a round ------------------------------------------------------------- */
 
 falkor_status falkor__scout(falkor__topology *topology, int64_t deadline_ns,
                             falkor_error *error) {

@@ -13,7 +13,7 @@
 #define FALKOR__HURRY_MS 20             /* and where there is doubt */
 #define FALKOR__REDIRECTS 16            /* of one call */
 
-/* ---- slots of a cluster ------------------------------------------------- */
+/* ---- slots of a cluster -------------------------------------------------- */
 
 /* CRC-16/XMODEM, as the cluster specification has it. */
 static unsigned falkor__crc16(const char *text, size_t length) {
@@ -38,8 +38,8 @@ int falkor__key_slot(const char *key, size_t length) {
     return (int)(falkor__crc16(key, length) % FALKOR__CLUSTER_SLOTS);
 }
 
-/* Which argument is the key, where that is not the first; 0: there is none. What
-   is missing here the server's MOVED mends. */
+/* Which argument is the key, where that is not the first; 0: there is none.
+   What is missing here the server's MOVED mends. */
 static const struct { const char *command; size_t key; }
 falkor__command_keys[] = {
     {"GRAPH.CONSTRAINT", 2}, {"GRAPH.MEMORY", 2},
@@ -79,7 +79,7 @@ int falkor__command_slot(size_t argc, const char *const *argv,
                                               : strlen(argv[key]));
 }
 
-/* ---- nodes -------------------------------------------------------------- */
+/* ---- nodes --------------------------------------------------------------- */
 
 static falkor__node *falkor__find_locked(const falkor__topology *topology,
                                          const char *host, int port)
@@ -142,6 +142,7 @@ static falkor_status falkor__node_make(falkor__topology *topology,
         return status;
     }
     node->wire.config = falkor__pool_config(node->pool);
+    node->wire.whole = topology->whole;
     node->lag_bytes = node->lag_ms = -1;
     node->primary = FALKOR__NO_NODE;
     *made = node;
@@ -152,7 +153,7 @@ falkor__node *falkor__node_at(falkor__topology *topology, const char *host,
                               int port, falkor_error *error) {
     const falkor_allocator *heap =
         falkor__pool_config(topology->whole)->heap;
-    falkor__node *made;
+    falkor__node *made = NULL;
     falkor__mutex_lock(&topology->mutex);
     falkor__node *node = falkor__find_locked(topology, host, port);
     falkor__mutex_unlock(&topology->mutex);
@@ -163,7 +164,7 @@ falkor__node *falkor__node_at(falkor__topology *topology, const char *host,
     bool added = falkor__add_locked(topology, &node);
     falkor__mutex_unlock(&topology->mutex);
     if (!added || node != made) {
-        falkor_pool_free(made->pool);
+        topology->unmake(made->pool);
         falkor__node_free(made, heap);
     }
     if (!added)
@@ -182,21 +183,18 @@ falkor__node *falkor__node_number(falkor__topology *topology, size_t index) {
 /* What the levers have made of the whole is true of a node that comes later. */
 falkor_status falkor__node_begin(falkor__topology *topology,
                                  falkor__node *node, falkor_error *error) {
-    falkor_stats whole;
     bool opens;
     falkor__mutex_lock(&topology->mutex);
-    bool closed = topology->closed;
+    bool closed = topology->closed, begun = node->begun;
     falkor__mutex_unlock(&topology->mutex);
+    if (!closed && !begun && falkor__pool_is_paused(topology->whole))
+        falkor_pool_pause(node->pool);
     if (closed)
         return falkor__fail(error, FALKOR_ERR_CLOSED, 0, "the pool is closed");
     falkor_status status = falkor__pool_begin(node->pool, FALKOR__NEVER,
                                               &opens, error);
-    if (!status && opens) {
-        falkor_pool_stats(topology->whole, &whole);
-        if (whole.paused)
-            falkor_pool_pause(node->pool);
+    if (!status && opens)
         status = falkor__pool_finish(node->pool, NULL, FALKOR_OK, error);
-    }
     if (status)
         return status;
     falkor__pool_rest(node->pool, false);
@@ -219,10 +217,12 @@ static void falkor__doubt_locked(falkor__topology *topology)
     falkor__cond_signal(&topology->wanted);
 }
 
-void falkor__topology_doubt(falkor__topology *topology) {
+uint64_t falkor__topology_doubt(falkor__topology *topology) {
     falkor__mutex_lock(&topology->mutex);
     falkor__doubt_locked(topology);
+    uint64_t version = topology->version;
     falkor__mutex_unlock(&topology->mutex);
+    return version;
 }
 
 /* Becomes the one who asks. */
@@ -429,6 +429,9 @@ static falkor__node *falkor__way_locked(falkor__topology *topology,
 falkor_status falkor__topology_route(falkor__topology *topology,
                                      falkor__route *route,
                                      falkor_pool **pool, falkor_error *error) {
+    falkor_error own;
+    if (!error)
+        error = &own;
     falkor__topology_leave(route);
     falkor__mutex_lock(&topology->mutex);
     bool wants_thread = topology->wants_thread;
@@ -472,7 +475,7 @@ void falkor__topology_leave(falkor__route *route) {
     route->node = NULL;
 }
 
-/* ---- what failures say ---------------------------------------------------- */
+/* ---- what failures say --------------------------------------------------- */
 
 /* "MOVED 3999 127.0.0.1:6381", and the same with ASK, where it stands in text.
    Without a host it is that of who says so. */
@@ -497,7 +500,8 @@ static bool falkor__read_redirect(const char *text, const char *word,
         return false;
     memcpy(host, end + 1, length);
     host[length] = '\0';
-    if (length == 0 && strlen(own_host) < FALKOR__HOST_SIZE)
+    if ((length == 0 || strcmp(host, "?") == 0) &&
+        strlen(own_host) < FALKOR__HOST_SIZE)
         memcpy(host, own_host, strlen(own_host) + 1);
     *slot = (int)number;
     *port = (int)port_number;
@@ -572,13 +576,27 @@ bool falkor__topology_failed(falkor__topology *topology, falkor__route *route,
              topology->version != route->version);
     }
     falkor__mutex_unlock(&topology->mutex);
-    return again && ++route->redirects <= FALKOR__REDIRECTS;
+    again = again && ++route->redirects <= FALKOR__REDIRECTS;
+    if (!again)
+        route->asked = NULL;
+    return again;
+}
+
+/* Whether the map has changed for a call that was routed so: one that writes
+   goes to its primary, whatever else has. */
+static bool falkor__leads_elsewhere_locked(const falkor__topology *topology,
+                                           const falkor__route *route)
+    FALKOR__HOLDS(topology->mutex) {
+    return topology->version != route->version &&
+        (!route->node || route->reads ||
+         falkor__primary_locked(topology, route->slot) != route->node);
 }
 
 bool falkor__topology_sleep(falkor__topology *topology,
                             const falkor__route *route, int64_t deadline_ns) {
     falkor__mutex_lock(&topology->mutex);
-    while (!topology->closed && topology->version == route->version &&
+    while (!topology->closed && !falkor__leads_elsewhere_locked(topology,
+                                                                route) &&
            falkor__cond_wait(&topology->changed, &topology->mutex,
                              deadline_ns))
         continue;
@@ -587,10 +605,10 @@ bool falkor__topology_sleep(falkor__topology *topology,
     return open;
 }
 
-/* ---- whether a write's node is the primary still --------------------------- */
+/* ---- whether a write's node is the primary still ------------------------- */
 
-/* Whether a primary's own list of its replicas, [[host, port, offset], ...] with
-   the port in digits, has this node. */
+/* Whether a primary's own list of its replicas, [[host, port, offset], ...]
+   with the port in digits, has this node. */
 static bool falkor__lists(const falkor_value *list, const falkor__node *node) {
     const falkor__config *config = falkor__pool_config(node->pool);
     for (uint32_t i = 0; list && i < list->length; i++) {
@@ -637,24 +655,33 @@ static bool falkor__stands_locked(const falkor__topology *topology,
     if (topology->why.status || topology->closed ||
         !falkor__leads_locked(topology, node, slot))
         return false;
-    for (size_t i = 0; !topology->is_cluster && i < topology->count; i++)
-        if (topology->nodes[i] != node && !topology->nodes[i]->deposed &&
-            (topology->nodes[i]->says == FALKOR_ROLE_PRIMARY ||
-             (topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
-              topology->nodes[i]->says == FALKOR_ROLE_UNKNOWN)))
+    for (size_t i = 0; i < topology->count; i++) {
+        const falkor__node *other = topology->nodes[i];
+        bool follows = other->role == FALKOR_ROLE_REPLICA &&
+                       other->primary == node->index;
+        if (other == node || other->deposed ||
+            (topology->is_cluster && !follows))
+            continue;
+        if (other->says == FALKOR_ROLE_PRIMARY ||
+            (follows && other->says == FALKOR_ROLE_UNKNOWN))
             return false;
+    }
     return true;
 }
 
 int falkor__topology_replicas(falkor__topology *topology,
                               const falkor__route *route) {
     int count = 0;
+    bool well = true;
     falkor__mutex_lock(&topology->mutex);
     for (size_t i = 0; i < topology->count; i++)
-        count += topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
-                 topology->nodes[i]->primary == route->node->index;
+        if (topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
+            topology->nodes[i]->primary == route->node->index) {
+            count++;
+            well = well && topology->nodes[i]->well;
+        }
     falkor__mutex_unlock(&topology->mutex);
-    return count;
+    return well ? count : 0;
 }
 
 bool falkor__topology_stands(falkor__topology *topology,
@@ -680,7 +707,7 @@ bool falkor__topology_stands(falkor__topology *topology,
     return stands;
 }
 
-/* ---- the front ------------------------------------------------------------ */
+/* ---- the front ----------------------------------------------------------- */
 
 static int falkor__home_slot(const falkor__topology *topology) {
     const char *graph = falkor__pool_config(topology->whole)->graph;
@@ -741,7 +768,7 @@ static void falkor__front_close(void *self) {
     falkor__mutex_unlock(&topology->mutex);
 }
 
-/* ---- life ----------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------- */
 
 static void falkor__before_topology_forks(void *object)
     FALKOR__UNCHECKED {                 /* gives it back after the fork */
@@ -796,6 +823,7 @@ static falkor_status falkor__topology_hosts(falkor__topology *topology,
         status = falkor__config_node(&whole, host, at, &topology->hosts[i],
                                      error);
         topology->wires[i].config = &topology->hosts[i];
+        topology->wires[i].whole = topology->whole;
         topology->host_count += !status;
     }
     return status;
@@ -836,6 +864,7 @@ static falkor_status falkor__topology_fill(falkor__topology *topology,
 }
 
 falkor_status falkor__topology_new(falkor_pool *pool, falkor__make make,
+                                   void (*unmake)(falkor_pool *pool),
                                    falkor_error *error) {
     static const falkor__front front = {.member = falkor__front_member,
         .home = falkor__front_home, .close = falkor__front_close};
@@ -845,6 +874,7 @@ falkor_status falkor__topology_new(falkor_pool *pool, falkor__make make,
         return falkor__no_memory(error, "out of memory for the servers");
     topology->whole = pool;
     topology->make = make;
+    topology->unmake = unmake;
     falkor_status status = falkor__topology_fill(topology, error);
     if (status)
         goto failed;
@@ -902,7 +932,12 @@ falkor_status falkor__topology_open(falkor__topology *topology,
     falkor__mutex_unlock(&topology->mutex);
     if (falkor__pool_config(topology->whole)->read_from != FALKOR_READ_PRIMARY)
         falkor__scout_round(topology, deadline_ns, &own);
-    return has_thread ? FALKOR_OK : falkor__watch_begin(topology, error);
+    falkor_status status = has_thread ? FALKOR_OK
+        : falkor__watch_begin(topology, error);
+    falkor__mutex_lock(&topology->mutex);
+    topology->open = !status;
+    falkor__mutex_unlock(&topology->mutex);
+    return status;
 }
 
 void falkor__topology_stop(falkor__topology *topology) {
@@ -928,7 +963,7 @@ void falkor__topology_free(falkor__topology *topology) {
     falkor__topology_destroy(topology);
 }
 
-/* ---- for the program -------------------------------------------------------- */
+/* ---- for the program ----------------------------------------------------- */
 
 const char *falkor_role_name(falkor_role role) {
     return role == FALKOR_ROLE_PRIMARY ? "primary"

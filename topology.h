@@ -13,8 +13,10 @@
    One that failed is left alone for a while. */
 typedef struct falkor__wire {
     const falkor__config *config;
+    const falkor_pool *whole;           /* closed: nothing is asked any more */
     falkor__link *link;                 /* NULL: none */
     int64_t not_before_ns;
+    int patience_ms;                    /* for a dial: 0: not known yet */
 } falkor__wire;
 
 /* A node is never forgotten, so that who has its index or its address may keep
@@ -26,7 +28,7 @@ struct falkor__node {
     atomic_int in_flight;               /* calls that were routed here */
 
     /* The topology's mutex guards the rest. */
-    falkor_role role;                   /* as the sentinels, or slots, have it */
+    falkor_role role;                   /* as sentinels, or slots, have it */
     uint16_t primary;                   /* of a replica: its index */
     bool begun;                         /* its pool is open */
     bool well;                          /* it has answered, as what it is */
@@ -46,6 +48,7 @@ struct falkor__node {
 struct falkor__topology {
     falkor_pool *whole;                 /* constant: what the program has */
     falkor__make make;                  /* constant */
+    void (*unmake)(falkor_pool *pool);  /* constant */
     bool is_cluster;                    /* constant */
     falkor__config *hosts;              /* whom to ask first: their configs, */
     falkor__wire *wires;                /* and wires */

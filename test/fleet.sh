@@ -86,8 +86,7 @@ write_node() {
     cat <<END
 loadmodule $MODULE THREAD_COUNT 2 IMPORT_FOLDER $(home "$1")
 save ""
-appendonly yes
-appendfsync always
+appendonly no
 auto-aof-rewrite-percentage 0
 repl-diskless-sync-delay 0
 repl-ping-replica-period 1
