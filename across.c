@@ -191,7 +191,7 @@ static size_t falkor__order_of(const falkor_request *request) {
         ? falkor__key_slot(request->graph->name, request->graph->length)
         : falkor__command_slot(request->argc, request->argv,
                                request->lengths);
-    return (size_t)(slot + 1);
+    return slot < 0 ? 0 : 1 + (size_t)slot;
 }
 
 /* Opens again what the part's answers send on, but nothing that something

@@ -124,40 +124,42 @@ static void falkor__node_free(falkor__node *node,
     falkor__give(heap, node);
 }
 
-static falkor_status falkor__node_make(falkor__topology *topology,
+/* NULL: it cannot be made. */
+static falkor__node *falkor__node_make(falkor__topology *topology,
                                        const char *host, int port,
-                                       falkor__node **made,
                                        falkor_error *error) {
     const falkor__config *whole = falkor__pool_config(topology->whole);
     falkor__config config;
     falkor__node *node = falkor__take_zero(whole->heap, 1, sizeof *node);
-    if (!node)
-        return falkor__no_memory(error, "out of memory for a node");
+    if (!node) {
+        falkor__no_memory(error, "out of memory for a node");
+        return NULL;
+    }
     falkor_status status = falkor__config_node(whole, host, port, &config,
                                                error);
     if (!status)
         status = topology->make(&config, &node->pool, error);
     if (status) {
         falkor__give(whole->heap, node);
-        return status;
+        return NULL;
     }
     node->wire.config = falkor__pool_config(node->pool);
     node->wire.whole = topology->whole;
     node->lag_bytes = node->lag_ms = -1;
     node->primary = FALKOR__NO_NODE;
-    *made = node;
-    return FALKOR_OK;
+    return node;
 }
 
 falkor__node *falkor__node_at(falkor__topology *topology, const char *host,
                               int port, falkor_error *error) {
     const falkor_allocator *heap =
         falkor__pool_config(topology->whole)->heap;
-    falkor__node *made = NULL;
     falkor__mutex_lock(&topology->mutex);
     falkor__node *node = falkor__find_locked(topology, host, port);
     falkor__mutex_unlock(&topology->mutex);
-    if (node || falkor__node_make(topology, host, port, &made, error))
+    falkor__node *made = node ? NULL : falkor__node_make(topology, host, port,
+                                                         error);
+    if (!made)
         return node;
     node = made;
     falkor__mutex_lock(&topology->mutex);

@@ -14,7 +14,7 @@ static char hosts[FLEET_SENTINELS * 32];
 static falkor_pool *pool;
 static falkor_graph *graph;
 
-/* ---- events ----------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------- */
 
 static struct {
     pthread_mutex_t mutex;
@@ -43,7 +43,7 @@ static int heard_count(const int *counter) {
     return count;
 }
 
-/* ---- pools ------------------------------------------------------------ */
+/* ---- pools -------------------------------------------------------------- */
 
 static falkor_options options_for(falkor_read_from read_from) {
     return (falkor_options){.sentinels = hosts, .master_name = FLEET_MASTER,
@@ -71,7 +71,7 @@ static falkor_stats stats_of(falkor_pool *one) {
     return stats;
 }
 
-/* ---- nodes ------------------------------------------------------------ */
+/* ---- nodes -------------------------------------------------------------- */
 
 static const char *address(int node) {
     static char room[NODES][32];
@@ -123,7 +123,7 @@ static bool has_readers(falkor_pool *of) {
     return ready == 2;
 }
 
-/* ---- what the servers say ---------------------------------------------- */
+/* ---- what the servers say ----------------------------------------------- */
 
 /* The number behind name in the line "cmdstat_command:..."; 0: it is not
    there. */
@@ -210,7 +210,7 @@ static void order(int node, const char *command) {
     freeReplyObject(reply);
 }
 
-/* ---- queries ---------------------------------------------------------- */
+/* ---- queries ------------------------------------------------------------ */
 
 #define COUNT_ITEMS "MATCH (n:Item) RETURN count(n)"
 
@@ -247,7 +247,7 @@ static falkor_status mark_with(const falkor_call_options *options,
         FALKOR_PARAMS({"m", falkor_string(mark)}), NULL, error);
 }
 
-/* ---- writers ---------------------------------------------------------- */
+/* ---- writers ------------------------------------------------------------ */
 
 #define WRITES 4000                     /* of one writer, at most */
 
@@ -366,7 +366,7 @@ static void check_writes(const writer *self, bool lasts) {
         fail_msg("%s: %d acknowledged writes are lost", self->who, lost);
 }
 
-/* ---- the set ---------------------------------------------------------- */
+/* ---- the set ------------------------------------------------------------ */
 
 static int begin(void **state) {
     (void)state;
@@ -412,7 +412,7 @@ static int mend(void **state) {
     return 0;
 }
 
-/* ---- opening ---------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------ */
 
 /* One primary and two replicas, by their addresses. */
 static void check_nodes(void) {
@@ -489,7 +489,7 @@ static void test_sentinel_nodes_have_room(void **state) {
     falkor_pool_free(alone);
 }
 
-/* ---- errors at opening ------------------------------------------------- */
+/* ---- errors at opening -------------------------------------------------- */
 
 /* Opening must fail; what it says is in error. */
 static falkor_status fails_to_open(falkor_options options,
@@ -582,7 +582,7 @@ static void test_sentinel_schema_runs_on_the_primary(void **state) {
         "WHERE label = 'Schema' RETURN count(label)", NULL), 1);
 }
 
-/* ---- where reads go ---------------------------------------------------- */
+/* ---- where reads go ----------------------------------------------------- */
 
 #define READS 300
 
@@ -751,7 +751,7 @@ static void test_sentinel_leaves_out_stopped_replicas(void **state) {
     falkor_pool_free(strict);
 }
 
-/* ---- writes that wait for replicas --------------------------------------- */
+/* ---- writes that wait for replicas -------------------------------------- */
 
 /* OK says that so many have it: they have it by then. */
 static void test_sentinel_write_is_on_replicas(void **state) {
@@ -917,7 +917,7 @@ static void test_sentinel_typed_commands_wait_for_replicas(void **state) {
     falkor_graph_free(other);
 }
 
-/* ---- a new primary -------------------------------------------------------- */
+/* ---- a new primary ------------------------------------------------------ */
 
 /* All that counts, of now, has not become less. */
 static void check_grown(const falkor_stats *before, const falkor_stats *now) {
@@ -997,7 +997,6 @@ static void test_sentinel_failover_after_a_death(void **state) {
     static writer writers[3] = {{.who = "death"},
                                 {.who = "death, all", .wait_replicas = 2},
                                 {.who = "death, piped", .pipelines = true}};
-    falkor_error error;
     int old = primary_of();
     open_for(FALKOR_READ_PREFER_REPLICA);
     TEST_EVENTUALLY(has_readers(pool));
@@ -1007,9 +1006,7 @@ static void test_sentinel_failover_after_a_death(void **state) {
     await_progress(&writers[2], 20);
     falkor_stats before = stats_of(pool);
     fleet_kill(&servers, old, SIGKILL);
-    falkor_query_with(graph, &(falkor_call_options){.read_only = true,
-        .max_retries = 20}, COUNT_ITEMS, NULL, NULL, &error);
-    serving_ok(&error);
+    read_on(graph, 20);                 /* there are replicas */
     TEST_EVENTUALLY(heard_count(&heard.changes) > 0);
     await_progress(&writers[0], 20);
     await_progress(&writers[2], 20);
@@ -1039,7 +1036,8 @@ static void *read_long_run(void *argument) {
 }
 
 /* The primary says nothing any more, for it is stopped, and goes on when
-   another one has its place: who calls then is not kept. */
+   another one has its place. Neither who calls then nor who has called before
+   is kept until that. */
 static void test_sentinel_failover_from_a_stopped_primary(void **state) {
     (void)state;
     static writer writers[2] = {{.who = "stopped"},
@@ -1054,15 +1052,14 @@ static void test_sentinel_failover_from_a_stopped_primary(void **state) {
     fleet_kill(&servers, old, SIGSTOP);
     test_threads thread = test_start(read_long_run, &took_ms, sizeof took_ms,
                                      1);
-    int64_t begin_ms = test_now_ms();
     TEST_EVENTUALLY(heard_count(&heard.changes) > 0);
-    begin_ms = test_now_ms();
+    int64_t begin_ms = test_now_ms();
     mark_with(NULL, "when stopped", &error);
     serving_ok(&error);
     assert_true(test_now_ms() - begin_ms < 2000);
-    test_pause_ms(1000);
-    fleet_kill(&servers, old, SIGCONT);
     test_join(&thread);
+    assert_true(took_ms < 15000);
+    fleet_kill(&servers, old, SIGCONT);
     await_new_primary(old);
     await_progress(&writers[0], 20);
     await_progress(&writers[1], 20);
@@ -1096,7 +1093,7 @@ static void test_sentinel_one_sentinel_stopped(void **state) {
     check_writes(&piped, false);
 }
 
-/* ---- a primary that refuses ------------------------------------------------ */
+/* ---- a primary that refuses --------------------------------------------- */
 
 static void *write_mark_run(void *argument) {
     falkor_error *error = argument;
@@ -1155,7 +1152,7 @@ static void test_sentinel_refused_writes_run_once(void **state) {
     assert_int_equal(heard_count(&heard.changes), 0);
 }
 
-/* ---- closing --------------------------------------------------------------- */
+/* ---- closing ------------------------------------------------------------ */
 
 static void *wait_run(void *argument) {
     mark_with(&(falkor_call_options){.timeout_ms = 30000, .max_retries = 20},
@@ -1173,7 +1170,6 @@ static void test_sentinel_close_wakes_who_waits(void **state) {
     int primary = primary_of();
     open_pool(&options);
     order(primary, "REPLICAOF 127.0.0.11 1");
-    TEST_EVENTUALLY(!info_of(primary).well);
     test_threads thread = test_start(wait_run, &error, sizeof error, 1);
     TEST_EVENTUALLY(heard_count(&heard.retries) > 0);
     int64_t begin_ms = test_now_ms();
@@ -1219,7 +1215,7 @@ static void test_sentinel_closed_pool_refuses(void **state) {
     assert_int_equal(falkor_pool_close(pool, 0), FALKOR_OK);
 }
 
-/* ---- held connections ------------------------------------------------------- */
+/* ---- held connections --------------------------------------------------- */
 
 /* One is to the primary, wherever reads go: queries, a transaction and a
    pipeline run on it. */
@@ -1316,7 +1312,7 @@ static void test_sentinel_lease_outlives_the_pool(void **state) {
     assert_true(took_ms < 3000);
 }
 
-/* ---- rows as they arrive ----------------------------------------------------- */
+/* ---- rows as they arrive ------------------------------------------------ */
 
 #define LIST_ITEMS "MATCH (n:Item) RETURN n.x ORDER BY n.x"
 
@@ -1364,7 +1360,7 @@ static void test_sentinel_streams_from_replicas(void **state) {
     }
 }
 
-/* ---- pipelines ---------------------------------------------------------------- */
+/* ---- pipelines ---------------------------------------------------------- */
 
 static void free_results(falkor_request *requests, int count) {
     for (int i = 0; i < count; i++)
@@ -1483,7 +1479,7 @@ static void test_sentinel_pipeline_errors(void **state) {
     assert_int_equal(marked("unfit"), 0);
 }
 
-/* ---- commands ------------------------------------------------------------------ */
+/* ---- commands ----------------------------------------------------------- */
 
 /* The value of a setting on one node. */
 static long long setting(int node, const char *name) {
@@ -1690,7 +1686,7 @@ static void test_sentinel_waits_for_constraints_of_the_primary(void **state) {
     }
 }
 
-/* ---- statistics ----------------------------------------------------------------- */
+/* ---- statistics --------------------------------------------------------- */
 
 /* What a pool has counted is the sum of what its nodes have. */
 static void test_sentinel_statistics_are_sums(void **state) {
@@ -1740,7 +1736,7 @@ static void test_sentinel_statistics_are_sums(void **state) {
     falkor_snapshot_free(snapshot);
 }
 
-/* ---- levers ----------------------------------------------------------------------- */
+/* ---- levers ------------------------------------------------------------- */
 
 static bool all_paused(bool paused) {
     bool all = stats_of(pool).paused == paused;
@@ -1792,7 +1788,7 @@ static void test_sentinel_flush_and_drop(void **state) {
     }
 }
 
-/* ---- fork ---------------------------------------------------------------------------- */
+/* ---- fork --------------------------------------------------------------- */
 
 /* A child queries through the pool of its parent, on connections of its own,
    and frees it; the parent goes on. */
