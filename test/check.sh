@@ -84,9 +84,9 @@ export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
 # preemptions are tried once.
 export FALKOR_TEST_PREEMPTIONS=0
 step asan 12 test VARIANT=asan SINGLE=1 TLS=1
-step tsan 12 test VARIANT=tsan TLS=1 TEST='attempts breaker classes clock commands connect cursor events faults fork
-    indexes levers lifecycle load malice names pipecuts pipeline pool proof queries safety shared signals stats streaming tls
-    waits'
+step tsan 12 test VARIANT=tsan TLS=1 TEST='attempts breaker classes clock cluster commands connect cursor events faults fork
+    indexes levers lifecycle load malice names pipecuts pipeline pool proof queries safety sentinel shared signals stats
+    streaming tls waits'
 step clang 8 test VARIANT=clang WERROR=1 TEST='commands json names options parameters pool queries reply resp3'
 step hiredis1 8 test VARIANT=hiredis1 TLS=1 WERROR=1 TEST='attempts connect memory pipeline queries resp3 safety streaming
     tls'

@@ -11,9 +11,9 @@ PASSED=0 FAILED=0
 unset MAKEFLAGS MAKELEVEL MFLAGS VARIANT TEST ONLY
 
 # Without those that do for longer what others do: classes, faults, proof, schedules, waits.
-TESTS=${COVERAGE_TESTS:-allocator attempts breaker cli clock commands connect contract cursor events fork health
+TESTS=${COVERAGE_TESTS:-allocator attempts breaker cli clock cluster commands connect contract cursor events fork health
     indexes injection json levers lifecycle load malice memory names options parameters pipecuts pipeline plan pool
-    queries reply resp3 retry safety shared stats streaming tls}
+    queries reply resp3 retry safety sentinel shared stats streaming tls topology}
 
 # said WHAT STATUS: a test of this script's own.
 said() {
