@@ -378,7 +378,7 @@ static falkor__node *falkor__reader_locked(falkor__topology *topology,
 /* Says why there is nobody to go to. */
 static falkor_status falkor__lost_locked(falkor__topology *topology,
                                          const falkor__node *primary,
-                                         falkor_error *error)
+                                         bool reads, falkor_error *error)
     FALKOR__HOLDS(topology->mutex) {
     const falkor__config *config = falkor__pool_config(topology->whole);
     char place[128];
@@ -389,7 +389,7 @@ static falkor_status falkor__lost_locked(falkor__topology *topology,
         return falkor__fail(error, FALKOR_ERR_NOT_OPEN, 0,
             "the pool is not open: call falkor_pool_open first");
     falkor__doubt_locked(topology);
-    if (primary && primary->begun)
+    if (primary && primary->begun && reads)
         return falkor__fail(error, FALKOR_ERR_CONNECT, 0, primary->well
             ? "%s: no replica is fit to be read from (down, or lagging more "
               "than max_lag_bytes or max_lag_ms allow)"
@@ -414,7 +414,8 @@ static falkor__node *falkor__way_locked(falkor__topology *topology,
     falkor__node *primary = falkor__primary_locked(topology, route->slot);
     falkor__node *node = NULL;
     if (topology->closed || !topology->open)
-        return falkor__lost_locked(topology, primary, error), NULL;
+        return falkor__lost_locked(topology, primary, route->reads, error),
+               NULL;
     if (route->asked)
         return route->asked;
     if (primary && route->reads && read_from != FALKOR_READ_PRIMARY)
@@ -424,7 +425,7 @@ static falkor__node *falkor__way_locked(falkor__topology *topology,
         (route->reads || !falkor__denies(topology, primary)))
         node = primary;
     if (!node)
-        falkor__lost_locked(topology, primary, error);
+        falkor__lost_locked(topology, primary, route->reads, error);
     return node;
 }
 
@@ -917,7 +918,7 @@ falkor_status falkor__topology_find(falkor__topology *topology,
             primary = topology->nodes[i];
     if (!primary) {
         topology->open = true;          /* for the words */
-        status = falkor__lost_locked(topology, NULL, error);
+        status = falkor__lost_locked(topology, NULL, false, error);
         topology->open = false;
     }
     falkor__mutex_unlock(&topology->mutex);

@@ -1,6 +1,7 @@
 /* What several servers say, read without any: slots of keys and commands,
    redirections, INFO, lists of replicas. test_sentinel.c and test_cluster.c
    have the servers. */
+#include "../across.c"
 #include "../scout.c"
 #include "../topology.c"
 #include "testing.h"
@@ -196,10 +197,453 @@ static void test_topology_fields(void **state) {
     assert_false(falkor__found_at("h", NULL, &found));
 }
 
+/* ---- a map without servers ---------------------------------------------- */
+
+static falkor_pool *whole;
+static falkor__topology *map;
+static falkor__node *nodes[4];
+
+static void unlocked(falkor__topology *topology) {
+    falkor__mutex_unlock(&topology->mutex);
+}
+
+static void locked(falkor__topology *topology) {
+    falkor__mutex_lock(&topology->mutex);
+}
+
+/* A pool that stands for a primary and replicas, or a cluster's primary, its
+   replicas and another primary; nobody dials. */
+static void draw(falkor_options options) {
+    falkor_error error;
+    options.min_size = -1;
+    if (falkor_pool_create(&options, &whole, &error))
+        fail_msg("%s", error.message);
+    map = falkor__pool_front(whole);
+    assert_non_null(map);
+    map->open = true;
+    for (int i = 0; i < 4; i++) {
+        char host[16];
+        snprintf(host, sizeof host, "10.0.0.%d", i);
+        nodes[i] = falkor__node_at(map, host, 7000 + i, &error);
+        assert_non_null(nodes[i]);
+        assert_ptr_equal(falkor__node_at(map, host, 7000 + i, &error),
+                         nodes[i]);
+        assert_int_equal(falkor__node_begin(map, nodes[i], &error), FALKOR_OK);
+        nodes[i]->role = i ? FALKOR_ROLE_REPLICA : FALKOR_ROLE_PRIMARY;
+        nodes[i]->says = nodes[i]->role;
+        nodes[i]->primary = 0;
+        nodes[i]->well = true;
+    }
+    map->primary = 0;
+}
+
+static void draw_sentinels(falkor_read_from read_from) {
+    draw((falkor_options){.sentinels = "127.0.0.1:1", .master_name = "m",
+                          .read_from = read_from, .max_lag_bytes = 100});
+}
+
+static void erase(void) {
+    falkor_pool_free(whole);
+}
+
+static falkor__node *go(falkor__route route, falkor_error *error) {
+    falkor_pool *pool = NULL;
+    falkor__topology_route(map, &route, &pool, error);
+    falkor__node *node = route.node;
+    falkor__topology_leave(&route);
+    return node;
+}
+
+/* ---- the way ------------------------------------------------------------ */
+
+static void test_topology_reads_go_to_replicas(void **state) {
+    (void)state;
+    falkor__route reads = {.slot = -1, .reads = true}, writes = {.slot = -1};
+    falkor_error error;
+    draw_sentinels(FALKOR_READ_PREFER_REPLICA);
+    assert_ptr_equal(go(writes, &error), nodes[0]);
+    nodes[1]->in_flight = 3;            /* the one with the fewest calls */
+    nodes[2]->in_flight = 2;
+    nodes[3]->in_flight = 5;
+    for (int i = 0; i < 8; i++)
+        assert_ptr_equal(go(reads, &error), nodes[2]);
+    nodes[2]->well = false;
+    assert_ptr_equal(go(reads, &error), nodes[1]);
+    nodes[1]->lag_bytes = 101;
+    assert_ptr_equal(go(reads, &error), nodes[3]);
+    nodes[3]->role = FALKOR_ROLE_UNKNOWN;
+    assert_ptr_equal(go(reads, &error), nodes[0]);
+    nodes[0]->says = FALKOR_ROLE_REPLICA;       /* it would refuse to write */
+    assert_null(go(writes, &error));
+    assert_int_equal(error.status, FALKOR_ERR_CONNECT);
+    test_assert_has(error.message, "has no primary at the moment");
+    erase();
+}
+
+static void test_topology_reads_want_a_replica(void **state) {
+    (void)state;
+    falkor__route reads = {.slot = -1, .reads = true};
+    falkor_error error;
+    draw_sentinels(FALKOR_READ_REPLICA);
+    for (int i = 1; i < 4; i++) {
+        assert_ptr_not_equal(go(reads, &error), nodes[0]);
+        nodes[i]->lag_bytes = 101;
+    }
+    assert_null(go(reads, &error));
+    test_assert_has(error.message, "no replica is fit");
+    nodes[0]->well = false;
+    assert_null(go(reads, &error));
+    test_assert_has(error.message, "no replica can be reached");
+    map->open = false;
+    assert_null(go(reads, NULL));
+    map->open = true;
+    falkor_pool_close(whole, 0);
+    assert_null(go(reads, &error));
+    assert_int_equal(error.status, FALKOR_ERR_CLOSED);
+    erase();
+}
+
+static void test_topology_reads_go_to_the_nearest(void **state) {
+    (void)state;
+    falkor__route reads = {.slot = -1, .reads = true};
+    int seen[4] = {0};
+    draw_sentinels(FALKOR_READ_NEAREST);
+    nodes[0]->near_ns = 3 * MS;
+    nodes[1]->near_ns = 5 * MS;
+    nodes[2]->near_ns = 7 * MS;         /* more than twice the nearest */
+    nodes[3]->near_ns = 6 * MS;
+    for (int i = 0; i < 300; i++)
+        seen[go(reads, NULL)->index]++;
+    assert_int_equal(seen[2], 0);
+    assert_true(seen[0] >= 50 && seen[1] >= 50 && seen[3] >= 50);
+    erase();
+}
+
+/* A replica that cannot be reached is left out, and the call goes on at once;
+   what refuses sends on only when the map has changed. */
+static void test_topology_failures(void **state) {
+    (void)state;
+    falkor_pool *pool;
+    falkor_error error;
+    falkor__route route = {.slot = -1, .reads = true};
+    draw_sentinels(FALKOR_READ_REPLICA);
+    nodes[2]->well = nodes[3]->well = false;
+    falkor__topology_route(map, &route, &pool, &error);
+    assert_ptr_equal(route.node, nodes[1]);
+    assert_false(falkor__topology_failed(map, &route, FALKOR_ERR_QUERY, true,
+                                         "syntax"));
+    assert_false(map->doubted);
+    assert_true(falkor__topology_failed(map, &route, FALKOR_ERR_CONNECT, false,
+                                        "refused"));
+    assert_true(map->doubted && !nodes[1]->well);
+    falkor__topology_leave(&route);
+    route = (falkor__route){.slot = -1};
+    falkor__topology_route(map, &route, &pool, &error);
+    assert_false(falkor__topology_failed(map, &route, FALKOR_ERR_READONLY, true,
+                                         "READONLY"));
+    map->version++;
+    assert_true(falkor__topology_failed(map, &route, FALKOR_ERR_READONLY, true,
+                                        "READONLY"));
+    for (int i = 0; i < FALKOR__REDIRECTS; i++)
+        falkor__topology_failed(map, &route, FALKOR_ERR_READONLY, true, "");
+    assert_false(falkor__topology_failed(map, &route, FALKOR_ERR_READONLY, true,
+                                         ""));
+    assert_false(falkor__topology_failed(map, &route, FALKOR_ERR_MOVED, true,
+                                         "MOVED 1 10.0.0.2:7002"));
+    falkor__topology_leave(&route);     /* no cluster: nobody can say so */
+    erase();
+}
+
+static void test_topology_follows_redirections(void **state) {
+    (void)state;
+    falkor_pool *pool;
+    falkor_error error;
+    falkor__route route = {.slot = 5};
+    draw((falkor_options){.cluster = "127.0.0.1:1"});
+    assert_int_equal(falkor__topology_route(map, &route, &pool, &error),
+                     FALKOR_ERR_CONNECT);       /* nobody has the slot */
+    map->owners[5] = 0;
+    falkor__topology_route(map, &route, &pool, &error);
+    assert_ptr_equal(route.node, nodes[0]);
+    assert_true(falkor__topology_failed(map, &route, FALKOR_ERR_MOVED, true,
+                                        "ASK 5 10.0.0.3:7003"));
+    falkor__topology_route(map, &route, &pool, &error);
+    assert_ptr_equal(route.node, nodes[3]);
+    assert_true(falkor__topology_failed(map, &route, FALKOR_ERR_MOVED, true,
+                                        "MOVED 5 :9"));
+    falkor__topology_route(map, &route, &pool, &error);
+    test_assert_has(falkor__pool_config(pool)->host, "10.0.0.3");
+    assert_int_equal(falkor__pool_config(pool)->port, 9);
+    assert_int_equal(map->owners[5], 4);
+    assert_false(falkor__topology_failed(map, &route, FALKOR_ERR_MOVED, true,
+                                         "MOVED to the country"));
+    falkor__topology_leave(&route);
+    erase();
+}
+
+/* ---- whether a write lasts ------------------------------------------------ */
+
+static bool lasts(falkor_value list, int64_t copies) {
+    return falkor__topology_stands(map, &(falkor__route){.slot = -1,
+        .node = nodes[0]}, &list, copies, falkor__deadline(20));
+}
+
+/* The list that a primary has of its replicas. */
+#define LISTED(i) FALKOR_ARRAY_OF(falkor_string("10.0.0." #i), \
+                                  falkor_string("700" #i), falkor_string("1"))
+
+/* All that it has, have it, and all that are known follow it. Else it is asked:
+   here nobody answers, and it does not last. */
+static void test_topology_lasting_writes(void **state) {
+    (void)state;
+    draw_sentinels(FALKOR_READ_PRIMARY);
+    nodes[3]->role = FALKOR_ROLE_UNKNOWN;
+    assert_true(lasts(FALKOR_ARRAY_OF(LISTED(1), LISTED(2)), 2));
+    assert_false(lasts(FALKOR_ARRAY_OF(LISTED(1), LISTED(2)), 1));
+    assert_false(lasts(FALKOR_ARRAY_OF(LISTED(1)), 1)); /* 2 may lead now */
+    assert_false(lasts(FALKOR_ARRAY_OF(LISTED(1), LISTED(3)), 2));
+    assert_false(lasts(FALKOR_ARRAY_OF(LISTED(1), falkor_int(2)), 2));
+    assert_false(falkor__topology_stands(map, &(falkor__route){.slot = -1,
+        .node = nodes[0]}, NULL, 9, falkor__deadline(1)));
+    map->primary = 1;                   /* the map has gone on */
+    assert_false(lasts(FALKOR_ARRAY_OF(LISTED(1), LISTED(2)), 2));
+    erase();
+}
+
+/* What a round found: nobody else leads, or may. */
+static void test_topology_other_leaders(void **state) {
+    (void)state;
+    draw_sentinels(FALKOR_READ_PRIMARY);
+    locked(map);
+    assert_true(falkor__stands_locked(map, nodes[0], -1));
+    nodes[1]->says = FALKOR_ROLE_PRIMARY;
+    assert_false(falkor__stands_locked(map, nodes[0], -1));
+    nodes[1]->deposed = true;           /* that is what it was */
+    assert_true(falkor__stands_locked(map, nodes[0], -1));
+    nodes[2]->says = FALKOR_ROLE_UNKNOWN;
+    assert_false(falkor__stands_locked(map, nodes[0], -1));
+    nodes[2]->role = FALKOR_ROLE_UNKNOWN;       /* it is down */
+    assert_true(falkor__stands_locked(map, nodes[0], -1));
+    assert_false(falkor__stands_locked(map, nodes[1], -1));
+    map->why.status = FALKOR_ERR_CONNECT;
+    assert_false(falkor__stands_locked(map, nodes[0], -1));
+    unlocked(map);
+    erase();
+    draw((falkor_options){.cluster = "127.0.0.1:1"});
+    locked(map);
+    nodes[3]->role = nodes[3]->says = FALKOR_ROLE_PRIMARY;
+    map->owners[7] = 3;
+    assert_true(falkor__stands_locked(map, nodes[0], -1));
+    assert_false(falkor__stands_locked(map, nodes[0], 7));
+    assert_true(falkor__stands_locked(map, nodes[3], 7));
+    nodes[1]->says = FALKOR_ROLE_PRIMARY;
+    assert_false(falkor__stands_locked(map, nodes[0], -1));
+    assert_true(falkor__stands_locked(map, nodes[3], 7));
+    unlocked(map);
+    erase();
+}
+
+static void test_topology_counts_replicas(void **state) {
+    (void)state;
+    falkor__route route = {.node = NULL};
+    draw_sentinels(FALKOR_READ_PRIMARY);
+    route.node = nodes[0];
+    assert_int_equal(falkor__topology_replicas(map, &route), 3);
+    nodes[2]->well = false;             /* it would only be waited for */
+    assert_int_equal(falkor__topology_replicas(map, &route), 0);
+    nodes[2]->role = FALKOR_ROLE_UNKNOWN;
+    assert_int_equal(falkor__topology_replicas(map, &route), 2);
+    erase();
+}
+
+/* ---- what sentinels and nodes say ----------------------------------------- */
+
+#define ENTRY(host, port, flags) FALKOR_ARRAY_OF(falkor_string("ip"), \
+    falkor_string(host), falkor_string("port"), falkor_string(port), \
+    falkor_string("flags"), falkor_string(flags))
+
+static void test_topology_lists_of_replicas(void **state) {
+    (void)state;
+    falkor_error error;
+    draw_sentinels(FALKOR_READ_PRIMARY);
+    falkor_value list = FALKOR_ARRAY_OF(ENTRY("10.0.0.1", "7001", "slave"),
+        ENTRY("10.0.0.2", "7002", "s_down,slave,disconnected"),
+        ENTRY("10.0.0.3", "7003", "slave,disconnected"),
+        ENTRY("10.0.0.9", "70000", "slave"), falkor_int(3));
+    assert_int_equal(falkor__note_replicas(map, &list, nodes[0], &error),
+                     FALKOR_OK);
+    assert_int_equal(nodes[0]->role, FALKOR_ROLE_PRIMARY);
+    assert_int_equal(nodes[1]->role, FALKOR_ROLE_REPLICA);
+    assert_int_equal(nodes[2]->role, FALKOR_ROLE_UNKNOWN);
+    assert_int_equal(nodes[3]->role, FALKOR_ROLE_REPLICA);
+    assert_int_equal(map->count, 4);
+    assert_int_equal(falkor__note_replicas(map, NULL, nodes[0], &error),
+                     FALKOR_OK);
+    assert_int_equal(nodes[1]->role, FALKOR_ROLE_UNKNOWN);
+    erase();
+}
+
+/* A node in CLUSTER SLOTS. */
+#define AT(host, port) \
+    FALKOR_ARRAY_OF(falkor_string(host), falkor_int(port), falkor_string("id"))
+
+static void test_topology_charts(void **state) {
+    (void)state;
+    static falkor__chart chart;
+    falkor_error error;
+    draw((falkor_options){.cluster = "10.0.0.0:7000"});
+    const falkor__wire *asked = &map->wires[0];
+    falkor_value good = FALKOR_ARRAY_OF(
+        FALKOR_ARRAY_OF(falkor_int(0), falkor_int(8000), AT("?", 7000),
+                        AT("10.0.0.1", 7001)),
+        FALKOR_ARRAY_OF(falkor_int(8001), falkor_int(16383),
+                        AT("10.0.0.2", 7002)));
+    assert_int_equal(falkor__chart_fill(map, &good, asked, &chart, &error),
+                     FALKOR_OK);
+    assert_true(chart.owners[0] == 0 && chart.owners[8000] == 0);
+    assert_true(chart.owners[8001] == 2 && chart.owners[16383] == 2);
+    assert_true(chart.primaries[1] == 0 &&
+                chart.primaries[2] == FALKOR__NO_NODE);
+    assert_int_equal(falkor__chart_apply(map, &chart, &error), FALKOR_OK);
+    assert_int_equal(nodes[2]->slots, 8383);
+    assert_int_equal(nodes[2]->role, FALKOR_ROLE_PRIMARY);
+    assert_int_equal(nodes[3]->role, FALKOR_ROLE_UNKNOWN);
+    const falkor_value bad[] = {falkor_int(1), FALKOR_ARRAY_OF(falkor_int(1)),
+        FALKOR_ARRAY_OF(FALKOR_ARRAY_OF(falkor_int(0), falkor_int(1))),
+        FALKOR_ARRAY_OF(FALKOR_ARRAY_OF(falkor_int(-1), falkor_int(1),
+                                        AT("h", 1))),
+        FALKOR_ARRAY_OF(FALKOR_ARRAY_OF(falkor_int(0), falkor_int(16384),
+                                        AT("h", 1))),
+        FALKOR_ARRAY_OF(FALKOR_ARRAY_OF(falkor_string("0"), falkor_int(1),
+                                        AT("h", 1))),
+        FALKOR_ARRAY_OF(FALKOR_ARRAY_OF(falkor_int(0), falkor_string("1"),
+                                        AT("h", 1))),
+        FALKOR_ARRAY_OF(FALKOR_ARRAY_OF(falkor_int(0), falkor_int(1),
+                                        AT("h", 65536))),
+        FALKOR_ARRAY_OF(FALKOR_ARRAY_OF(falkor_int(0), falkor_int(1),
+                                        falkor_int(2))),
+        FALKOR_ARRAY_OF(FALKOR_ARRAY_OF(falkor_int(0), falkor_int(1),
+                                        AT("h", 1), AT("h", 0)))};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        falkor__error_clear(&error);
+        assert_int_equal(falkor__chart_fill(map, &bad[i], asked, &chart,
+                                            &error), FALKOR_ERR_CONNECT);
+        assert_true(error.message[0]);
+    }
+    assert_int_equal(falkor__chart_fill(map, NULL, asked, &chart, &error),
+                     FALKOR_ERR_CONNECT);
+    erase();
+}
+
+/* ---- rows of several nodes -------------------------------------------------- */
+
+static falkor_result *reply_of(const char *text) {
+    falkor_result *reply = falkor__reply_new(FALKOR__REPLY_PLAIN, NULL,
+                                             &falkor__default_limits);
+    size_t size, length = strlen(text);
+    char *room = falkor__reply_room(reply, &size);
+    assert_true(size >= length);
+    memcpy(room, text, length);
+    assert_int_equal(falkor__reply_feed(reply, length, NULL), FALKOR_OK);
+    static const char *const columns[] = {"value"};
+    falkor_value *cell = (falkor_value *)(uintptr_t)
+        falkor_result_value(reply, 0, 0);
+    falkor__result_table(reply, columns, 1, cell, 1);
+    return reply;
+}
+
+/* Rows that are alike in all that a plain reply can be are one, or not. */
+static void test_topology_joins_rows(void **state) {
+    (void)state;
+    static const char *const texts[] = {":1\r\n", ":2\r\n", "$1\r\na\r\n",
+        "$1\r\nb\r\n", "*2\r\n:1\r\n$1\r\na\r\n", "*2\r\n:1\r\n$1\r\nb\r\n",
+        "*1\r\n:1\r\n", "%1\r\n$1\r\nk\r\n:1\r\n",
+        "%1\r\n$1\r\nk\r\n:2\r\n", "%1\r\n$1\r\nl\r\n:1\r\n", "#t\r\n",
+        "#f\r\n", "$-1\r\n"};
+    size_t count = sizeof texts / sizeof *texts;
+    falkor_result *sum = reply_of(texts[0]);
+    for (int round = 0; round < 2; round++)
+        for (size_t i = 0; i < count; i++) {
+            falkor_result *other = reply_of(texts[i]);
+            assert_int_equal(falkor__join(sum, other, true, NULL), FALKOR_OK);
+            falkor_result_free(other);  /* the rows are sum's own */
+        }
+    assert_int_equal(falkor_result_rows(sum), count);
+    for (size_t i = 0; i < count; i++) {
+        falkor_result *other = reply_of(texts[i]);
+        assert_true(falkor__alike(falkor_result_value(sum, i, 0),
+                                  falkor_result_value(other, 0, 0)));
+        assert_int_equal(falkor__join(sum, other, false, NULL), FALKOR_OK);
+        falkor_result_free(other);
+    }
+    assert_int_equal(falkor_result_rows(sum), 2 * count);
+    falkor_result_free(sum);
+}
+
+/* ---- parts of a pipeline --------------------------------------------------- */
+
+enum { REQUESTS = 4 };
+
+/* What stays open of four requests, SET a, a, b, c, of which the last is not
+   sent yet, after these ends of the others; maybe: the first. */
+static const char *settled(falkor_status a, falkor_status b, falkor_status c,
+                           bool maybe, bool idempotent) {
+    static char open_ones[REQUESTS + 1];
+    const char *const words[][3] = {{"SET", "a", "1"}, {"SET", "a", "2"},
+        {"SET", "b", "3"}, {"SET", "c", "4"}};
+    const falkor_status ends[] = {a, b, c, FALKOR_OK};
+    falkor_request requests[REQUESTS], part[REQUESTS];
+    bool open[REQUESTS] = {false, false, false, true};
+    size_t places[] = {0, 1, 2};
+    falkor__crossing crossing = {.requests = requests, .count = REQUESTS,
+        .open = open, .part = part, .places = places, .part_count = 3};
+    falkor__call_begin(&crossing.call, whole, NULL);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        requests[i] = (falkor_request){.argc = 3, .argv = words[i],
+            .idempotent = idempotent, .error.status = ends[i]};
+        requests[i].error.maybe_executed = maybe && i == 0;
+        part[i] = requests[i];
+    }
+    const falkor_error *why = falkor__part_settle(&crossing);
+    for (size_t i = 0; i < REQUESTS; i++)
+        open_ones[i] = open[i] ? 'y' : requests[i].error.status ? 'e' : 'n';
+    assert_true(!why == !memchr(open_ones, 'y', 3));
+    falkor__call_end(&crossing.call);
+    return open_ones;
+}
+
+static void test_topology_refused_is_not_overtaken(void **state) {
+    (void)state;
+    const falkor_status ok = FALKOR_OK, moved = FALKOR_ERR_MOVED,
+        lost = FALKOR_ERR_IO, wrong = FALKOR_ERR_QUERY;
+    draw((falkor_options){.cluster = "127.0.0.1:1"});
+    assert_string_equal(settled(ok, ok, ok, false, false), "nnny");
+    assert_string_equal(settled(moved, moved, ok, false, false), "yyny");
+    assert_string_equal(settled(ok, moved, moved, false, false), "nyyy");
+    assert_string_equal(settled(moved, ok, moved, false, false), "enyy");
+    assert_string_equal(settled(moved, wrong, ok, false, false), "eeny");
+    assert_string_equal(settled(lost, lost, lost, false, false), "yyyy");
+    assert_string_equal(settled(lost, lost, lost, true, false), "eeee");
+    assert_string_equal(settled(lost, lost, lost, true, true), "yyyy");
+    erase();
+}
+
 TEST_MAIN(cmocka_unit_test(test_topology_slots),
           cmocka_unit_test(test_topology_command_slots),
           cmocka_unit_test(test_topology_redirections),
           cmocka_unit_test(test_topology_lag),
           cmocka_unit_test(test_topology_too_far_behind),
           cmocka_unit_test(test_topology_votes),
-          cmocka_unit_test(test_topology_fields))
+          cmocka_unit_test(test_topology_fields),
+          cmocka_unit_test(test_topology_reads_go_to_replicas),
+          cmocka_unit_test(test_topology_reads_want_a_replica),
+          cmocka_unit_test(test_topology_reads_go_to_the_nearest),
+          cmocka_unit_test(test_topology_failures),
+          cmocka_unit_test(test_topology_follows_redirections),
+          cmocka_unit_test(test_topology_lasting_writes),
+          cmocka_unit_test(test_topology_other_leaders),
+          cmocka_unit_test(test_topology_counts_replicas),
+          cmocka_unit_test(test_topology_lists_of_replicas),
+          cmocka_unit_test(test_topology_charts),
+          cmocka_unit_test(test_topology_joins_rows),
+          cmocka_unit_test(test_topology_refused_is_not_overtaken))
