@@ -422,8 +422,7 @@ static falkor_status falkor__acquire_slowly(falkor_pool *pool, int timeout_ms,
     falkor_error own;
     if (!error)
         error = &own;
-    *conn = NULL;
-    if (FALKOR__FRONTS && pool->front &&
+    if (FALKOR__FRONTS && pool->front &&        /* it has no pockets */
         !(pool = pool->front->home(pool->front_self, error)))
         return error->status;
     if (timeout_ms == FALKOR_POOL_TIMEOUT)

@@ -639,9 +639,10 @@ static void judge(asker *self, falkor_status status, bool may_write,
     if (replaced && !may_write && status == FALKOR_ERR_QUERY &&
         strstr(error->message, "empty key"))
         count(&tally->empty, 1);
-    else if (replaced && status == FALKOR_ERR_BUSY &&
+    else if (replaced && (status == FALKOR_ERR_BUSY ||
+                          status == FALKOR_ERR_QUERY) &&
              strstr(error->message, "when opened key"))
-        count(&tally->displaced, 1);    /* so the server says, each time */
+        count(&tally->displaced, 1);    /* so the server says itself */
     else if (replaced && status == FALKOR_ERR_STALE && may_write &&
              error->maybe_executed)
         count(&tally->stale_writes, 1);

@@ -383,6 +383,31 @@ static void test_topology_follows_redirections(void **state) {
 
 /* ---- whether a write lasts ------------------------------------------------ */
 
+/* A round of asking that finds nothing new, as soon as somebody wants one. */
+static void *scout_once(void *argument) {
+    bool done = false;
+    while (!done) {
+        locked(map);
+        done = map->doubted;
+        if (done) {
+            map->doubted = false;
+            map->rounds = ++map->begun_rounds;
+            falkor__cond_broadcast(&map->changed);
+        }
+        unlocked(map);
+        test_pause_ms(1);
+    }
+    return argument;
+}
+
+static bool lasts_by_asking(void) {
+    test_threads scout = test_start(scout_once, NULL, 0, 1);
+    bool stands = falkor__topology_stands(map, &(falkor__route){.slot = -1,
+        .node = nodes[0]}, NULL, 1, falkor__deadline(TEST_PATIENCE_MS));
+    test_join(&scout);
+    return stands;
+}
+
 static bool lasts(falkor_value list, int64_t copies) {
     return falkor__topology_stands(map, &(falkor__route){.slot = -1,
         .node = nodes[0]}, &list, copies, falkor__deadline(20));
@@ -405,7 +430,11 @@ static void test_topology_lasting_writes(void **state) {
     assert_false(lasts(FALKOR_ARRAY_OF(LISTED(1), falkor_int(2)), 2));
     assert_false(falkor__topology_stands(map, &(falkor__route){.slot = -1,
         .node = nodes[0]}, NULL, 9, falkor__deadline(1)));
+    assert_true(lasts_by_asking());
+    nodes[1]->says = FALKOR_ROLE_PRIMARY;
+    assert_false(lasts_by_asking());
     map->primary = 1;                   /* the map has gone on */
+    assert_false(lasts_by_asking());
     assert_false(lasts(FALKOR_ARRAY_OF(LISTED(1), LISTED(2)), 2));
     erase();
 }
