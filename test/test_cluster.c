@@ -2117,7 +2117,7 @@ static void test_cluster_outlives_the_death_of_a_primary(void **state) {
     forget_events();
     fleet_kill(&servers, dead, SIGKILL);
     write_through(graph);
-    assert_int_equal(owner_of(falkor_graph_name(graph)), heir);
+    TEST_EVENTUALLY(owner_of(falkor_graph_name(graph)) == heir);
     assert_int_equal(nodes_in(graph, "Killed"), 2);
     falkor_list_graphs(patient, NULL, &list, &error);
     serving_ok(&error);
