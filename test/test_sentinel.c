@@ -941,19 +941,26 @@ static void ask_for_failover(int sentinel) {
     freeReplyObject(reply);
 }
 
-/* The pool knows the new primary, and that the former one follows it; it has
-   said so once. Returns the new one. */
+/* The pool knows the new primary, and that the others follow it; it has said so
+   once. (FalkorDB may stand still for a second when a node that comes back wants
+   all that there is: then the sentinels choose once more.) Returns the new
+   one. */
 static int await_new_primary(int old) {
     fleet_await_settled(&servers);
-    int now = primary_of();
-    assert_int_not_equal(now, old);
+    int now = primary_of(), replicas[2];
+    replicas_of(now, replicas);
     TEST_EVENTUALLY(info_of(now).role == FALKOR_ROLE_PRIMARY &&
-                    info_of(now).well &&
-                    info_of(old).role == FALKOR_ROLE_REPLICA &&
-                    info_of(old).well);
-    assert_int_equal(heard_count(&heard.changes), 1);
-    assert_string_equal(heard.from, address(old));
+                    info_of(now).well);
+    for (int i = 0; i < 2; i++)
+        TEST_EVENTUALLY(info_of(replicas[i]).role == FALKOR_ROLE_REPLICA &&
+                        info_of(replicas[i]).well);
+    int changes = heard_count(&heard.changes);
+    assert_true(changes >= 1);
     assert_string_equal(heard.to, address(now));
+    if (changes == 1) {
+        assert_int_not_equal(now, old);
+        assert_string_equal(heard.from, address(old));
+    }
     return now;
 }
 
