@@ -572,6 +572,7 @@ static void falkor__cut_one(falkor_pool *pool, falkor__slot *slot) {
     pool->driver->shutdown(pool->driver_ctx, slot->handle);
     falkor__lock(pool);
     atomic_store(&conn->state, FALKOR__LEASE_HELD);
+    falkor__cond_broadcast(&pool->changed);     /* its release may wait */
     falkor__unlock(pool);
 }
 

@@ -942,7 +942,7 @@ static void ask_for_failover(int sentinel) {
 }
 
 /* The pool knows the new primary, and that the others follow it; it has said so
-   once. (FalkorDB may stand still for a second when a node that comes back wants
+   once. (FalkorDB may stand still for a second when a node comes back and wants
    all that there is: then the sentinels choose once more.) Returns the new
    one. */
 static int await_new_primary(int old) {
