@@ -250,7 +250,8 @@ static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
         status = falkor__fail_text(error, falkor__classify(refused, length), 0,
                                    refused);
     if (status && refused && strncmp(refused, "ERR unknown command", 19) == 0)
-        falkor__fail_more(error, " (%s has no FalkorDB: load its module)",
+        falkor__fail_more(error, " (%s has no FalkorDB: load its module; or is "
+            "it a sentinel? use falkor+sentinel://)",
             falkor__place(falkor__pool_config(opening->pool), place,
                           sizeof place));
     falkor_result_free(reply);

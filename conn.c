@@ -434,7 +434,7 @@ static falkor_status falkor__greet_line(const char *line, size_t length,
             "not speak Redis' protocol: \"%.*s\"", secret ? 3 : (int)length,
             secret ? "..." : line);
     static const char unsaid[] = "what holds the password, and is not shown";
-    bool holds = secret && falkor__holds(line, length, secret);
+    bool holds = secret && *secret && falkor__holds(line, length, secret);
     const char *words = holds ? unsaid : line + 1;
     int size = holds ? (int)sizeof unsaid - 1 : (int)length - 1;
     falkor_status kind = falkor__classify(line + 1, length - 1);

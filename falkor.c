@@ -117,9 +117,15 @@ static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
     if (!falkor__lets_run(text) &&
         (!call->trait->scripted || strncmp(text, "NOSCRIPT ", 9) == 0))
         call->phase = FALKOR__PHASE_REPLIED;
-    if (!call->graph || !falkor__reply_mismatch(call->reply, &version))
-        return falkor__fail_text(error, falkor__classify(text, length), 0,
-                                 text);
+    if (!call->graph || !falkor__reply_mismatch(call->reply, &version)) {
+        falkor_status status = falkor__fail_text(error,
+            falkor__classify(text, length), 0, text);
+        if (status == FALKOR_ERR_MOVED &&
+            !falkor__pool_config(call->pool)->in_cluster)
+            falkor__fail_more(error, " (this server is of a cluster: use "
+                              "falkor+cluster://)");
+        return status;
+    }
     call->again = true;
     falkor__names_drop(&call->graph->names, call->schema, &version);
     return falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph "
@@ -368,8 +374,9 @@ static falkor_status falkor__check_copies(falkor__call *call,
             "have it (wait_replicas is %d)", wanted);
     if (!enough)
         return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write "
-            "was applied, but only %lld replicas have it yet (wait_replicas is "
-            "%d)", (long long)call->copies, wanted);
+            "was applied, but in the time there was only %lld of %d replicas "
+            "have it (wait_replicas): look whether they are up", (long long)
+            call->copies, wanted);
     return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write was "
         "applied by a primary that may have been replaced meanwhile: it can be "
         "lost");

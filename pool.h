@@ -126,6 +126,7 @@ extern "C" {
     X(FALKOR_ERR_BUSY, 12, "refused before it ran; retried")                   \
     X(FALKOR_ERR_READONLY, 13, "a replica refused a write")                    \
     X(FALKOR_ERR_QUERY, 14, "any other error reply: syntax, type, ...")        \
+    /* with several servers: retried */                                        \
     X(FALKOR_ERR_CIRCUIT_OPEN, 15, "failing fast after many failures")         \
     X(FALKOR_ERR_CONSTRAINT, 16, "unique or mandatory constraint violated")    \
     X(FALKOR_ERR_SERVER_TIMEOUT, 17, "the server timed the query out")         \
@@ -250,6 +251,7 @@ typedef struct falkor_event {
     int attempt, delay_ms;
     const char *pool;           /* options.name, or client_name; NULL */
     int64_t unix_ms;            /* when, by the system's clock */
+    const char *node;           /* host:port, of one of several servers; NULL */
 } falkor_event;
 
 #ifndef FALKOR_WITHOUT_EVENTS
@@ -261,9 +263,9 @@ bool falkor_event_field(const falkor_event *event, const char *key, char *room,
                         size_t size);
 
 /* falkor_log_event is a ready options.on_event: one line of key=value pairs on
-   standard error for each event (level, event, pool where it has a name, the
-   message), written at once so that lines of several threads do not mix. ctx is
-   not used. */
+   standard error for each event (level, event, pool where it has a name, node
+   where it is one of several, the message), written at once so that lines of
+   several threads do not mix. ctx is not used. */
 void falkor_log_event(void *ctx, const falkor_event *event);
 #endif
 

@@ -336,7 +336,11 @@ static bool falkor__names_primary(falkor__topology *topology,
         deadline_ns, error);
     const falkor_value *at = falkor_result_value(place, 0, 0);
     const char *epoch = falkor__value_for(falkor_result_value(about, 0, 0),
-                                      "config-epoch");
+                                          "config-epoch");
+    const char *flags = falkor__value_for(falkor_result_value(about, 0, 0),
+                                          "flags");
+    if (flags && strstr(flags, "failover_in_progress"))
+        falkor__topology_doubt(topology);       /* there is news soon */
     named->by = wire;
     named->epoch = epoch ? strtoll(epoch, NULL, 10) : 0;
     bool found = falkor__found_at(falkor__text_at(at, 0),
@@ -467,10 +471,15 @@ static falkor_status falkor__scout_sentinels(falkor__topology *topology,
     if (!best.by)
         return falkor__fail(error, last.status == FALKOR_ERR_AUTH
             ? FALKOR_ERR_AUTH : FALKOR_ERR_CONNECT, last.sys_errno,
-            "no sentinel knows where %s is: %s",
+            "no sentinel knows where %s is: %s%s",
             falkor__place(falkor__pool_config(topology->whole), place,
                           sizeof place),
-            last.status ? last.message : "they name none");
+            last.status ? last.message : "they name none",
+            last.status == FALKOR_ERR_AUTH
+                ? " (their login is sentinel_username and sentinel_password)"
+            : strstr(last.message, "unknown command")
+                ? " (it is no sentinel: a sentinel's port is 26379 mostly)"
+                : "");
     falkor__node *primary = falkor__node_at(topology, best.at.host,
                                             best.at.port, error);
     if (!primary)
@@ -720,9 +729,13 @@ static falkor_status falkor__scout_cluster(falkor__topology *topology,
         ? falkor__chart_apply(topology, first, error)
         : falkor__fail(error, last.status == FALKOR_ERR_AUTH ? FALKOR_ERR_AUTH
               : FALKOR_ERR_CONNECT, last.sys_errno,
-              "no node of %s answers: %s",
+              "no node of %s answers: %s%s",
               falkor__place(falkor__pool_config(topology->whole), place,
-                            sizeof place), last.message);
+                            sizeof place), last.message,
+              strstr(last.message, "unknown command") ||
+              strstr(last.message, "cluster support disabled")
+                  ? " (it is no cluster: use falkor:// for a single server)"
+                  : "");
     falkor__give(heap, chart);
     falkor__give(heap, first);
     return status;

@@ -175,7 +175,7 @@ void falkor__event(const falkor__config *config,
     static _Thread_local bool telling;  /* what a callback does is not told */
     if (!falkor__tells(config) || telling)
         return;
-    char message[FALKOR__EVENT_SIZE];
+    char message[FALKOR__EVENT_SIZE], node[128];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
@@ -187,6 +187,8 @@ void falkor__event(const falkor__config *config,
         .status = head->error ? head->error->status : FALKOR_OK,
         .delay_ms = head->delay_ms,
         .pool = config->name ? config->name : config->client_name,
+        .node = config->is_node ? falkor__place(config, node, sizeof node)
+                                : NULL,
         .unix_ms = falkor__unix_ms()};
     telling = true;
     config->on_event(config->event_ctx, &event);
@@ -274,10 +276,12 @@ void falkor_log_event(void *ctx, const falkor_event *event) {
     if (!event)
         return;
     char line[1024], name[160];
-    int length = snprintf(line, sizeof line - 1, "level=%s event=%s%s%s%s%s",
+    int length = snprintf(line, sizeof line - 1,
+        "level=%s event=%s%s%s%s%s%s%s",
         (unsigned)event->level < 3 ? levels[event->level] : "unknown",
         event->name, event->pool ? " pool=" : "",
         event->pool ? falkor__as_value(name, sizeof name, event->pool) : "",
+        event->node ? " node=" : "", event->node ? event->node : "",
         *event->message ? " " : "", event->message);
     size_t end = (size_t)length < sizeof line - 1 ? (size_t)length
                                                   : sizeof line - 2;

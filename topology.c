@@ -10,7 +10,8 @@
 #ifndef FALKOR_WITHOUT_TOPOLOGY
 
 #define FALKOR__ROUND_MS 1000           /* asking goes on so often, */
-#define FALKOR__HURRY_MS 20             /* and where there is doubt */
+#define FALKOR__HURRY_MS 20             /* where there is doubt, at first, */
+#define FALKOR__UNHURRIED_MS 160        /* and while nothing comes of it */
 #define FALKOR__REDIRECTS 16            /* of one call */
 
 /* ---- slots of a cluster -------------------------------------------------- */
@@ -270,17 +271,22 @@ static falkor_status falkor__scout_round(falkor__topology *topology,
 static void *falkor__watch(void *argument) {
     falkor__topology *topology = argument;
     falkor_error error;
+    int hurry_ms = FALKOR__HURRY_MS;
     falkor__mutex_lock(&topology->mutex);
     while (!topology->closed) {
+        uint64_t version = topology->version;
         falkor__mutex_unlock(&topology->mutex);
         falkor__scout_round(topology, FALKOR__NEVER, &error);
-        int64_t soon_ns = falkor__deadline(FALKOR__HURRY_MS);
+        int64_t soon_ns = falkor__deadline(hurry_ms);
         int64_t next_ns = falkor__deadline(FALKOR__ROUND_MS);
         falkor__mutex_lock(&topology->mutex);
         while (!topology->closed &&
                falkor__cond_wait(&topology->wanted, &topology->mutex,
                                  topology->doubted ? soon_ns : next_ns))
             continue;
+        hurry_ms = !topology->doubted || topology->version != version
+            ? FALKOR__HURRY_MS : hurry_ms < FALKOR__UNHURRIED_MS ? 2 * hurry_ms
+                                                                 : hurry_ms;
     }
     falkor__mutex_unlock(&topology->mutex);
     return NULL;

@@ -189,8 +189,8 @@ static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
                                      "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
     if (!end || plain != (size_t)(end - url->text) || plain > 20)
         return falkor__url_fail(url, "it must begin with falkor://, redis:// "
-                                "or unix://, with TLS falkors:// or rediss://",
-                                error);
+            "or unix://, with TLS falkors:// or rediss://, or "
+            "falkor+sentinel://, falkor+cluster://", error);
     *end = '\0';
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (falkor__same_word(url->text, known[i].name)) {

@@ -1692,7 +1692,7 @@ static void test_cluster_writes_lack_a_second_replica(void **state) {
     assert_int_equal(falkor_query_with(graph, &(falkor_call_options){
         .wait_replicas = 2, .timeout_ms = 1600, .idempotent = true},
         "CREATE (:Copied)", NULL, NULL, &error), FALKOR_ERR_NOT_REPLICATED);
-    test_assert_has(error.message, "only 1 replicas");
+    test_assert_has(error.message, "only 1 of 2 replicas");
     assert_int_equal(error.attempts, 1);
     assert_int_equal(nodes_in(graph, "Copied"), 1);
     remove_graph(graph);

@@ -1,4 +1,5 @@
 /* Create, open, the worker, close, free, on a driver without a server. */
+#include "../internal.h"
 #include "fake.h"
 #include <inttypes.h>
 
@@ -516,6 +517,39 @@ static void test_lifecycle_release_waits_for_the_cut(void **state) {
         end();
     }
 }
+
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+static void *cut_run(void *argument) {
+    falkor__pool_cut(pool);
+    return argument;
+}
+
+/* The same for a pool that goes on: who releases is woken when the cut is done,
+   by nothing else, and the next is served. */
+static void test_lifecycle_release_waits_for_a_cut_only(void **state) {
+    (void)state;
+    open_pool(begin(1, 1));
+    falkor_conn *held = take();
+    fake_shut(&f, FAKE_SHUTDOWN);
+    caller releaser = {.conn = held};
+    test_threads cuts = test_start(cut_run, NULL, 0, 1);
+    fake_await_inside(&f, FAKE_SHUTDOWN, 1);
+    falkor_conn_mark_broken(held);
+    fake_disown(held);
+    test_threads releases = start(release_run, &releaser);
+    test_pause_ms(30);
+    assert_false(atomic_load(&releaser.done));
+    fake_lift(&f, FAKE_SHUTDOWN);
+    test_join(&cuts);
+    test_join(&releases);
+    assert_int_equal(releaser.status, FALKOR_OK);
+    give(take());
+    end();
+}
+#define CUT_ONLY cmocka_unit_test(test_lifecycle_release_waits_for_a_cut_only),
+#else
+#define CUT_ONLY
+#endif
 
 /* A connection in the driver's hands (reset) is not cut meanwhile. */
 static void test_lifecycle_close_during_reset(void **state) {
@@ -1105,6 +1139,7 @@ TEST_MAIN(
     cmocka_unit_test(test_lifecycle_close_zero_does_not_wait),
     cmocka_unit_test(test_lifecycle_two_threads_close),
     cmocka_unit_test(test_lifecycle_release_waits_for_the_cut),
+    CUT_ONLY
     cmocka_unit_test(test_lifecycle_close_during_reset),
     cmocka_unit_test(test_lifecycle_close_while_a_dial_hangs),
     cmocka_unit_test(test_lifecycle_close_while_a_check_hangs),

@@ -796,8 +796,8 @@ static void check_not_replicated(int wanted, const char *mark,
 static void test_sentinel_too_few_replicas(void **state) {
     (void)state;
     open_for(FALKOR_READ_PRIMARY);
-    check_not_replicated(3, "three", "only 2 replicas have it yet "
-                                     "(wait_replicas is 3)");
+    check_not_replicated(3, "three", "only 2 of 3 replicas have it "
+                         "(wait_replicas)");
     assert_int_equal(marked("three"), 1);
 }
 
@@ -809,8 +809,8 @@ static void test_sentinel_stopped_replicas_have_nothing(void **state) {
     open_for(FALKOR_READ_PRIMARY);
     fleet_kill(&servers, replicas[0], SIGSTOP);
     fleet_kill(&servers, replicas[1], SIGSTOP);
-    check_not_replicated(1, "stopped", "only 0 replicas have it yet "
-                                       "(wait_replicas is 1)");
+    check_not_replicated(1, "stopped", "only 0 of 1 replicas have it "
+                         "(wait_replicas)");
     fleet_kill(&servers, replicas[0], SIGCONT);
     fleet_kill(&servers, replicas[1], SIGCONT);
     assert_int_equal(marked("stopped"), 1);
