@@ -109,12 +109,12 @@ step proof 8 checks VARIANT=werror WERROR=1 CHECK=proof
 step mutants 12 mutants
 step drivers 6 drivers VARIANT=werror WERROR=1
 step metrics 6 metrics
-joined 3
 step valgrind 8 valgrind
 step coverage 9 coverage
 step cross 30 "cross${FALKOR_CI:+-quick}"
 step parts 8 "parts${FALKOR_CI:+-quick}"
 step size 3 size
+joined 3
 
 echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" = 0 ]
