@@ -238,15 +238,22 @@ static void falkor__cross_alone(falkor__crossing *crossing, size_t place) {
                        &request->error);
 }
 
-/* All that is open of a slot that is on its way, one by one. */
-static void falkor__cross_asking(falkor__crossing *crossing, int slot) {
+/* The slot of the first that is open is on its way: all that is open of it, one
+   by one. */
+static void falkor__cross_asking(falkor__crossing *crossing) {
+    int slot = -1;
+    bool first = true;
     crossing->call.route.asked = NULL;
     crossing->call.route.redirects = 0;
     for (size_t k = 0; k < crossing->part_count; k++) {
         size_t place = crossing->places[k];
-        if (!crossing->open[place] || falkor__request_slot(crossing,
-                &crossing->requests[place]) != slot)
+        if (!crossing->open[place])
             continue;
+        int own = falkor__request_slot(crossing, &crossing->requests[place]);
+        if (!first && own != slot)
+            continue;
+        first = false;
+        slot = own;
         falkor__cross_alone(crossing, place);
         if (falkor__stops_in_doubt(crossing, place))
             return;
@@ -264,7 +271,7 @@ static void falkor__crossing_again(falkor__crossing *crossing,
     call->phase = refused ? FALKOR__PHASE_REPLIED : FALKOR__PHASE_UNSENT;
     bool on = falkor__sent_on(call, why->status, why);
     if (on && call->route.asked) {
-        falkor__cross_asking(crossing, call->route.slot);
+        falkor__cross_asking(crossing);
     } else if (!on && crossing->attempt <= retries &&
                falkor__back_off(call, crossing->attempt, retries, why)) {
         crossing->attempt++;
