@@ -684,8 +684,8 @@ static falkor__wire *falkor__cluster_wire(falkor__topology *topology,
                                           size_t index, bool *skip) {
     falkor__mutex_lock(&topology->mutex);
     size_t count = topology->count;
-    falkor__node *node = index < 2 * count ? topology->nodes[index % count]
-                                           : NULL;
+    falkor__node *node = index >= 2 * count ? NULL
+        : topology->nodes[(index + topology->first_asked) % count];
     *skip = node && node->well != (index < count);
     falkor__mutex_unlock(&topology->mutex);
     if (node)

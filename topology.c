@@ -860,6 +860,7 @@ static falkor_status falkor__topology_fill(falkor__topology *topology,
     FALKOR__UNCHECKED {                 /* nobody else knows it yet */
     const falkor__config *config = falkor__pool_config(topology->whole);
     topology->is_cluster = config->cluster != NULL;
+    topology->first_asked = (unsigned)(falkor_now_ns() >> 10);
     topology->primary = FALKOR__NO_NODE;
     if (topology->is_cluster) {
         topology->owners = falkor__take(config->heap, FALKOR__CLUSTER_SLOTS *

@@ -50,6 +50,8 @@ struct falkor__topology {
     falkor__make make;                  /* constant */
     void (*unmake)(falkor_pool *pool);  /* constant */
     bool is_cluster;                    /* constant */
+    unsigned first_asked;               /* constant: not all processes ask the
+                                           same node of a cluster */
     falkor__config *hosts;              /* whom to ask first: their configs, */
     falkor__wire *wires;                /* and wires */
     size_t host_count;                  /* constant */
