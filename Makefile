@@ -252,9 +252,11 @@ valgrind:  ## threaded tests under memcheck, helgrind and DRD
 	@test/check_valgrind.sh
 coverage:  ## what of the library the tests run: 95 % of lines and 85 % of branches at least, and test/uncovered.txt
 	@test/check_coverage.sh
-.PHONY: mutants
+.PHONY: mutants mutants-quick
 mutants:  ## small mistakes put into the library one at a time: each must be caught by the test that its patch names
 	@test/mutants.sh
+mutants-quick: export MUTANTS_QUICK = 1
+mutants-quick: mutants
 
 .PHONY: cross cross-quick parts parts-quick size
 cross:  ## 32-bit ARM, RISC-V, big-endian, musl: compiled by gcc and clang, tested under qemu-user

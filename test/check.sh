@@ -83,6 +83,8 @@ export TEST_TIMEOUT=${TEST_TIMEOUT:-300}
 # detector, bytes and connections for another hiredis, a sample of everything for another compiler. All schedules with two
 # preemptions are tried once.
 export FALKOR_TEST_PREEMPTIONS=0
+MORE_LONG=' soak stress'
+[ -z "${FALKOR_CI:-}" ] || MORE_LONG=''
 step asan 12 test VARIANT=asan SINGLE=1 TLS=1
 step tsan 12 test VARIANT=tsan TLS=1 TEST='attempts breaker classes clock cluster commands connect cursor events faults fork
     indexes levers lifecycle load malice names pipecuts pipeline pool proof queries safety sentinel shared signals stats
@@ -94,7 +96,7 @@ step threads 14 test THREADS=c11 TLS=1 WERROR=1 \
     ${FALKOR_CI:+TEST='breaker connect events fork levers lifecycle pool queries schedules shared signals stats tls waits'}
 step single 3 check-single
 step install 4 check-install
-step long 15 checks VARIANT=werror WERROR=1 CHECK='deadlines names siege soak stress'
+step long 15 checks VARIANT=werror WERROR=1 CHECK="deadlines names siege${MORE_LONG}"
 step stress 8 checks VARIANT=tsan CHECK=stress
 step failover 14 checks VARIANT=werror WERROR=1 CHECK='failover partition'
 
@@ -106,7 +108,7 @@ unhurried() {
 }
 beside unhurried
 step proof 8 checks VARIANT=werror WERROR=1 CHECK=proof
-step mutants 12 mutants
+step mutants 12 "mutants${FALKOR_CI:+-quick}"
 step drivers 6 drivers VARIANT=werror WERROR=1
 step metrics 6 metrics
 step valgrind 8 valgrind

@@ -8,7 +8,7 @@
 #include <signal.h>
 
 enum { THREADS_LEAST = 16, THREADS_MOST = 30, CONNECTIONS = 10, DIAL_MS = 250,
-       ENOUGH = 10, ROUNDS_MOST = 100, IN_CI = 5, CUTS = 5, SOON_MS = 1000 };
+       ENOUGH = 10, ROUNDS_MOST = 100, IN_CI = 3, CUTS = 5, SOON_MS = 1000 };
 
 #define PROBE "{" SCRIBE_GRAPH "}probe"
 
