@@ -25,6 +25,7 @@ typedef struct falkor__crossing {
     falkor_request *requests;
     size_t count;
     bool *open;
+    bool *maybe;                /* it may have run, in this part or another */
     falkor_request *part;       /* what goes to a node now, */
     size_t *places;             /* whence it comes, */
     size_t part_count;
@@ -63,6 +64,19 @@ static falkor_status falkor__part_add(falkor__crossing *crossing, size_t place,
     return FALKOR_OK;
 }
 
+/* What a request is told: also of what went before. */
+static void falkor__request_ends(falkor__crossing *crossing, size_t place,
+                                 falkor_result *result,
+                                 const falkor_error *error) {
+    falkor_request *request = &crossing->requests[place];
+    bool maybe = crossing->maybe[place] || error->maybe_executed;
+    request->result = result;
+    request->error = *error;
+    request->error.maybe_executed = error->status && maybe;
+    crossing->maybe[place] = maybe;
+    crossing->open[place] = false;
+}
+
 /* Sends a part, and each request is told its end. */
 static falkor_status falkor__part_send(falkor__crossing *crossing,
                                        falkor_pool *pool, bool held,
@@ -77,12 +91,11 @@ static falkor_status falkor__part_send(falkor__crossing *crossing,
                                            crossing->part_count, error);
     falkor__topology_pause(&crossing->call.route);
     for (size_t k = 0; k < crossing->part_count; k++) {
-        falkor_request *request = &crossing->requests[crossing->places[k]];
-        request->result = crossing->part[k].result;
-        request->error = crossing->part[k].error;
-        request->error.attempts = held ? request->error.attempts
-                                       : crossing->attempt;
-        crossing->open[crossing->places[k]] = false;
+        falkor_request *part = &crossing->part[k];
+        if (!held)
+            part->error.attempts = crossing->attempt;
+        falkor__request_ends(crossing, crossing->places[k], part->result,
+                             &part->error);
     }
     return status;
 }
@@ -228,14 +241,15 @@ static void falkor__cross_alone(falkor__crossing *crossing, size_t place) {
         crossing->call.deadline_ns, false);
     if (request->server_timeout_ms)
         options.server_timeout_ms = request->server_timeout_ms;
-    crossing->open[place] = false;
+    falkor_result *result;
+    falkor_error error;
     if (request->graph)
         falkor_query_with(request->graph, &options, request->cypher,
-                          request->params, &request->result, &request->error);
+                          request->params, &result, &error);
     else
         falkor_command(crossing->call.whole, &options, request->argc,
-                       request->argv, request->lengths, &request->result,
-                       &request->error);
+                       request->argv, request->lengths, &result, &error);
+    falkor__request_ends(crossing, place, result, &error);
 }
 
 /* The slot of the first that is open is on its way: all that is open of it, one
@@ -365,10 +379,12 @@ falkor_status falkor__pipeline_across(falkor_pool *pool,
                                  .attempt = 1};
     const falkor_allocator *heap = falkor__pool_config(pool)->heap;
     crossing.open = falkor__take_zero(heap, count, sizeof *crossing.open);
+    crossing.maybe = falkor__take_zero(heap, count, sizeof *crossing.maybe);
     crossing.part = falkor__take_zero(heap, count, sizeof *crossing.part);
     crossing.places = falkor__take_zero(heap, count, sizeof *crossing.places);
     falkor_status status = FALKOR_OK;
-    if (!crossing.open || !crossing.part || !crossing.places)
+    if (!crossing.open || !crossing.maybe || !crossing.part ||
+        !crossing.places)
         status = falkor__fail(error, FALKOR_ERR_NOMEM, 0,
                               "out of memory for %zu requests", count);
     else
@@ -382,6 +398,7 @@ falkor_status falkor__pipeline_across(falkor_pool *pool,
         falkor__call_end(&crossing.call);
     }
     falkor__give(heap, crossing.open);
+    falkor__give(heap, crossing.maybe);
     falkor__give(heap, crossing.part);
     falkor__give(heap, crossing.places);
     return status;

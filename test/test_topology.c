@@ -657,6 +657,27 @@ static void test_topology_refused_is_not_overtaken(void **state) {
     erase();
 }
 
+/* A write that may be repeated is in doubt for ever once it was: also when the
+   next part of it was not even sent. */
+static void test_topology_doubt_stays(void **state) {
+    (void)state;
+    falkor_request request = {.idempotent = true};
+    bool open = true, maybe = false;
+    falkor__crossing crossing = {.requests = &request, .count = 1,
+                                 .open = &open, .maybe = &maybe};
+    const falkor_error lost = {.status = FALKOR_ERR_IO, .maybe_executed = true},
+        refused = {.status = FALKOR_ERR_CONNECT}, good = {.status = FALKOR_OK};
+    falkor__request_ends(&crossing, 0, NULL, &refused);
+    assert_true(!open && !request.error.maybe_executed);
+    falkor__request_ends(&crossing, 0, NULL, &lost);
+    assert_true(request.error.maybe_executed);
+    falkor__request_ends(&crossing, 0, NULL, &refused);
+    assert_int_equal(request.error.status, FALKOR_ERR_CONNECT);
+    assert_true(request.error.maybe_executed);
+    falkor__request_ends(&crossing, 0, NULL, &good);
+    assert_false(request.error.maybe_executed);
+}
+
 TEST_MAIN(cmocka_unit_test(test_topology_slots),
           cmocka_unit_test(test_topology_command_slots),
           cmocka_unit_test(test_topology_redirections),
@@ -675,4 +696,5 @@ TEST_MAIN(cmocka_unit_test(test_topology_slots),
           cmocka_unit_test(test_topology_lists_of_replicas),
           cmocka_unit_test(test_topology_charts),
           cmocka_unit_test(test_topology_joins_rows),
-          cmocka_unit_test(test_topology_refused_is_not_overtaken))
+          cmocka_unit_test(test_topology_refused_is_not_overtaken),
+          cmocka_unit_test(test_topology_doubt_stays))
