@@ -401,6 +401,7 @@ static void *scout_once(void *argument) {
 }
 
 static bool lasts_by_asking(void) {
+    map->doubted = false;
     test_threads scout = test_start(scout_once, NULL, 0, 1);
     bool stands = falkor__topology_stands(map, &(falkor__route){.slot = -1,
         .node = nodes[0]}, NULL, 1, falkor__deadline(TEST_PATIENCE_MS));
