@@ -39,7 +39,7 @@ static falkor_status falkor__wire_dial(falkor__wire *wire, int64_t deadline_ns,
     if (wire->not_before_ns > falkor_now_ns())
         return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
                             "it has failed a moment ago");
-    if (falkor__pool_is_closed((falkor_pool *)(uintptr_t)wire->whole))
+    if (falkor__pool_is_closed(wire->whole))
         return falkor__fail(error, FALKOR_ERR_CLOSED, 0, "the pool is closed");
     if (wire->patience_ms < FALKOR__ASK_MS)
         wire->patience_ms = FALKOR__ASK_MS;
@@ -64,7 +64,7 @@ static falkor_status falkor__wire_try(falkor__wire *wire, size_t argc,
                                       falkor_error *error) {
     size_t length;
     *reply = NULL;
-    if (falkor__pool_is_closed((falkor_pool *)(uintptr_t)wire->whole))
+    if (falkor__pool_is_closed(wire->whole))
         return falkor__fail(error, FALKOR_ERR_CLOSED, 0, "the pool is closed");
     falkor_status status = falkor__link_ask(wire->link, FALKOR__REPLY_PLAIN,
         argc, argv, falkor__ask_deadline(deadline_ns), reply, error);
@@ -189,7 +189,7 @@ static int64_t falkor__last_offset(const falkor__node *primary) {
 typedef struct falkor__standing {
     bool well;
     falkor_role says;
-    int64_t lag_bytes, lag_ms, near_ns;
+    int64_t lag_bytes, lag_ms;
 } falkor__standing;
 
 /* What INFO says of a node that is to be a primary's replica, or (NULL) a
@@ -220,8 +220,21 @@ static falkor__standing falkor__standing_of(falkor__node *node,
     return standing;
 }
 
-/* Asks a node how it stands and puts that on the map; whether it answered. */
-static bool falkor__look_at(falkor__topology *topology, falkor__node *node,
+static void falkor__note_standing_locked(falkor__topology *topology,
+                                         falkor__node *node,
+                                         const falkor__standing *standing)
+    FALKOR__HOLDS(topology->mutex) {
+    if (node->well != standing->well || node->says != standing->says)
+        falkor__topology_changed_locked(topology);
+    node->well = standing->well;
+    node->says = standing->says;
+    node->deposed = node->deposed && standing->says != FALKOR_ROLE_REPLICA;
+    node->lag_bytes = standing->lag_bytes;
+    node->lag_ms = standing->lag_ms;
+}
+
+/* Asks a node how it stands and puts that on the map. */
+static void falkor__look_at(falkor__topology *topology, falkor__node *node,
                             const falkor__node *primary, int64_t deadline_ns,
                             falkor_error *error) {
     const char *argv[] = {"INFO", "replication"};
@@ -237,19 +250,11 @@ static bool falkor__look_at(falkor__topology *topology, falkor__node *node,
         standing = falkor__standing_of(node, primary, info->as.string, now);
     falkor_result_free(reply);
     falkor__mutex_lock(&topology->mutex);
-    if (node->well != standing.well || node->says != standing.says) {
-        node->well = standing.well;
-        node->says = standing.says;
-        node->deposed = node->deposed && standing.says != FALKOR_ROLE_REPLICA;
-        falkor__topology_changed_locked(topology);
-    }
-    node->lag_bytes = standing.lag_bytes;
-    node->lag_ms = standing.lag_ms;
+    falkor__note_standing_locked(topology, node, &standing);
     if (answered && old)                /* an average of about eight */
         node->near_ns += (now - begin_ns - node->near_ns) /
                          (node->near_ns ? 8 : 1);
     falkor__mutex_unlock(&topology->mutex);
-    return answered;
 }
 
 /* A node that is gone says nothing. */

@@ -13,7 +13,7 @@
    One that failed is left alone for a while. */
 typedef struct falkor__wire {
     const falkor__config *config;
-    const falkor_pool *whole;           /* closed: nothing is asked any more */
+    falkor_pool *whole;                 /* closed: nothing is asked any more */
     falkor__link *link;                 /* NULL: none */
     int64_t not_before_ns;
     int patience_ms;                    /* for a dial: 0: not known yet */

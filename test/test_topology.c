@@ -440,6 +440,32 @@ static void test_topology_lasting_writes(void **state) {
     erase();
 }
 
+/* One that was deposed is no rival until it has said that it follows; also where
+   it had said so before another was named. */
+static void test_topology_deposed_once(void **state) {
+    (void)state;
+    draw_sentinels(FALKOR_READ_PRIMARY);
+    locked(map);
+    falkor__node *old = nodes[1];
+    for (int followed_before = 0; followed_before < 2; followed_before++) {
+        old->says = followed_before ? FALKOR_ROLE_REPLICA : FALKOR_ROLE_PRIMARY;
+        old->deposed = true;
+        falkor__note_standing_locked(map, old, &(falkor__standing){
+            .says = FALKOR_ROLE_UNKNOWN});
+        assert_true(old->deposed);
+        old->says = followed_before ? FALKOR_ROLE_REPLICA : FALKOR_ROLE_PRIMARY;
+        falkor__note_standing_locked(map, old, &(falkor__standing){
+            .well = true, .says = FALKOR_ROLE_REPLICA});
+        assert_false(old->deposed);
+        assert_true(falkor__stands_locked(map, nodes[0], -1));
+        falkor__note_standing_locked(map, old, &(falkor__standing){
+            .well = true, .says = FALKOR_ROLE_PRIMARY});
+        assert_false(falkor__stands_locked(map, nodes[0], -1));
+    }
+    unlocked(map);
+    erase();
+}
+
 /* What a round found: nobody else leads, or may. */
 static void test_topology_other_leaders(void **state) {
     (void)state;
@@ -692,6 +718,7 @@ TEST_MAIN(cmocka_unit_test(test_topology_slots),
           cmocka_unit_test(test_topology_failures),
           cmocka_unit_test(test_topology_follows_redirections),
           cmocka_unit_test(test_topology_lasting_writes),
+          cmocka_unit_test(test_topology_deposed_once),
           cmocka_unit_test(test_topology_other_leaders),
           cmocka_unit_test(test_topology_counts_replicas),
           cmocka_unit_test(test_topology_lists_of_replicas),
