@@ -7,13 +7,14 @@ enum { ROUNDS = 20 };
 
 static void test_failover_sentinel(void **state) {
     (void)state;
-    failover_sentinel(failover_rounds(ROUNDS), failover_rounds(ROUNDS));
+    failover_run(FLEET_SENTINEL, failover_rounds(ROUNDS),
+                 failover_rounds(ROUNDS));
 }
 
 static void test_failover_cluster(void **state) {
     int rounds = (failover_rounds(ROUNDS) + 1) / 2;
     (void)state;
-    failover_cluster(rounds, rounds);
+    failover_run(FLEET_CLUSTER, rounds, rounds);
 }
 
 TEST_MAIN(cmocka_unit_test(test_failover_sentinel),

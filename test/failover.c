@@ -262,7 +262,7 @@ static void begin(failover *self, fleet_kind kind) {
 }
 
 /* The graph is read when all is quiet and at one. */
-static void end(failover *self, times *kinds, int count) {
+static void end(failover *self, times *const *kinds, int count) {
     late_book book = {.calls = 0};
     falkor_stats now;
     int64_t worst_ns = 0;
@@ -276,10 +276,10 @@ static void end(failover *self, times *kinds, int count) {
     test_no_complaints();
     ledger_add_lateness(&self->told, &book);
     for (int i = 0; i < count; i++) {
-        int64_t one_ns = print_times(&kinds[i]);
+        int64_t one_ns = print_times(kinds[i]);
         if (one_ns > worst_ns)
             worst_ns = one_ns;
-        switches += kinds[i].count;
+        switches += kinds[i]->count;
     }
     ledger_compare(&self->told);
     late_check(&book, tick_ns);
@@ -319,7 +319,7 @@ static void kill_node(failover *self, int node) {
     fleet_kill(&self->fleet, node, SIGKILL);
 }
 
-/* ---- sentinels -------------------------------------------------------- */
+/* ---- from one node to another ----------------------------------------- */
 
 /* It is given when no other failover is under way. */
 static bool order(const failover *self) {
@@ -329,40 +329,6 @@ static bool order(const failover *self) {
     freeReplyObject(reply);
     return taken;
 }
-
-static void switch_primary(failover *self, bool kills, times *kind) {
-    int old = fleet_primary(&self->fleet);
-    assert_true(old >= 0);
-    TEST_EVENTUALLY(atomic_load(&self->named.node) == old &&
-                    atomic_load(&self->served.node) == old);
-    if (kills)
-        kill_node(self, old);
-    else
-        TEST_EVENTUALLY(order(self));
-    await_switch(self, old, kind);
-    ledger_await_good(&self->told, ENOUGH);
-    if (kills)
-        fleet_restart(&self->fleet, old);
-    fleet_await_settled(&self->fleet);
-    ledger_await_good(&self->told, ENOUGH);
-}
-
-void failover_sentinel(int kills, int orders) {
-    static failover self;
-    times kinds[] = {{.kind = "failovers by SIGKILL"},
-                     {.kind = "failovers by SENTINEL FAILOVER"}};
-    begin(&self, FLEET_SENTINEL);
-    while (goes_on(&self) &&
-           (kinds[0].count < kills || kinds[1].count < orders)) {
-        if (kinds[0].count < kills)
-            switch_primary(&self, true, &kinds[0]);
-        if (goes_on(&self) && kinds[1].count < orders)
-            switch_primary(&self, false, &kinds[1]);
-    }
-    end(&self, kinds, 2);
-}
-
-/* ---- a cluster -------------------------------------------------------- */
 
 static bool is_primary(const fleet *all, int node) {
     redisReply *role = fleet_ask(all, node, "ROLE");
@@ -381,17 +347,32 @@ static int other_primary(const fleet *all, int node) {
     return other;
 }
 
-/* Another node gets the graph: the owner's replica, or another primary. */
-static void switch_owner(failover *self, bool kills, times *kind) {
-    int old = fleet_owner(&self->fleet, -1, self->slot);
+/* The primary, or the owner of the graph's slot. */
+static int leader(const failover *self) {
+    return self->fleet.kind == FLEET_CLUSTER
+        ? fleet_owner(&self->fleet, -1, self->slot)
+        : fleet_primary(&self->fleet);
+}
+
+/* Has another take its place, nobody dies: a replica, or in a cluster another
+   primary, to which the slot moves. */
+static void hand_over(failover *self, int old) {
+    if (self->fleet.kind == FLEET_CLUSTER)
+        fleet_move_slot(&self->fleet, self->slot, old,
+                        other_primary(&self->fleet, old));
+    else
+        TEST_EVENTUALLY(order(self));
+}
+
+static void switch_once(failover *self, bool kills, times *kind) {
+    int old = leader(self);
     assert_true(old >= 0);
     TEST_EVENTUALLY(atomic_load(&self->named.node) == old &&
                     atomic_load(&self->served.node) == old);
     if (kills)
         kill_node(self, old);
     else
-        fleet_move_slot(&self->fleet, self->slot, old,
-                        other_primary(&self->fleet, old));
+        hand_over(self, old);
     await_switch(self, old, kind);
     ledger_await_good(&self->told, ENOUGH);
     if (kills)
@@ -400,17 +381,20 @@ static void switch_owner(failover *self, bool kills, times *kind) {
     ledger_await_good(&self->told, ENOUGH);
 }
 
-void failover_cluster(int kills, int moves) {
+void failover_run(fleet_kind kind, int kills, int handovers) {
     static failover self;
-    times kinds[] = {{.kind = "failovers by SIGKILL in a cluster"},
-                     {.kind = "moves of the graph's slot"}};
-    begin(&self, FLEET_CLUSTER);
+    bool cluster = kind == FLEET_CLUSTER;
+    times killed = {.kind = cluster ? "failovers by SIGKILL in a cluster"
+                                    : "failovers by SIGKILL"};
+    times handed = {.kind = cluster ? "moves of the graph's slot"
+                                    : "failovers by SENTINEL FAILOVER"};
+    begin(&self, kind);
     while (goes_on(&self) &&
-           (kinds[0].count < kills || kinds[1].count < moves)) {
-        if (kinds[0].count < kills)
-            switch_owner(&self, true, &kinds[0]);
-        if (goes_on(&self) && kinds[1].count < moves)
-            switch_owner(&self, false, &kinds[1]);
+           (killed.count < kills || handed.count < handovers)) {
+        if (killed.count < kills)
+            switch_once(&self, true, &killed);
+        if (goes_on(&self) && handed.count < handovers)
+            switch_once(&self, false, &handed);
     }
-    end(&self, kinds, 2);
+    end(&self, (times *[]){&killed, &handed}, 2);
 }

@@ -7,7 +7,7 @@
    most of them name the new node, that node has carried out a write of the
    pool: within a second, and what the machine was late by.
 
-   Each runs so many rounds of either kind, and prints count: lines. */
+   A run has so many rounds of either kind, and prints count: lines. */
 #ifndef FALKOR_TEST_FAILOVER_H
 #define FALKOR_TEST_FAILOVER_H
 #include "fleet.h"
@@ -21,6 +21,7 @@ int failover_threads(uint64_t *random);
 /* FALKOR_FAILOVERS, or fewer where FALKOR_CI is set, or most. */
 int failover_rounds(int most);
 
-void failover_sentinel(int kills, int orders);
-void failover_cluster(int kills, int moves);
+/* SIGKILL, and the same without a death: SENTINEL FAILOVER, or the slot of the
+   graph moves. */
+void failover_run(fleet_kind kind, int kills, int handovers);
 #endif

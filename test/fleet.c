@@ -1,19 +1,11 @@
 /* A set of real servers for tests: see fleet.h. Knows test/fleet.sh by the
    lines that it reads and prints only. */
 #include "fleet.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define FLEET_ARGUMENTS 32
-#define FLEET_PATIENCE_MS 90000
 #define FLEET_PRIMARIES 3               /* of a cluster */
-
-extern char **environ;
 
 /* ---- the script ------------------------------------------------------- */
 
@@ -24,51 +16,6 @@ static const char *script_path(char *path, size_t size) {
     int folder = slash ? (int)(slash - server) : 4;
     snprintf(path, size, "%.*s/fleet.sh", folder, slash ? server : "test");
     return path;
-}
-
-/* Runs it with its input and output in pipes. */
-static void run_script(fleet *self, char *const *argv) {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-    int in[2], out[2];
-    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, in[0], 0);
-    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setflags(&attributes,
-        POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    int failed = posix_spawn(&self->script, argv[0], &actions, &attributes,
-                             argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    close(in[0]);
-    close(out[1]);
-    if (failed)
-        fail_msg("cannot run %s: %s", argv[0], strerror(failed));
-    self->input = in[1];
-    self->output = out[0];
-}
-
-/* Its next line, without waiting for ever; "" when it has ended. */
-static void read_line(const fleet *self, char *line, size_t size) {
-    size_t length = 0;
-    int64_t until = test_now_ms() + FLEET_PATIENCE_MS;
-    while (length + 1 < size && test_now_ms() < until) {
-        struct pollfd one = {.fd = self->output, .events = POLLIN};
-        if (poll(&one, 1, 1000) <= 0)
-            continue;
-        if (read(self->output, line + length, 1) <= 0 || line[length] == '\n')
-            break;
-        length++;
-    }
-    line[length] = '\0';
 }
 
 /* What stands behind " name=" in the line, or NULL. */
@@ -112,8 +59,8 @@ void fleet_start(fleet *self, fleet_kind kind, const char *const *arguments) {
         argv[i + 2] = arguments[i];
     }
     *self = (fleet){.kind = kind};
-    run_script(self, (char *const *)(uintptr_t)argv);
-    read_line(self, line, sizeof line);
+    serving_script_run(&self->script, argv);
+    serving_script_line(&self->script, line, sizeof line);
     self->count = read_members(line, "nodes", "pids", self->nodes, FLEET_NODES);
     self->sentinel_count = read_members(line, "sentinels", "sentinel_pids",
                                         self->sentinels, FLEET_SENTINELS);
@@ -123,13 +70,7 @@ void fleet_start(fleet *self, fleet_kind kind, const char *const *arguments) {
 }
 
 void fleet_stop(fleet *self) {
-    if (self->script <= 0)
-        return;
-    close(self->input);
-    close(self->output);
-    while (waitpid(self->script, NULL, 0) < 0 && errno == EINTR)
-        ;
-    self->script = 0;
+    serving_script_end(&self->script);
 }
 
 /* ---- one of them ------------------------------------------------------ */
@@ -173,8 +114,8 @@ static pid_t start_again(const fleet *self, const char *order, int index,
     char line[128], format[64];
     int found = -1, pid = 0;
     int length = snprintf(line, sizeof line, "%s %d\n", order, index);
-    assert_int_equal(write(self->input, line, (size_t)length), length);
-    read_line(self, line, sizeof line);
+    assert_int_equal(write(self->script.input, line, (size_t)length), length);
+    serving_script_line(&self->script, line, sizeof line);
     snprintf(format, sizeof format, "%s index=%%d pid=%%d", answer);
     if (sscanf(line, format, &found, &pid) != 2 || found != index)
         fail_msg("%s %d: \"%s\"", order, index, line);
@@ -233,6 +174,14 @@ redisReply *fleet_ask_sentinel(const fleet *self, int sentinel,
                                    arguments);
     va_end(arguments);
     return reply;
+}
+
+long long fleet_setting(const fleet *self, int node, const char *name) {
+    redisReply *reply = fleet_ask(self, node, "GRAPH.CONFIG GET %s", name);
+    assert_true(reply && reply->elements == 2);
+    long long value = reply->element[1]->integer;
+    freeReplyObject(reply);
+    return value;
 }
 
 int fleet_find(const fleet *self, const char *host, int port) {

@@ -28,9 +28,7 @@ typedef struct fleet {
     fleet_member nodes[FLEET_NODES], sentinels[FLEET_SENTINELS];
     int count, sentinel_count;          /* of nodes, of sentinels: 3 or 0 */
     char dir[200];                      /* node i has its data in dir/i */
-    /* Its own. */
-    pid_t script;
-    int input, output;
+    serving_script script;              /* its own: fleet.sh */
 } fleet;
 
 /* ---- all of them ------------------------------------------------------ */
@@ -61,6 +59,9 @@ bool fleet_runs(const fleet *self, int node);
 redisReply *fleet_ask(const fleet *self, int node, const char *format, ...);
 redisReply *fleet_ask_sentinel(const fleet *self, int sentinel,
                                const char *format, ...);
+
+/* The value of a setting, by GRAPH.CONFIG GET: a number. */
+long long fleet_setting(const fleet *self, int node, const char *name);
 
 /* A connection to it whose commands may take ten seconds; NULL: it cannot be
    had. */

@@ -12,13 +12,13 @@
 #include <unistd.h>
 
 #define SERVING_ARGUMENTS 32
+#define SERVING_PATIENCE_MS 90000        /* for a line of a script */
 
 extern char **environ;
 
-/* ---- servers ---------------------------------------------------------- */
+/* ---- scripts of test/ ------------------------------------------------- */
 
-/* Runs server.sh with its input and output in pipes. */
-static void spawn(serving *server, char *const *argv, int *output) {
+void serving_script_run(serving_script *script, const char *const *argv) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -35,47 +35,57 @@ static void spawn(serving *server, char *const *argv, int *output) {
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes,
         POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    int failed = posix_spawn(&server->script, argv[0], &actions, &attributes,
-                             argv, environ);
+    int failed = posix_spawn(&script->pid, argv[0], &actions, &attributes,
+                             (char *const *)(uintptr_t)argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     close(in[0]);
     close(out[1]);
     if (failed)
         fail_msg("cannot run %s: %s", argv[0], strerror(failed));
-    server->input = in[1];
-    *output = out[0];
+    script->input = in[1];
+    script->output = out[0];
 }
 
-/* One line, without waiting for ever. */
-static void read_line(int fd, char *line, size_t size) {
+void serving_script_line(const serving_script *script, char *line,
+                         size_t size) {
     size_t length = 0;
-    int64_t until = falkor_now_ns() + 90000 * SERVING_MS;
+    int64_t until = falkor_now_ns() + SERVING_PATIENCE_MS * SERVING_MS;
     while (length + 1 < size && falkor_now_ns() < until) {
-        struct pollfd one = {.fd = fd, .events = POLLIN};
+        struct pollfd one = {.fd = script->output, .events = POLLIN};
         if (poll(&one, 1, 1000) <= 0)
             continue;
-        if (read(fd, line + length, 1) <= 0 || line[length] == '\n')
+        if (read(script->output, line + length, 1) <= 0 || line[length] == '\n')
             break;
         length++;
     }
     line[length] = '\0';
 }
 
+void serving_script_end(serving_script *script) {
+    if (script->pid <= 0)
+        return;
+    close(script->input);
+    close(script->output);
+    while (waitpid(script->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    script->pid = 0;
+}
+
+/* ---- servers ---------------------------------------------------------- */
+
 void serving_start(serving *server, const char *const *arguments) {
     const char *script = getenv("FALKOR_SERVER_SH");
     const char *argv[SERVING_ARGUMENTS + 3] = {
         script ? script : "test/server.sh", "serve"};
     char line[512];
-    int output;
     for (size_t i = 0; arguments && arguments[i]; i++) {
         assert_true(i < SERVING_ARGUMENTS);
         argv[i + 2] = arguments[i];
     }
     memset(server, 0, sizeof *server);
-    spawn(server, (char *const *)(uintptr_t)argv, &output);
-    read_line(output, line, sizeof line);
-    close(output);
+    serving_script_run(&server->script, argv);
+    serving_script_line(&server->script, line, sizeof line);
     if (sscanf(line, "FALKOR_SERVER port=%d socket=%107s pid=%d dir=%199s",
                &server->port, server->socket, &server->pid,
                server->dir) != 4)
@@ -83,13 +93,9 @@ void serving_start(serving *server, const char *const *arguments) {
 }
 
 void serving_stop(serving *server) {
-    if (server->script <= 0)
-        return;
-    kill(server->pid, SIGCONT);
-    close(server->input);
-    while (waitpid(server->script, NULL, 0) < 0 && errno == EINTR)
-        ;
-    server->script = 0;
+    if (server->script.pid > 0)
+        kill(server->pid, SIGCONT);
+    serving_script_end(&server->script);
 }
 
 void serving_signal(const serving *server, int number) {
@@ -226,15 +232,30 @@ void serving_run(falkor_graph *graph, const char *cypher) {
     falkor_result_free(serving_query(graph, cypher, NULL));
 }
 
-int64_t serving_integer(falkor_graph *graph, const char *cypher,
-                        const falkor_param *params) {
-    falkor_result *result = serving_query(graph, cypher, params);
+static int64_t integer_in(const falkor_result *result) {
     const falkor_value *value = falkor_result_value(result, 0, 0);
     assert_non_null(value);
     assert_int_equal(value->type, FALKOR_INTEGER);
-    int64_t integer = value->as.integer;
+    return value->as.integer;
+}
+
+int64_t serving_integer(falkor_graph *graph, const char *cypher,
+                        const falkor_param *params) {
+    falkor_result *result = serving_query(graph, cypher, params);
+    int64_t integer = integer_in(result);
     falkor_result_free(result);
     return integer;
+}
+
+int64_t serving_integer_of(const falkor_request *request) {
+    return integer_in(request->result);
+}
+
+void serving_free_results(falkor_request *requests, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        falkor_result_free(requests[i].result);
+        requests[i].result = NULL;
+    }
 }
 
 void serving_drop(falkor_pool *pool, falkor_graph *graph, const char *name) {

@@ -12,11 +12,27 @@
 
 #define SERVING_MS INT64_C(1000000)     /* in nanoseconds */
 
+/* ---- scripts of test/ ------------------------------------------------- */
+
+/* One that runs until its input ends, and says in lines what it has done. */
+typedef struct serving_script {
+    pid_t pid;                          /* 0: it does not run */
+    int input, output;
+} serving_script;
+
+/* run takes a list of arguments that ends with NULL, the program first. line
+   waits for the next one, though not for ever; "" when there is none. end waits
+   for the script's end; a second end does nothing. */
+void serving_script_run(serving_script *script, const char *const *argv);
+void serving_script_line(const serving_script *script, char *line, size_t size);
+void serving_script_end(serving_script *script);
+
 /* ---- servers ---------------------------------------------------------- */
 
 typedef struct serving {
-    pid_t script, pid;                  /* of server.sh, of the server */
-    int port, input;
+    serving_script script;              /* server.sh */
+    pid_t pid;                          /* of the server */
+    int port;
     char socket[108], dir[200];
 } serving;
 
@@ -63,6 +79,10 @@ int64_t serving_integer(falkor_graph *graph, const char *cypher,
 
 /* Deletes the graph on the server and frees it here. */
 void serving_drop(falkor_pool *pool, falkor_graph *graph, const char *name);
+
+/* What a request of a pipeline has brought: an integer, or the test fails. */
+int64_t serving_integer_of(const falkor_request *request);
+void serving_free_results(falkor_request *requests, size_t count);
 
 /* Makes printf write 1,5 for 1.5; the test fails when that cannot be had. back
    ends it. */

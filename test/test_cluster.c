@@ -234,20 +234,6 @@ static void expect_reply(falkor_pool *of, size_t argc, const char *const *argv,
     sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *),                    \
     (const char *[]){__VA_ARGS__}, wanted)
 
-static void free_results(falkor_request *requests, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        falkor_result_free(requests[i].result);
-        requests[i].result = NULL;
-    }
-}
-
-static int64_t integer_of(const falkor_request *request) {
-    const falkor_value *value = falkor_result_value(request->result, 0, 0);
-    assert_non_null(value);
-    assert_int_equal(value->type, FALKOR_INTEGER);
-    return value->as.integer;
-}
-
 /* ---- before and behind ------------------------------------------------- */
 
 static int begin(void **state) {
@@ -719,14 +705,6 @@ static void test_cluster_names_the_node_that_fails(void **state) {
     test_assert_has(error.message, "(node 127.0.0.");
 }
 
-static long long setting_at(int node, const char *name) {
-    redisReply *reply = fleet_ask(&servers, node, "GRAPH.CONFIG GET %s", name);
-    assert_true(reply && reply->elements == 2);
-    long long value = reply->element[1]->integer;
-    freeReplyObject(reply);
-    return value;
-}
-
 static size_t setting_rows(const char *name, falkor_result **rows) {
     falkor_error error;
     falkor_config_get(pool, NULL, name, rows, &error);
@@ -739,7 +717,7 @@ static void set_everywhere(int64_t size) {
     falkor_config_set(pool, NULL, "RESULTSET_SIZE", falkor_int(size), &error);
     serving_ok(&error);
     for (int i = 0; i < FLEET_NODES; i++)
-        assert_int_equal(setting_at(i, "RESULTSET_SIZE"), size);
+        assert_int_equal(fleet_setting(&servers, i, "RESULTSET_SIZE"), size);
 }
 
 /* A setting reaches primaries and replicas; where all agree it is one row, and
@@ -850,12 +828,12 @@ static void test_cluster_pipeline_keeps_the_order_of_each_graph(void **state) {
     for (int i = 0; i < COUNT; i++) {
         serving_ok(&all[i].error);
         assert_int_equal(all[i].error.attempts, 1);
-        assert_int_equal(integer_of(&all[i]), i / GRAPHS + 1);
+        assert_int_equal(serving_integer_of(&all[i]), i / GRAPHS + 1);
         assert_int_equal(falkor_result_value(all[i].result, 0, 1)->as.integer,
                          i);
         free((void *)(uintptr_t)all[i].params);
     }
-    free_results(all, COUNT);
+    serving_free_results(all, COUNT);
     for (int i = 0; i < GRAPHS; i++)
         serving_run(graphs[i], "MATCH (c:Count) DELETE c");
 }
@@ -891,15 +869,15 @@ static void test_cluster_pipeline_of_queries_and_commands(void **state) {
         assert_int_equal(all[i].result == NULL, bad);
     }
     test_assert_has(all[6].error.message, "WRONGTYPE");
-    assert_int_equal(integer_of(&all[0]), 1);
-    assert_int_equal(integer_of(&all[4]), 3);
+    assert_int_equal(serving_integer_of(&all[0]), 1);
+    assert_int_equal(serving_integer_of(&all[4]), 3);
     assert_string_equal(text_at(all[5].result, 0, "reply"), "PONG");
     assert_string_equal(text_at(all[7].result, 0, "reply"), "two");
     assert_string_equal(text_at(all[9].result, 0, "reply"), "one");
-    assert_int_equal(integer_of(&all[10]), 11);
-    assert_int_equal(integer_of(&all[11]), 12);
-    assert_int_equal(integer_of(&all[12]), 1);
-    free_results(all, COUNT);
+    assert_int_equal(serving_integer_of(&all[10]), 11);
+    assert_int_equal(serving_integer_of(&all[11]), 12);
+    assert_int_equal(serving_integer_of(&all[12]), 1);
+    serving_free_results(all, COUNT);
 }
 
 static int64_t nodes_in(falkor_graph *graph, const char *label) {
@@ -933,7 +911,7 @@ static void test_cluster_pipeline_sends_nothing_when_one_is_bad(void **state) {
             for (int r = 0; r < 3; r++)
                 told_all = told_all && !all[r].result &&
                     all[r].error.status == FALKOR_ERR_ARGUMENT;
-            free_results(all, 3);
+            serving_free_results(all, 3);
             if (!told_all || nodes_in(graphs[0], "Sent") ||
                 nodes_in(graphs[i], "Sent"))
                 TEST_COMPLAIN("bad[%zu] with graph%d: %s %s", k, i,
@@ -964,7 +942,7 @@ static void test_cluster_pipeline_ends_at_its_timeout(void **state) {
     for (int i = 1; i <= GRAPHS; i++)
         assert_int_equal(all[i].error.status == FALKOR_OK,
                          all[i].result != NULL);
-    free_results(all, GRAPHS + 1);
+    serving_free_results(all, GRAPHS + 1);
 }
 
 /* One node gives no connection: that is the end of its requests only. */
@@ -987,11 +965,11 @@ static void test_cluster_pipeline_goes_on_without_a_node(void **state) {
             if (there)
                 assert_int_equal(all[i].error.status, FALKOR_ERR_POOL_TIMEOUT);
             if (!all[i].error.status)
-                assert_int_equal(integer_of(&all[i]), 1);
+                assert_int_equal(serving_integer_of(&all[i]), 1);
             else
                 assert_null(all[i].result);
         }
-        free_results(all, GRAPHS);
+        serving_free_results(all, GRAPHS);
     }
 }
 
@@ -1020,7 +998,7 @@ static void test_cluster_pipeline_in_doubt_ends(void **state) {
     bool ran = nodes_in(second, "Sent") == 1;
     assert_int_equal(ran, all[1].result != NULL);
     assert_int_equal(ran, all[1].error.status == FALKOR_OK);
-    free_results(all, 2);
+    serving_free_results(all, 2);
     remove_graph(first);
     remove_graph(second);
     falkor_pool_free(hasty);
@@ -1050,7 +1028,7 @@ static void test_cluster_calls_for_all_nodes_keep_their_time(void **state) {
             .read_only = true};
     falkor_pipeline(hasty, NULL, all, GRAPHS, &error);
     serving_ok(&error);
-    free_results(all, GRAPHS);
+    serving_free_results(all, GRAPHS);
     for (int call = 0; call < 2; call++) {
         for (int i = 0; i < PRIMARIES; i++)
             fleet_kill(&servers, primaries[i], SIGSTOP);
@@ -1062,7 +1040,7 @@ static void test_cluster_calls_for_all_nodes_keep_their_time(void **state) {
             fleet_kill(&servers, primaries[i], SIGCONT);
         test_pause_ms(300);             /* so that they see each other again */
     }
-    free_results(all, GRAPHS);
+    serving_free_results(all, GRAPHS);
     falkor_pool_free(hasty);
     for (int call = 0; call < 2; call++) {
         assert_int_not_equal(status[call], FALKOR_OK);
@@ -1095,7 +1073,7 @@ static void test_cluster_pipeline_transaction_is_one_or_refused(void **state) {
             assert_int_equal(falkor_result_value(reply, 0, 0)->as.integer, 0);
             falkor_result_free(reply);
         }
-        free_results(all, 3);
+        serving_free_results(all, 3);
         falkor_command(pool, NULL, 2, (const char *[]){"DEL", key}, NULL,
                        NULL, NULL);
     }
@@ -1193,9 +1171,9 @@ static void test_cluster_held_connection_knows_its_node_only(void **state) {
         assert_int_equal(all[i].error.status, here ? FALKOR_OK
                                                    : FALKOR_ERR_MOVED);
         if (here)
-            assert_int_equal(integer_of(&all[i]), 10);
+            assert_int_equal(serving_integer_of(&all[i]), 10);
     }
-    free_results(all, GRAPHS);
+    serving_free_results(all, GRAPHS);
     assert_int_equal(falkor_query_with(graphs[5], &held, "RETURN 1", NULL,
                                        NULL, &error), FALKOR_ERR_ARGUMENT);
     assert_int_equal(falkor_release(conn), FALKOR_OK);
@@ -1263,9 +1241,9 @@ static void call_after_move(int which, falkor_graph *graph) {
     case 2:
         falkor_pipeline(pool, NULL, both, 2, &error);
         serving_ok(&error);
-        assert_int_equal(integer_of(&both[0]), 1);
-        assert_int_equal(integer_of(&both[1]), 2);
-        free_results(both, 2);
+        assert_int_equal(serving_integer_of(&both[0]), 1);
+        assert_int_equal(serving_integer_of(&both[1]), 2);
+        serving_free_results(both, 2);
         break;
     case 3:
         falkor_cursor_open(graph, &(falkor_call_options){.read_only = true},
@@ -1404,7 +1382,7 @@ static void pipeline_in_transit(falkor_graph *graph) {
     falkor_pipeline(pool, NULL, both, 3, &error);
     if (went_well(&error))
         TEST_CHECK(falkor_result_value(both[2].result, 0, 0)->as.integer == 1);
-    free_results(both, 3);
+    serving_free_results(both, 3);
 }
 
 /* While a slot moves, queries of a graph that is at its new node already are
@@ -1653,10 +1631,10 @@ static void test_cluster_pipeline_reads_from_replicas(void **state) {
     falkor_pipeline(reader, NULL, all, GRAPHS, &error);
     serving_ok(&error);
     for (int i = 0; i < GRAPHS; i++)
-        assert_int_equal(integer_of(&all[i]), 10);
+        assert_int_equal(serving_integer_of(&all[i]), 10);
     for (int p = 0; p < PRIMARIES; p++)
         assert_int_equal(reads_at(primary_number(p)), 0);
-    free_results(all, GRAPHS);
+    serving_free_results(all, GRAPHS);
     falkor_pool_free(reader);
 }
 
@@ -1892,8 +1870,8 @@ static void test_cluster_keys_in_all_slots(void **state) {
                 assert_string_equal(text_at(all[i].result, 0, "reply"),
                                     keys[i]);
             else if (w == 2)
-                assert_int_equal(integer_of(&all[i]), 1);
-        free_results(all, count);
+                assert_int_equal(serving_integer_of(&all[i]), 1);
+        serving_free_results(all, count);
         free(all);
     }
 }
@@ -2080,7 +2058,7 @@ static void pipeline_past(falkor_pool *of, int dead) {
         else
             serving_ok(&all[i].error);
     }
-    free_results(all, GRAPHS);
+    serving_free_results(all, GRAPHS);
 }
 
 /* A write that must come through, and what is told of it. */
@@ -2143,7 +2121,7 @@ static int pipeline_until_done(falkor_pool *of, falkor_request *requests,
         if (times++)
             test_pause_ms(50);
         falkor_pipeline(of, NULL, requests, count, error);
-        free_results(requests, count);
+        serving_free_results(requests, count);
     } while (error->status == FALKOR_ERR_BUSY && test_now_ms() < until);
     return times;
 }

@@ -48,20 +48,6 @@ static void run_all(falkor_pool *pool, falkor_request *requests,
     }
 }
 
-static void free_results(falkor_request *requests, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        falkor_result_free(requests[i].result);
-        requests[i].result = NULL;
-    }
-}
-
-static int64_t integer_of(const falkor_request *request) {
-    const falkor_value *value = falkor_result_value(request->result, 0, 0);
-    assert_non_null(value);
-    assert_int_equal(value->type, FALKOR_INTEGER);
-    return value->as.integer;
-}
-
 static const char *string_of(const falkor_request *request) {
     const falkor_value *value = falkor_result_value(request->result, 0, 0);
     assert_non_null(value);
@@ -113,8 +99,8 @@ static void test_pipeline_each_has_its_own_answer(void **state) {
     assert_string_equal(node->as.node->labels[0], "P");
     assert_string_equal(falkor_property(node, "name")->as.string, "Ada");
     assert_string_equal(string_of(&all[7]), "value");
-    assert_int_equal(integer_of(&all[8]), 7);
-    free_results(all, COUNT);
+    assert_int_equal(serving_integer_of(&all[8]), 7);
+    serving_free_results(all, COUNT);
     serving_drop(pool, graph, "mixed");
     serving_drop(pool, other, "mixed2");
     falkor_pool_free(pool);
@@ -138,7 +124,7 @@ static void test_pipeline_call_has_the_first_error(void **state) {
     assert_true(error.maybe_executed);          /* the last */
     assert_int_equal(all[3].error.status, FALKOR_ERR_IO);
     assert_true(all[3].error.maybe_executed);
-    free_results(all, 4);
+    serving_free_results(all, 4);
     serving_drop(pool, graph, "first");
     falkor_pool_free(pool);
 }
@@ -158,8 +144,8 @@ static void test_pipeline_keeps_the_order(void **state) {
                 .cypher = "MATCH (c:C) SET c.n = c.n + 1 RETURN c.n"};
         run_all(pool, all, count);
         for (size_t i = 0; i < count; i++)
-            assert_int_equal(integer_of(&all[i]), i + 1);
-        free_results(all, count);
+            assert_int_equal(serving_integer_of(&all[i]), i + 1);
+        serving_free_results(all, count);
         free(all);
     }
     serving_drop(pool, graph, "order");
@@ -177,8 +163,8 @@ static void test_pipeline_commands_in_order(void **state) {
         all[i] = (falkor_request){.argc = 2, .argv = words};
     run_all(pool, all, COUNT);
     for (int i = 0; i < COUNT; i++)
-        assert_int_equal(integer_of(&all[i]), i + 1);
-    free_results(all, COUNT);
+        assert_int_equal(serving_integer_of(&all[i]), i + 1);
+    serving_free_results(all, COUNT);
     falkor_pool_free(pool);
 }
 
@@ -203,7 +189,7 @@ static void large_through(int port, size_t count, size_t size) {
     }
     run_all(pool, all, count);
     for (size_t i = 0; i < count; i++) {
-        assert_int_equal(integer_of(&all[i]), i);
+        assert_int_equal(serving_integer_of(&all[i]), i);
         assert_string_equal(falkor_result_value(all[i].result, 0, 1)
                             ->as.string, text);
         assert_string_equal(falkor_result_value(all[i].result, 0, 2)
@@ -212,7 +198,7 @@ static void large_through(int port, size_t count, size_t size) {
     falkor_stats now;
     falkor_pool_stats(pool, &now);
     assert_int_equal(now.connections_created, 1);
-    free_results(all, count);
+    serving_free_results(all, count);
     free(text);
     free(params);
     free(all);
@@ -278,7 +264,7 @@ static void test_pipeline_adds_names(void **state) {
         }
         assert_int_equal(serving_integer(graph, "MATCH (n) RETURN count(n)",
                                          NULL), COUNT);
-        free_results(all, COUNT);
+        serving_free_results(all, COUNT);
         falkor_graph_free(graph);
     }
     falkor_pool_free(pool);
@@ -306,10 +292,10 @@ static void test_pipeline_first_names(void **state) {
                 assert_string_equal(falkor_result_value(all[i].result, 0, 0)
                                     ->as.node->labels[0], "First");
             else
-                assert_int_equal(integer_of(&all[i]), at * 100 + i);
+                assert_int_equal(serving_integer_of(&all[i]), at * 100 + i);
         assert_int_equal(serving_integer(graph, "MATCH (n) RETURN count(n)",
                                          NULL), 1);
-        free_results(all, COUNT);
+        serving_free_results(all, COUNT);
         serving_drop(pool, graph, "firsts");
     }
     /* A read of a graph that the next request makes: it is not there yet. */
@@ -324,8 +310,8 @@ static void test_pipeline_first_names(void **state) {
     test_assert_has(born[0].error.message, "empty key");
     serving_ok(&born[1].error);
     serving_ok(&born[2].error);
-    assert_int_equal(integer_of(&born[2]), 1);
-    free_results(born, 3);
+    assert_int_equal(serving_integer_of(&born[2]), 1);
+    serving_free_results(born, 3);
     serving_drop(pool, graph, "firsts");
     falkor_pool_free(pool);
 }
@@ -393,7 +379,7 @@ static void test_pipeline_names_change_meanwhile(void **state) {
             TEST_CHECK(at && at->as.integer ==
                        round * COUNT + i - (i % 4 == 3));
         }
-        free_results(all, COUNT);
+        serving_free_results(all, COUNT);
     }
     atomic_store(&other.stopped, true);
     test_join(&threads);
@@ -432,7 +418,7 @@ static void test_pipeline_commands_do_not_overtake(void **state) {
         };
         enum { COUNT = sizeof all / sizeof *all };
         run_all(pool, all, COUNT);
-        assert_int_equal(integer_of(&all[5]), 3);
+        assert_int_equal(serving_integer_of(&all[5]), 3);
         static const int at[] = {6, 9, 11};
         static const char *const labels[] = {"C", "E", "E"};
         for (int i = 0; i < 3; i++) {
@@ -440,7 +426,7 @@ static void test_pipeline_commands_do_not_overtake(void **state) {
             assert_string_equal(falkor_result_value(all[at[i]].result, 0, 0)
                                 ->as.node->labels[0], labels[i]);
         }
-        free_results(all, COUNT);
+        serving_free_results(all, COUNT);
         falkor_graph_free(from);
         falkor_graph_free(to);
     }
@@ -480,8 +466,8 @@ static void test_pipeline_transaction(void **state) {
         assert_int_equal(exec->type, FALKOR_ARRAY);
         assert_int_equal(exec->length, 3);
         assert_int_equal(exec->as.items[2].type, FALKOR_ERROR_REPLY);
-        assert_int_equal(integer_of(&all[5]), form + 1);
-        free_results(all, 6);
+        assert_int_equal(serving_integer_of(&all[5]), form + 1);
+        serving_free_results(all, 6);
         falkor_pool_stats(pool, &now);
         assert_int_equal(now.connections_created, 1);   /* given back */
     }
@@ -499,11 +485,11 @@ static void test_pipeline_open_transaction_is_not_lent(void **state) {
     };
     for (size_t count = 1; count <= 4; count += 3) {
         run_all(pool, all, count);
-        free_results(all, count);
+        serving_free_results(all, count);
         falkor_request after[] = {{WORDS("ECHO", "hello")}};
         run_all(pool, after, 1);
         assert_string_equal(string_of(&after[0]), "hello");
-        free_results(after, 1);
+        serving_free_results(after, 1);
     }
     falkor_pool_free(pool);
 }
@@ -523,14 +509,14 @@ static void test_pipeline_on_a_held_connection(void **state) {
     };
     falkor_pipeline(pool, &on, select, 4, &error);
     serving_ok(&error);
-    assert_int_equal(integer_of(&select[3]), 2);        /* its own database */
+    assert_int_equal(serving_integer_of(&select[3]), 2);   /* of its own */
     assert_string_equal(falkor_result_value(select[2].result, 0, 0)
                         ->as.node->labels[0], "Held");
-    free_results(select, 4);
+    serving_free_results(select, 4);
     falkor_request multi[] = {{WORDS("MULTI")}, {WORDS("INCR", "held-key")}};
     falkor_pipeline(pool, &on, multi, 2, &error);
     serving_ok(&error);
-    free_results(multi, 2);
+    serving_free_results(multi, 2);
     /* Inside MULTI: no query, whichever call began it. */
     falkor_request query[] = {{WORDS("PING")},
                               {.graph = graph, .cypher = "RETURN 1"}};
@@ -544,7 +530,7 @@ static void test_pipeline_on_a_held_connection(void **state) {
     falkor_pipeline(pool, &on, exec, 3, &error);
     serving_ok(&error);
     assert_int_equal(falkor_result_value(exec[0].result, 0, 0)->length, 1);
-    free_results(exec, 3);
+    serving_free_results(exec, 3);
     assert_int_equal(falkor_release(conn), FALKOR_OK);
     assert_int_equal(serving_integer(graph, "MATCH (n) RETURN count(n)", NULL),
                      0);
@@ -673,7 +659,7 @@ static void test_pipeline_nothing_given(void **state) {
     assert_int_equal(one[0].error.status, FALKOR_ERR_ARGUMENT);
     test_assert_has(error.message, "pool is NULL");
     assert_int_equal(falkor_pipeline(pool, NULL, one, 1, NULL), FALKOR_OK);
-    free_results(one, 1);
+    serving_free_results(one, 1);
     static const falkor_call_options bad[] = {
         {.timeout_ms = -2}, {.max_retries = -2}, {.server_timeout_ms = -1}};
     for (int i = 0; i < 3; i++) {

@@ -1489,15 +1489,6 @@ static void test_sentinel_pipeline_errors(void **state) {
 
 /* ---- commands ----------------------------------------------------------- */
 
-/* The value of a setting on one node. */
-static long long setting(int node, const char *name) {
-    redisReply *reply = fleet_ask(&servers, node, "GRAPH.CONFIG GET %s", name);
-    assert_true(reply && reply->elements == 2);
-    long long value = reply->element[1]->integer;
-    freeReplyObject(reply);
-    return value;
-}
-
 #define SETTING "MAX_QUEUED_QUERIES"
 
 /* A setting is set on every node; what they have is joined, alike as one. */
@@ -1514,7 +1505,7 @@ static void test_sentinel_settings_are_every_nodes(void **state) {
                           &error);
         serving_ok(&error);
         for (int i = 0; i < NODES; i++)
-            assert_int_equal(setting(i, SETTING), 12345 + mode);
+            assert_int_equal(fleet_setting(&servers, i, SETTING), 12345 + mode);
         falkor_config_get(pool, NULL, SETTING, &result, &error);
         serving_ok(&error);
         assert_int_equal(falkor_result_rows(result), 1);

@@ -8,7 +8,7 @@
 
 enum { MS = 1000000 };
 
-/* ---- slots ------------------------------------------------------------ */
+/* ---- slots -------------------------------------------------------------- */
 
 static int slot_of(const char *key) {
     return falkor__key_slot(key, strlen(key));
@@ -157,7 +157,7 @@ static void test_topology_too_far_behind(void **state) {
     assert_false(falkor__lags(&node, &config));
 }
 
-/* ---- sentinels ------------------------------------------------------------ */
+/* ---- sentinels ---------------------------------------------------------- */
 
 /* The newest configuration counts; of one age, who is not the primary so far:
    only the leader of a failover names it at first. */
@@ -381,7 +381,7 @@ static void test_topology_follows_redirections(void **state) {
     erase();
 }
 
-/* ---- whether a write lasts ------------------------------------------------ */
+/* ---- whether a write lasts ---------------------------------------------- */
 
 /* A round of asking that finds nothing new, as soon as somebody wants one. */
 static void *scout_once(void *argument) {
@@ -440,8 +440,8 @@ static void test_topology_lasting_writes(void **state) {
     erase();
 }
 
-/* One that was deposed is no rival until it has said that it follows; also where
-   it had said so before another was named. */
+/* One that was deposed is no rival until it has said that it follows, be it
+   that it had said so before another was named. */
 static void test_topology_deposed_once(void **state) {
     (void)state;
     draw_sentinels(FALKOR_READ_PRIMARY);
@@ -512,7 +512,7 @@ static void test_topology_counts_replicas(void **state) {
     erase();
 }
 
-/* ---- what sentinels and nodes say ----------------------------------------- */
+/* ---- what sentinels and nodes say --------------------------------------- */
 
 #define ENTRY(host, port, flags) FALKOR_ARRAY_OF(falkor_string("ip"), \
     falkor_string(host), falkor_string("port"), falkor_string(port), \
@@ -591,7 +591,7 @@ static void test_topology_charts(void **state) {
     erase();
 }
 
-/* ---- rows of several nodes -------------------------------------------------- */
+/* ---- rows of several nodes ---------------------------------------------- */
 
 static falkor_result *reply_of(const char *text) {
     falkor_result *reply = falkor__reply_new(FALKOR__REPLY_PLAIN, NULL,
@@ -636,7 +636,7 @@ static void test_topology_joins_rows(void **state) {
     falkor_result_free(sum);
 }
 
-/* ---- parts of a pipeline --------------------------------------------------- */
+/* ---- parts of a pipeline ------------------------------------------------ */
 
 enum { REQUESTS = 4 };
 
