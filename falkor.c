@@ -353,11 +353,16 @@ static const falkor_value *falkor__replicas_of(const falkor_result *role) {
 }
 #endif
 
+/* Where there are too few, nobody will read what the write has returned. */
+static bool falkor__enough_copies(const falkor__call *call) {
+    return call->copies >= call->options.wait_replicas;
+}
+
 /* The write is done; whether it will last. */
 static falkor_status falkor__check_copies(falkor__call *call,
                                           falkor_error *error) {
     int wanted = call->options.wait_replicas;
-    bool enough = call->copies >= wanted, stands = true;
+    bool enough = falkor__enough_copies(call), stands = true;
 #ifndef FALKOR_WITHOUT_TOPOLOGY
     falkor__topology *topology = falkor__topology_of(call);
     if (enough && topology)
@@ -365,6 +370,7 @@ static falkor_status falkor__check_copies(falkor__call *call,
                                          falkor__replicas_of(call->role),
                                          call->copies, call->use_until_ns);
 #endif
+    call->ended_ns = 0;                 /* it ends here, not with its use */
     if (enough && stands)
         return FALKOR_OK;
     call->phase = FALKOR__PHASE_BEGUN;  /* it has run: it is not repeated */
@@ -440,10 +446,7 @@ static falkor_status falkor__converse(falkor__call *call, falkor__link *link,
     falkor__note_replaced(call, call->trait);
     if (!status)
         falkor__trait_apply(call->trait, link, call->reply, before);
-    if (!status)
-        status = falkor__refused(call, error);
-    return status || !call->options.wait_replicas ? status
-        : falkor__check_copies(call, error);
+    return status ? status : falkor__refused(call, error);
 }
 
 /* Which setting a time-out comes from. */
@@ -460,8 +463,7 @@ void falkor__note_outcome(const falkor__call *call, falkor_status status,
     bool forgiven = status == FALKOR_ERR_TIMEOUT
         ? spoke || call->options.timeout_ms
         : status == FALKOR_ERR_IO && !error->sys_errno;  /* the link refused */
-    bool answered = !status || status == FALKOR_ERR_NOT_REPLICATED ||
-        call->phase == FALKOR__PHASE_REPLIED ||
+    bool answered = !status || call->phase == FALKOR__PHASE_REPLIED ||
         (call->reply && falkor__reply_error(call->reply, NULL));
     if (answered)
         falkor__pool_answered(call->pool);
@@ -505,7 +507,7 @@ static falkor_status falkor__exchange(falkor__call *call, falkor__link *link,
         status = falkor__expect_reply(call, link, checked, error);
         if (!status)
             status = falkor__converse(call, link, error);
-        if (!status && call->graph)
+        if (!status && call->graph && falkor__enough_copies(call))
             status = falkor__reply_done(call->reply)
                 ? falkor__complete_names(call, link, error)
                 : falkor__check_first(call, error);
@@ -661,7 +663,8 @@ void falkor__give_back(falkor__call *call) {
 }
 
 /* One attempt: a connection, the exchange, the connection back, unless rows
-   are still to come. */
+   are still to come. Whether a write lasts may take a round of asking, which
+   needs no connection. */
 falkor_status falkor__attempt(falkor__call *call, falkor_error *error) {
     call->phase = FALKOR__PHASE_UNSENT;
     falkor_status status = falkor__call_acquire(call, error);
@@ -671,7 +674,8 @@ falkor_status falkor__attempt(falkor__call *call, falkor_error *error) {
                               error);
     if (status || falkor__reply_done(call->reply))
         falkor__give_back(call);
-    return status;
+    return status || !call->options.wait_replicas ? status
+        : falkor__check_copies(call, error);
 }
 
 /* ---- the loop --------------------------------------------------------- */
@@ -832,6 +836,7 @@ void falkor__call_begin(falkor__call *call, falkor_pool *pool,
     call->schema_done = 0;
     call->attempt = falkor__attempt;
     call->attempts = 0;
+    call->copies = 0;
     call->conn = NULL;
     call->schema = NULL;
     call->reply = call->role = NULL;

@@ -816,6 +816,40 @@ static void test_sentinel_stopped_replicas_have_nothing(void **state) {
     assert_int_equal(marked("stopped"), 1);
 }
 
+typedef struct doubtful {
+    atomic_bool done;
+    falkor_error error;
+} doubtful;
+
+static void *write_in_doubt(void *argument) {
+    doubtful *self = argument;
+    mark_with(&(falkor_call_options){.wait_replicas = 1, .timeout_ms = 5000},
+              "doubtful", &self->error);
+    atomic_store(&self->done, true);
+    return NULL;
+}
+
+/* One replica is silent, and might have been promoted: the nodes are asked, and
+   the write's connection is free meanwhile. */
+static void test_sentinel_asks_without_a_connection(void **state) {
+    (void)state;
+    doubtful one = {.done = false};
+    int replicas[2];
+    replicas_of(primary_of(), replicas);
+    open_for(FALKOR_READ_PRIMARY);
+    fleet_kill(&servers, replicas[0], SIGSTOP);
+    test_threads thread = test_start(write_in_doubt, &one, sizeof one, 1);
+    TEST_EVENTUALLY(stats_of(pool).active == 1 || atomic_load(&one.done));
+    TEST_EVENTUALLY(stats_of(pool).active == 0 || atomic_load(&one.done));
+    bool early = !atomic_load(&one.done);
+    test_join(&thread);
+    fleet_kill(&servers, replicas[0], SIGCONT);
+    assert_true(early);
+    assert_int_equal(one.error.status, FALKOR_ERR_NOT_REPLICATED);
+    test_assert_has(one.error.message, "replaced meanwhile");
+    assert_int_equal(marked("doubtful"), 1);
+}
+
 /* Where it makes no sense it is refused, and nothing is sent. */
 static void test_sentinel_waiting_is_refused(void **state) {
     (void)state;
@@ -1843,6 +1877,7 @@ TEST_MAIN_WITH(begin, end,
     TEST(test_sentinel_write_is_on_replicas),
     TEST(test_sentinel_too_few_replicas),
     TEST(test_sentinel_stopped_replicas_have_nothing),
+    TEST(test_sentinel_asks_without_a_connection),
     TEST(test_sentinel_waiting_is_refused),
     TEST(test_sentinel_exec_waits_for_replicas),
     TEST(test_sentinel_typed_commands_wait_for_replicas),
