@@ -21,9 +21,11 @@ one() {
     IFS=: read -r tool program pattern <<<"$1"
     log=$LOGS/$tool-$program.log
     local options=("${OPTIONS[@]}")
+    # Where a call was followed into its function, an access of that one's first instruction bears the caller's name.
     case $tool in
         memcheck) folder=$BUILD options+=(--leak-check=full "--errors-for-leak-kinds=definite,indirect") ;;
-        helgrind) options+=(--history-level=approx) ;;
+        helgrind) options+=(--history-level=approx --vex-guest-chase=no) ;;
+        drd) options+=(--vex-guest-chase=no) ;;
     esac
     FALKOR_OUT=$PWD/$folder timeout --foreground -k 10 "${VALGRIND_TIMEOUT:-300}" valgrind --tool="$tool" "${options[@]}" \
         "$folder/test/$program" ${pattern:+"$pattern"} </dev/null >"$log" 2>&1 || status=$?

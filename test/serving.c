@@ -247,6 +247,7 @@ int64_t serving_integer(falkor_graph *graph, const char *cypher,
     return integer;
 }
 
+#ifndef FALKOR_WITHOUT_PIPELINES
 int64_t serving_integer_of(const falkor_request *request) {
     return integer_in(request->result);
 }
@@ -257,6 +258,7 @@ void serving_free_results(falkor_request *requests, size_t count) {
         requests[i].result = NULL;
     }
 }
+#endif
 
 void serving_drop(falkor_pool *pool, falkor_graph *graph, const char *name) {
     falkor_command(pool, NULL, 2, (const char *[]){"GRAPH.DELETE", name}, NULL,

@@ -81,8 +81,10 @@ int64_t serving_integer(falkor_graph *graph, const char *cypher,
 void serving_drop(falkor_pool *pool, falkor_graph *graph, const char *name);
 
 /* What a request of a pipeline has brought: an integer, or the test fails. */
+#ifndef FALKOR_WITHOUT_PIPELINES
 int64_t serving_integer_of(const falkor_request *request);
 void serving_free_results(falkor_request *requests, size_t count);
+#endif
 
 /* Makes printf write 1,5 for 1.5; the test fails when that cannot be had. back
    ends it. */
