@@ -14,6 +14,8 @@
 #define FLEET_NODES 6
 #define FLEET_SENTINELS 3
 #define FLEET_SLOTS 16384
+#define FLEET_TLS_BELOW 6000            /* with FALKOR_FLEET_TLS (fleet.sh):
+                                           a port of TLS is so much less */
 
 typedef enum fleet_kind { FLEET_SENTINEL, FLEET_CLUSTER } fleet_kind;
 

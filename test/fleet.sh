@@ -19,6 +19,8 @@ Each ARGUMENT goes to the nodes. When all of them follow and know each other it 
 End of input, or a signal, ends every server. One that a test kills is missed by nobody.
 
 Environment: BUILD, FALKOR_SERVER and FALKOR_MODULE as for test/server.sh.
+FALKOR_FLEET_TLS=FOLDER: each also speaks TLS, at its port less 6000, with FOLDER's fleet.crt, fleet.key and ca.crt. Replicas and
+sentinels then speak nothing else to nodes and to each other, and sentinels name those ports.
 END
 }
 
@@ -28,6 +30,7 @@ KIND='' EXTRA=()
 NODES=0                             # members below are nodes, the others sentinels
 MEMBERS=0
 HOSTS=() PORTS=() PIDS=()           # of each member
+TLS=${FALKOR_FLEET_TLS:-}
 
 # ---- one member ----------------------------------------------------------------------------------------------------
 
@@ -35,8 +38,10 @@ is_node() { [ "$1" -lt "$NODES" ]; }
 
 home() { printf '%s/%s' "$DIR" "$1"; }
 
-# bus MEMBER: its port for the cluster's own talk. Both are below the ports that the kernel gives to who dials.
+# bus MEMBER: its port for the cluster's own talk. Like all others it is below those that the kernel gives to who dials.
 bus() { echo $((PORTS[$1] + 6000)); }
+# named MEMBER: its port as sentinels name it, and replicas dial it.
+named() { echo $((PORTS[$1] - (${#TLS} ? 6000 : 0))); }
 
 # lives PID: bash reaps its children at once.
 lives() { [ -d "/proc/$1" ]; }
@@ -107,10 +112,21 @@ END
 write_sentinel() {
     cat <<END
 sentinel announce-ip ${HOSTS[$1]}
-sentinel monitor $MASTER ${HOSTS[0]} ${PORTS[0]} 2
+sentinel monitor $MASTER ${HOSTS[0]} $(named 0) 2
 sentinel down-after-milliseconds $MASTER 1000
 sentinel failover-timeout $MASTER 3000
 sentinel parallel-syncs $MASTER 2
+END
+}
+
+write_tls() {
+    cat <<END
+tls-port $((PORTS[$1] - 6000))
+tls-cert-file $TLS/fleet.crt
+tls-key-file $TLS/fleet.key
+tls-ca-cert-file $TLS/ca.crt
+tls-auth-clients no
+tls-replication yes
 END
 }
 
@@ -118,6 +134,7 @@ write_config() {
     mkdir -p "$(home "$1")"
     {
         printf '%s\n' "port ${PORTS[$1]}" "bind ${HOSTS[$1]}" "bind-source-addr ${HOSTS[$1]}" "dir $(home "$1")" 'daemonize no'
+        [ -z "$TLS" ] || write_tls "$1"
         if is_node "$1"; then write_node "$1"; else write_sentinel "$1"; fi
     } >"$(home "$1")/server.conf"
 }
@@ -188,7 +205,7 @@ hurry() { order "$1" SENTINEL DEBUG INFO-PERIOD 1000 PUBLISH-PERIOD 500; }
 sentinel_knows() {
     local reply
     reply=$(tell "$1" INFO sentinel) || return 1
-    [[ $reply == *"status=ok,address=${HOSTS[0]}:${PORTS[0]},slaves=2,sentinels=3"* ]]
+    [[ $reply == *"status=ok,address=${HOSTS[0]}:$(named 0),slaves=2,sentinels=3"* ]]
 }
 
 make_sentinel() {
@@ -196,7 +213,7 @@ make_sentinel() {
     NODES=3
     add 11 3
     for member in 1 2; do
-        order "$member" REPLICAOF "${HOSTS[0]}" "${PORTS[0]}"
+        order "$member" REPLICAOF "${HOSTS[0]}" "$(named 0)"
         order "$member" CONFIG REWRITE
     done
     for member in 1 2; do await_that "node $member follows node 0" follows "$member"; done

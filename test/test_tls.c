@@ -5,9 +5,9 @@
    key update, half a record) a small server of this file does.
 
    In a build without TLS: that everything that asks for it is refused. */
+#include "fleet.h"
 #include "scarce.h"
 #include "secret.h"
-#include "serving.h"
 #include "../internal.h"
 #include <errno.h>
 #include <signal.h>
@@ -172,6 +172,9 @@ static void write_file(const char *name, const char *text) {
 }
 
 #define GOOD_NAMES "DNS:localhost,IP:127.0.0.1"
+#define FLEET_NAMES "IP:127.0.0.11,IP:127.0.0.12,IP:127.0.0.13," \
+    "IP:127.0.0.14,IP:127.0.0.15,IP:127.0.0.16,IP:127.0.0.21," \
+    "IP:127.0.0.22,IP:127.0.0.23"
 
 static void make_certificates(void) {
     assert_non_null(mkdtemp(folder));
@@ -187,7 +190,8 @@ static void make_certificates(void) {
         new_identity("bare", "", &ca, -1, 30),
         new_identity("late-ca", GOOD_NAMES, &old_ca, -1, 30),
         new_identity("client", "", &ca, -1, 30),
-        new_identity("stranger", "", &strange, -1, 30)};
+        new_identity("stranger", "", &strange, -1, 30),
+        new_identity("fleet", FLEET_NAMES, &ca, -1, 30)};
     FILE *out = fopen(file("locked.key"), "w");
     assert_int_equal(PEM_write_PrivateKey(out, all[6].key, EVP_aes_128_cbc(),
         (unsigned char *)(uintptr_t)"SECRET", 6, NULL, NULL), 1);
@@ -1261,6 +1265,139 @@ static void test_tls_options_refused(void **state) {
             .tls_cert_file = "c"}, "tls_key_file is not");
 }
 
+/* ---- several servers --------------------------------------------------- */
+
+static fleet servers;
+
+/* A fleet whose nodes and sentinels speak TLS too. */
+static void begin_fleet(fleet_kind kind) {
+    setenv("FALKOR_FLEET_TLS", folder, 1);
+    fleet_start(&servers, kind, NULL);
+    unsetenv("FALKOR_FLEET_TLS");
+}
+
+/* A test that failed may have left it. */
+static int end_fleet(void **state) {
+    (void)state;
+    fleet_stop(&servers);
+    return 0;
+}
+
+static const char *tls_place(const fleet_member *member) {
+    static char places[8][32];
+    static int next;
+    next = (next + 1) % 8;
+    snprintf(places[next], sizeof places[next], "%s:%d", member->host,
+             member->port - FLEET_TLS_BELOW);
+    return places[next];
+}
+
+/* A pool that knows all nodes, each by its port for TLS. */
+static falkor_pool *pool_of_fleet(const char *url) {
+    falkor_options options = {.url = url, .tls_ca_file = file("ca.crt"),
+                              .retry_initial_delay_ms = 20};
+    falkor_pool *pool = serving_pool(&options);
+    falkor_node_info nodes[FLEET_NODES];
+    size_t count = 0;
+    TEST_EVENTUALLY((count = falkor_pool_nodes(pool, nodes, FLEET_NODES)) ==
+                    (size_t)servers.count);
+    for (size_t i = 0; i < count; i++) {
+        int known = 0;
+        for (int j = 0; j < servers.count; j++)
+            known += strcmp(nodes[i].address,
+                            tls_place(&servers.nodes[j])) == 0;
+        if (known != 1)
+            fail_msg("a strange node: %s", nodes[i].address);
+    }
+    return pool;
+}
+
+/* The primary as the pool knows it; "": it knows none. */
+static const char *leader(falkor_pool *pool) {
+    static falkor_node_info nodes[FLEET_NODES];
+    size_t count = falkor_pool_nodes(pool, nodes, FLEET_NODES);
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i].role == FALKOR_ROLE_PRIMARY)
+            return nodes[i].address;
+    return "";
+}
+
+/* A write that all replicas are to have, and a read. */
+static void writes(falkor_pool *pool, const char *name, int64_t number) {
+    falkor_graph *graph = falkor_select_graph(pool, name);
+    falkor_call_options lasting = {.wait_replicas = 1};
+    const falkor_param *params = FALKOR_PARAMS({"n", falkor_int(number)});
+    falkor_query_with(graph, &lasting, "CREATE (:N {n: $n})", params, NULL,
+                      &error);
+    serving_ok(&error);
+    assert_int_equal(serving_integer(graph,
+        "MATCH (m:N {n: $n}) RETURN count(m)", params), 1);
+    falkor_graph_free(graph);
+}
+
+static void test_tls_sentinel(void **state) {
+    char url[240], before[128];
+    (void)state;
+    begin_fleet(FLEET_SENTINEL);
+    snprintf(url, sizeof url, "falkors+sentinel://%s,%s/tls?master="
+             FLEET_MASTER, tls_place(&servers.sentinels[0]),
+             tls_place(&servers.sentinels[1]));
+    falkor_pool *pool = pool_of_fleet(url);
+    writes(pool, "tls", 1);
+    snprintf(before, sizeof before, "%s", leader(pool));
+    assert_string_equal(before, tls_place(&servers.nodes[0]));
+    configured(fleet_ask_sentinel(&servers, 2,
+                                  "SENTINEL FAILOVER " FLEET_MASTER));
+    TEST_EVENTUALLY(*leader(pool) && strcmp(leader(pool), before) != 0);
+    writes(pool, "tls", 2);
+    falkor_pool_free(pool);
+    fleet_stop(&servers);
+}
+
+/* Nodes name each other, and where a slot has moved to, by the port of TLS. */
+static void test_tls_cluster(void **state) {
+    enum { GRAPHS = 8 };
+    char url[240], name[16];
+    int counts[FLEET_NODES] = {0};
+    (void)state;
+    begin_fleet(FLEET_CLUSTER);
+    snprintf(url, sizeof url, "falkors+cluster://%s/",
+             tls_place(&servers.nodes[1]));
+    falkor_pool *pool = pool_of_fleet(url);
+    for (int i = 0; i < GRAPHS; i++) {
+        snprintf(name, sizeof name, "tls%d", i);
+        writes(pool, name, i);
+        counts[fleet_owner(&servers, -1, fleet_slot(&servers, name))]++;
+    }
+    assert_true(counts[0] && counts[1] && counts[2]);
+    int slot = fleet_slot(&servers, "tls0");
+    int from = fleet_owner(&servers, -1, slot), to = (from + 1) % 3;
+    fleet_move_slot(&servers, slot, from, to);
+    writes(pool, "tls0", GRAPHS);
+    falkor_pool_free(pool);
+    fleet_stop(&servers);
+}
+
+/* A certificate must be for each server's own host, sentinels' too, unless
+   tls_server_name is the name that all of them have. */
+static void test_tls_fleet_refused(void **state) {
+    char sentinels[32];
+    (void)state;
+    begin_fleet(FLEET_SENTINEL);
+    snprintf(sentinels, sizeof sentinels, "%s",
+             tls_place(&servers.sentinels[0]));
+    falkor_options options = {.sentinels = sentinels, .tls = true,
+        .master_name = FLEET_MASTER, .tls_ca_file = file("strange-ca.crt"),
+        .connect_timeout_ms = 500, .max_retries = -1};
+    fails(options, "the server's certificate is not trusted", sentinels);
+    options.tls_ca_file = file("ca.crt");
+    options.tls_server_name = "other.example";
+    fails(options, "not \"other.example\" (tls_server_name)", sentinels);
+    options.tls_server_name = "127.0.0.22";
+    falkor_pool_free(serving_pool(&options));
+    fleet_stop(&servers);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tls_options_refused),
@@ -1294,6 +1431,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_tls_without_memory),
         cmocka_unit_test(test_tls_strange_errors),
         cmocka_unit_test(test_tls_exit_while_threads_query),
+        cmocka_unit_test_teardown(test_tls_sentinel, end_fleet),
+        cmocka_unit_test_teardown(test_tls_cluster, end_fleet),
+        cmocka_unit_test_teardown(test_tls_fleet_refused, end_fleet),
         cmocka_unit_test(test_tls_example)};
     if (argc == 3 && strcmp(argv[1], "exits") == 0)
         return exits(argv[2]);
