@@ -100,6 +100,14 @@ static falkor_status falkor__part_send(falkor__crossing *crossing,
     return status;
 }
 
+/* None was sent, for one reason. */
+static falkor_status falkor__none_sent(falkor_request *requests, size_t count,
+                                       const falkor_error *error) {
+    for (size_t i = 0; i < count; i++)
+        requests[i].error = *error;
+    return error->status;
+}
+
 /* All of it to one node, as it is. */
 static falkor_status falkor__cross_at_once(falkor__crossing *crossing,
                                            falkor_pool *pool,
@@ -107,7 +115,9 @@ static falkor_status falkor__cross_at_once(falkor__crossing *crossing,
     falkor_status status = FALKOR_OK;
     for (size_t i = 0; i < crossing->count && !status; i++)
         status = falkor__part_add(crossing, i, pool, error);
-    return status ? status : falkor__part_send(crossing, pool, true, error);
+    return status
+        ? falkor__none_sent(crossing->requests, crossing->count, error)
+        : falkor__part_send(crossing, pool, true, error);
 }
 
 /* MULTI and what else changes a session hold a pipeline together: it goes to
@@ -128,13 +138,36 @@ static bool falkor__is_session(const falkor__crossing *crossing, int *slot) {
     return session;
 }
 
+/* Orders: what is of one graph, or of one key, has one. */
+typedef struct falkor__orders {
+    unsigned char bits[(1 + FALKOR__CLUSTER_SLOTS) / 8 + 1];
+} falkor__orders;
+
+static size_t falkor__order_of(const falkor_request *request) {
+    int slot = request->graph
+        ? falkor__key_slot(request->graph->name, request->graph->length)
+        : falkor__command_slot(request->argc, request->argv,
+                               request->lengths);
+    return slot < 0 ? 0 : 1 + (size_t)slot;
+}
+
+static void falkor__orders_add(falkor__orders *orders, size_t order) {
+    orders->bits[order / 8] |= (unsigned char)(1 << order % 8);
+}
+
+static bool falkor__orders_have(const falkor__orders *orders, size_t order) {
+    return orders->bits[order / 8] >> order % 8 & 1;
+}
+
 /* The first that is open decides where this part goes, and whether it may be a
    replica; what is open and goes there too, goes with it, up to the first that
-   reads where others write, for none overtakes another. */
+   reads where others write, for none overtakes another of its order: while
+   parts are made the map may change. */
 static falkor_status falkor__gather(falkor__crossing *crossing, size_t first,
                                     falkor_pool **pool, falkor_error *error) {
     falkor__topology *topology = falkor__topology_of(&crossing->call);
     falkor__route *route = &crossing->call.route, own;
+    falkor__orders left = {{0}};
     route->slot = falkor__request_slot(crossing, &crossing->requests[first]);
     route->reads = falkor__request_reads(crossing, &crossing->requests[first]);
     crossing->part_count = 0;
@@ -153,7 +186,10 @@ static falkor_status falkor__gather(falkor__crossing *crossing, size_t first,
             if (!falkor__topology_route(topology, &own, &there, NULL))
                 falkor__topology_leave(&own);
         }
-        if (there == *pool)
+        size_t order = falkor__order_of(request);
+        if (there != *pool)
+            falkor__orders_add(&left, order);
+        else if (!falkor__orders_have(&left, order))
             status = falkor__part_add(crossing, i, *pool, error);
     }
     return status;
@@ -198,21 +234,12 @@ static bool falkor__stops_in_doubt(falkor__crossing *crossing, size_t place) {
     return true;
 }
 
-/* Whose order counts: what is of one graph, or of one key. */
-static size_t falkor__order_of(const falkor_request *request) {
-    int slot = request->graph
-        ? falkor__key_slot(request->graph->name, request->graph->length)
-        : falkor__command_slot(request->argc, request->argv,
-                               request->lengths);
-    return slot < 0 ? 0 : 1 + (size_t)slot;
-}
-
 /* Opens again what the part's answers send on, but nothing that something
    behind it, of its graph, has overtaken. A write in doubt ends the whole: what
    is behind it must not run before that is known. Returns the failure that
    sends the first of them on, NULL: none. */
 static const falkor_error *falkor__part_settle(falkor__crossing *crossing) {
-    unsigned char has_run[(1 + (1 << 14)) / 8 + 1] = {0};
+    falkor__orders have_run = {{0}};
     const falkor_error *why = NULL;
     for (size_t k = 0; k < crossing->part_count; k++)
         if (falkor__stops_in_doubt(crossing, crossing->places[k]))
@@ -222,8 +249,8 @@ static const falkor_error *falkor__part_settle(falkor__crossing *crossing) {
         const falkor_request *request = &crossing->requests[place];
         size_t order = falkor__order_of(request);
         if (!falkor__goes_on(crossing, request)) {
-            has_run[order / 8] |= (unsigned char)(1 << order % 8);
-        } else if (!(has_run[order / 8] >> order % 8 & 1)) {
+            falkor__orders_add(&have_run, order);
+        } else if (!falkor__orders_have(&have_run, order)) {
             crossing->open[place] = true;
             why = &crossing->part[k].error;
         }
@@ -304,11 +331,13 @@ static void falkor__cross(falkor__crossing *crossing) {
             continue;
         }
         if (falkor_now_ns() >= crossing->call.deadline_ns) {
+            falkor__error_clear(&error);
             falkor__fail(&error, FALKOR_ERR_POOL_TIMEOUT, ETIMEDOUT,
                          "time ended");
             falkor__crossing_stop(crossing, &error, "");
             return;
         }
+        falkor__error_clear(&error);
         falkor_status status = falkor__gather(crossing, first, &pool, &error);
         if (!status) {
             falkor__part_send(crossing, pool, false, &error);
@@ -319,11 +348,12 @@ static void falkor__cross(falkor__crossing *crossing) {
         }
         crossing->part_count = 1;       /* no node for this one */
         crossing->places[0] = first;
-        crossing->requests[first].error = error;
-        if (falkor__may_retry(status, FALKOR__PHASE_UNSENT, true))
+        error.attempts = crossing->attempt;
+        falkor__request_ends(crossing, first, NULL, &error);
+        crossing->open[first] = falkor__may_retry(status, FALKOR__PHASE_UNSENT,
+                                                  true);
+        if (crossing->open[first])
             falkor__crossing_again(crossing, &error);
-        else
-            crossing->open[first] = false;
     }
 }
 
@@ -361,13 +391,10 @@ static falkor_status falkor__cross_all(falkor__crossing *crossing,
     }
     if (!status && (session || call->options.conn))
         return falkor__cross_at_once(crossing, pool, error);
-    for (size_t i = 0; i < crossing->count; i++) {
-        crossing->open[i] = !status;
-        if (status)
-            crossing->requests[i].error = *error;
-    }
     if (status)
-        return status;
+        return falkor__none_sent(crossing->requests, crossing->count, error);
+    for (size_t i = 0; i < crossing->count; i++)
+        crossing->open[i] = true;
     falkor__cross(crossing);
     return falkor__crossing_end(crossing, error);
 }
@@ -390,8 +417,7 @@ falkor_status falkor__pipeline_across(falkor_pool *pool,
     else
         status = falkor__pipeline_check(pool, options, requests, count, error);
     if (status) {
-        for (size_t i = 0; i < count; i++)
-            requests[i].error = *error;
+        falkor__none_sent(requests, count, error);
     } else {
         falkor__call_begin(&crossing.call, pool, options);
         status = falkor__cross_all(&crossing, error);
@@ -565,22 +591,39 @@ static bool falkor__next_asked(const falkor__request *request,
     return false;
 }
 
-/* Whether a node that was not reached may be asked again, it or who takes its
-   place, behind a pause. */
+/* Whether a node that was not reached, or is no primary any more, may be asked
+   again, it or who takes its place, behind a pause. */
 static bool falkor__asks_again(falkor__call *whole,
                                const falkor__node_state *state,
                                const falkor_error *error, int *attempt) {
     int retries = falkor__retries_of(whole);
     if ((error->status != FALKOR_ERR_CONNECT &&
-         error->status != FALKOR_ERR_CIRCUIT_OPEN) || *attempt > retries)
+         error->status != FALKOR_ERR_CIRCUIT_OPEN &&
+         error->status != FALKOR_ERR_READONLY) || *attempt > retries)
         return false;
     whole->route.version = state->version;
     falkor__topology_doubt(falkor__topology_of(whole));
     return falkor__back_off(whole, (*attempt)++, retries, error);
 }
 
+/* Whether what a primary was told lasts: one that has been replaced meanwhile
+   may have forgotten it. */
+static falkor_status falkor__typed_lasts(const falkor__call *whole,
+                                         const falkor__node_state *state,
+                                         const falkor_call_options *options,
+                                         falkor_error *error) {
+    falkor__route route = {.slot = -1, .node = state->node};
+    if (!options->wait_replicas ||
+        falkor__topology_stands(falkor__topology_of(whole), &route, NULL, 0,
+                                whole->deadline_ns))
+        return FALKOR_OK;
+    falkor__fail_replaced(error);
+    falkor__name_node(state->pool, error);
+    return error->status;
+}
+
 /* One node after the other, within the call's time; the first that fails ends
-   it. */
+   it, and says whether one before it has done what it was told. */
 static falkor_status falkor__typed_each(const falkor__request *request,
                                         falkor__call *whole,
                                         falkor_result **sum,
@@ -594,8 +637,8 @@ static falkor_status falkor__typed_each(const falkor__request *request,
     int attempt = 1;
     size_t i;
     one.options = &options;
-    if (request->scope == FALKOR__SCOPE_NODES)
-        options.wait_replicas = 0;      /* each node is told by us */
+    if (request->scope == FALKOR__SCOPE_NODES || request->reads)
+        options.wait_replicas = 0;      /* nothing is copied */
     while (!status && falkor__next_asked(request, topology, done, &i, &state)) {
         falkor_result *reply;
         options.timeout_ms = falkor__part_ms(whole->options.timeout_ms,
@@ -606,6 +649,10 @@ static falkor_status falkor__typed_each(const falkor__request *request,
             continue;
         }
         done[i / 8] |= (unsigned char)(1 << i % 8);
+        if (!status)
+            status = falkor__typed_lasts(whole, &state, &options, error);
+        if (status && (*sum || reply) && !request->reads)
+            error->maybe_executed = true;
         if (!status && *sum)
             status = falkor__join(*sum, reply, request->distinct, error);
         if (*sum)

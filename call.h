@@ -121,6 +121,9 @@ struct falkor__call {
     falkor__buffer head, params;        /* own the pieces' text */
 };
 
+/* falkor.c: that a write was applied, but may be lost with its primary. */
+falkor_status falkor__fail_replaced(falkor_error *error);
+
 #ifndef FALKOR_WITHOUT_TOPOLOGY
 /* The map of the servers that a call's pool stands for; NULL: one server. */
 static inline falkor__topology *falkor__topology_of(const falkor__call *call) {

@@ -358,6 +358,12 @@ static bool falkor__enough_copies(const falkor__call *call) {
     return call->copies >= call->options.wait_replicas;
 }
 
+falkor_status falkor__fail_replaced(falkor_error *error) {
+    return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write was "
+        "applied by a primary that may have been replaced meanwhile: it can be "
+        "lost");
+}
+
 /* The write is done; whether it will last. */
 static falkor_status falkor__check_copies(falkor__call *call,
                                           falkor_error *error) {
@@ -383,9 +389,7 @@ static falkor_status falkor__check_copies(falkor__call *call,
             "was applied, but in the time there was only %lld of %d replicas "
             "have it (wait_replicas): look whether they are up", (long long)
             call->copies, wanted);
-    return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write was "
-        "applied by a primary that may have been replaced meanwhile: it can be "
-        "lost");
+    return falkor__fail_replaced(error);
 }
 
 /* Sends the request with what goes before and behind it. */
@@ -1097,13 +1101,15 @@ static falkor_status falkor__command_key(falkor__call *call, size_t argc,
     call->route.slot = falkor__command_slot(argc, argv, lengths);
     if (argc < 3 || !falkor__is_argument(argv, lengths, 0, "GRAPH.COPY"))
         return FALKOR_OK;
-    int slot = falkor__key_slot(argv[2], lengths ? lengths[2]
-                                                 : strlen(argv[2]));
+    size_t from = lengths ? lengths[1] : strlen(argv[1]);
+    size_t to = lengths ? lengths[2] : strlen(argv[2]);
+    int slot = falkor__key_slot(argv[2], to);
     if (slot != call->route.slot)
-        return falkor__refuse(error, "\"%s\" cannot be copied to \"%s\": in "
-            "the cluster they have slots %d and %d, which may be on two nodes; "
-            "give both names the same {tag}", argv[1], argv[2],
-            call->route.slot, slot);
+        return falkor__refuse(error, "\"%.*s\" cannot be copied to "
+            "\"%.*s\": in the cluster they have slots %d and %d, which may be "
+            "on two nodes; give both names the same {tag}",
+            (int)(from < 99 ? from : 99), argv[1], (int)(to < 99 ? to : 99),
+            argv[2], call->route.slot, slot);
 #endif
     (void)call, (void)argc, (void)argv, (void)lengths, (void)error;
     return FALKOR_OK;

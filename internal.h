@@ -975,7 +975,9 @@ falkor_status falkor__topology_begin(falkor__topology *topology, size_t index,
 
 /* The index-th node; false behind the last. */
 #define FALKOR__MOST_NODES 1024
+#define FALKOR__CLUSTER_SLOTS 16384
 typedef struct falkor__node_state {
+    falkor__node *node;
     falkor_pool *pool;
     bool begun;                 /* calls may go there */
     bool well;                  /* it has answered */
@@ -1020,7 +1022,8 @@ int falkor__topology_replicas(falkor__topology *topology,
 /* Whether a write that so many replicas have will last: where all do that the
    node has, by its own list (NULL: not known), and that list has all that are
    known, nobody else can be the primary without it. Otherwise it is asked anew
-   whether the node is the primary still. */
+   whether the node is the primary still; who is just asking (in on_event) does
+   not wait for himself, and it is false. */
 bool falkor__topology_stands(falkor__topology *topology,
                              const falkor__route *route,
                              const falkor_value *replicas, int64_t copies,

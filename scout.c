@@ -2,13 +2,17 @@
    slots, and each node how it stands, over connections of its own; and puts it
    on the map (topology.c). One thread scouts at a time. */
 #include "topology.h"
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #ifndef FALKOR_WITHOUT_TOPOLOGY
 
 #define FALKOR__ASK_MS 500              /* for one answer, or one dial */
+#define FALKOR__FAR_MS 2000             /* for a dial to who is far away */
 #define FALKOR__AVOID_MS 500            /* who has failed is not asked again */
+#define FALKOR__NAMED_MS 5000           /* a primary that no sentinel names any
+                                           more, nor replaces */
 
 /* ---- a wire -------------------------------------------------------------- */
 
@@ -32,10 +36,34 @@ static int64_t falkor__ask_deadline(int64_t deadline_ns) {
     return own_ns < deadline_ns ? own_ns : deadline_ns;
 }
 
+/* A host that swallows packets costs each dial all of its patience: where it is
+   not needed it is left alone four times as long, so that asking the others
+   goes on. One that is far away is waited for longer and longer. */
+static void falkor__wire_dialled(falkor__wire *wire, int64_t began_ns,
+                                 bool late) {
+    int64_t now = falkor_now_ns();
+    int took_ms = (int)((now - began_ns) / FALKOR__NS_PER_MS);
+    int most_ms = wire->config->connect_timeout_ms;
+    if (most_ms < 0 || most_ms > FALKOR__FAR_MS)
+        most_ms = FALKOR__FAR_MS;
+    wire->not_before_ns = wire->link ? 0 : falkor__deadline(FALKOR__AVOID_MS);
+    wire->rests_until_ns = wire->link ? 0
+        : falkor__deadline(FALKOR__AVOID_MS + 4 * took_ms);
+    if (wire->link)
+        wire->patience_ms = 4 * took_ms;
+    else if (late)
+        wire->patience_ms *= 2;
+    if (wire->patience_ms > most_ms)
+        wire->patience_ms = most_ms;
+}
+
+static bool falkor__wire_rests(const falkor__wire *wire) {
+    return !wire->link && wire->rests_until_ns > falkor_now_ns();
+}
+
 static falkor_status falkor__wire_dial(falkor__wire *wire, int64_t deadline_ns,
                                        falkor_error *error) {
     void *handle = NULL;
-    int most_ms = wire->config->connect_timeout_ms;
     if (wire->not_before_ns > falkor_now_ns())
         return falkor__fail(error, FALKOR_ERR_CONNECT, 0,
                             "it has failed a moment ago");
@@ -43,15 +71,14 @@ static falkor_status falkor__wire_dial(falkor__wire *wire, int64_t deadline_ns,
         return falkor__fail(error, FALKOR_ERR_CLOSED, 0, "the pool is closed");
     if (wire->patience_ms < FALKOR__ASK_MS)
         wire->patience_ms = FALKOR__ASK_MS;
+    int64_t began_ns = falkor_now_ns();
     int64_t own_ns = falkor__deadline(wire->patience_ms);
     falkor_status status = falkor__link_driver.open(
         (void *)(uintptr_t)wire->config,
         own_ns < deadline_ns ? own_ns : deadline_ns, &handle, error);
     wire->link = handle;
-    wire->not_before_ns = status ? falkor__deadline(FALKOR__AVOID_MS) : 0;
-    if (status && error->sys_errno == ETIMEDOUT &&
-        (most_ms < 0 || 2 * wire->patience_ms <= most_ms))
-        wire->patience_ms *= 2;         /* it may be far away */
+    falkor__wire_dialled(wire, began_ns,
+                         status && error->sys_errno == ETIMEDOUT);
     return status;
 }
 
@@ -215,6 +242,8 @@ static falkor__standing falkor__standing_of(falkor__node *node,
     }
     int64_t alone_s = falkor__told_number(info,
                                           "master_link_down_since_seconds");
+    if (alone_s > INT_MAX)
+        alone_s = INT_MAX;
     if (!leads && alone_s * 1000 > standing.lag_ms)
         standing.lag_ms = alone_s * 1000;
     return standing;
@@ -241,8 +270,8 @@ static void falkor__look_at(falkor__topology *topology, falkor__node *node,
     falkor__standing standing = {.lag_bytes = -1, .lag_ms = -1};
     bool old = node->wire.link != NULL;
     int64_t begin_ns = falkor_now_ns();
-    falkor_result *reply = falkor__wire_ask(&node->wire, 2, argv, deadline_ns,
-                                            error);
+    falkor_result *reply = falkor__wire_rests(&node->wire) ? NULL
+        : falkor__wire_ask(&node->wire, 2, argv, deadline_ns, error);
     int64_t now = falkor_now_ns();
     const falkor_value *info = falkor_result_value(reply, 0, 0);
     bool answered = info && info->type == FALKOR_STRING;
@@ -310,12 +339,12 @@ static void falkor__look_around(falkor__topology *topology,
 
 /* ---- sentinels ----------------------------------------------------------- */
 
-/* What the sentinels say of the primary. */
+/* What a sentinel says of the primary. */
 typedef struct falkor__named {
     falkor__finding at;
     int64_t epoch;              /* of the configuration: the newest counts */
     falkor__wire *by;           /* NULL: nobody has said anything */
-    bool is_new;                /* it is not who was the primary before */
+    bool leads;                 /* a failover: it knows before the others */
 } falkor__named;
 
 static bool falkor__same_place(const falkor__finding *found,
@@ -329,10 +358,8 @@ static bool falkor__same_place(const falkor__finding *found,
 /* During a failover only the sentinel that leads it names the new primary yet,
    under the epoch of the others. */
 static bool falkor__names_primary(falkor__topology *topology,
-                                  falkor__wire *wire,
-                                  const falkor__node *before,
-                                  int64_t deadline_ns, falkor__named *named,
-                                  falkor_error *error) {
+                                  falkor__wire *wire, int64_t deadline_ns,
+                                  falkor__named *named, falkor_error *error) {
     const char *name = falkor__pool_config(topology->whole)->master_name;
     falkor_result *about = falkor__wire_ask(wire, 3,
         (const char *[]){"SENTINEL", "MASTER", name}, deadline_ns, error);
@@ -344,13 +371,13 @@ static bool falkor__names_primary(falkor__topology *topology,
                                           "config-epoch");
     const char *flags = falkor__value_for(falkor_result_value(about, 0, 0),
                                           "flags");
-    if (flags && strstr(flags, "failover_in_progress"))
+    named->leads = flags && strstr(flags, "failover_in_progress");
+    if (named->leads)
         falkor__topology_doubt(topology);       /* there is news soon */
     named->by = wire;
     named->epoch = epoch ? strtoll(epoch, NULL, 10) : 0;
     bool found = falkor__found_at(falkor__text_at(at, 0),
                                   falkor__text_at(at, 1), &named->at);
-    named->is_new = found && !falkor__same_place(&named->at, before);
     falkor_result_free(about);
     falkor_result_free(place);
     return found;
@@ -359,7 +386,52 @@ static bool falkor__names_primary(falkor__topology *topology,
 static bool falkor__outvotes(const falkor__named *one,
                              const falkor__named *other) {
     return !other->by || one->epoch > other->epoch ||
-           (one->epoch == other->epoch && one->is_new && !other->is_new);
+           (one->epoch == other->epoch && one->leads && !other->leads);
+}
+
+/* What all that answer say: the best of those that name the primary we have
+   (same), and of those that name another. Who rests is asked where nobody else
+   answers. */
+static void falkor__ask_sentinels(falkor__topology *topology,
+                                  const falkor__node *before,
+                                  int64_t deadline_ns, falkor__named *same,
+                                  falkor__named *other, falkor_error *last) {
+    falkor_error own;
+    falkor__named one;
+    for (int resting = 0; resting < 2 && !same->by && !other->by; resting++)
+        for (size_t i = 0; i < topology->host_count; i++) {
+            falkor__wire *wire = &topology->wires[i];
+            falkor__error_clear(&own);
+            if (falkor__wire_rests(wire) != (resting == 1))
+                continue;
+            if (!falkor__names_primary(topology, wire, deadline_ns, &one,
+                                       &own)) {
+                if (!resting || !last->status)
+                    *last = own;
+                continue;
+            }
+            falkor__named *best = falkor__same_place(&one.at, before) ? same
+                                                                      : other;
+            if (falkor__outvotes(&one, best))
+                *best = one;
+        }
+}
+
+/* Whether the primary that we have is replaced: by a newer configuration, or by
+   who leads a failover; by any if it says itself that it is none, or nothing.
+   Sentinels that are behind, or call it by another name, do not count as long
+   as one names it, or did a moment ago. */
+static bool falkor__is_replaced(const falkor__topology *topology,
+                                falkor_role says, const falkor__named *same,
+                                const falkor__named *other, int64_t now) {
+    if (!other->by)
+        return false;
+    if (same->by)
+        return falkor__outvotes(other, same) ||
+               (other->epoch == same->epoch && says != FALKOR_ROLE_PRIMARY);
+    return other->leads || other->epoch > topology->epoch ||
+           says != FALKOR_ROLE_PRIMARY ||
+           now - topology->named_ns > FALKOR__NAMED_MS * FALKOR__NS_PER_MS;
 }
 
 /* Puts the replicas that a sentinel knows of on the map: a node that is not
@@ -427,10 +499,11 @@ static void falkor__succeed(falkor__topology *topology,
         falkor__place(falkor__pool_config(now->pool), to, sizeof to));
 }
 
-/* A new primary is on the map once its pool is open. */
+/* A new primary is on the map once its pool is open. newer: by what is behind
+   the configuration so far, so that the former one is deposed. */
 static falkor_status falkor__note_primary(falkor__topology *topology,
                                           falkor__node *node,
-                                          falkor__node *before,
+                                          falkor__node *before, bool newer,
                                           falkor_error *error) {
     falkor__mutex_lock(&topology->mutex);
     bool open = topology->open;
@@ -445,7 +518,7 @@ static falkor_status falkor__note_primary(falkor__topology *topology,
     node->deposed = false;
     if (before) {
         before->role = FALKOR_ROLE_UNKNOWN;
-        before->deposed = true;
+        before->deposed = newer;
     }
     falkor__topology_changed_locked(topology);
     falkor__mutex_unlock(&topology->mutex);
@@ -458,22 +531,15 @@ static falkor_status falkor__scout_sentinels(falkor__topology *topology,
                                              int64_t deadline_ns,
                                              falkor_error *error) {
     falkor__mutex_lock(&topology->mutex);
-    uint16_t index = topology->primary;
+    falkor__node *before = topology->primary == FALKOR__NO_NODE ? NULL
+        : topology->nodes[topology->primary];
+    falkor_role says = before ? before->says : FALKOR_ROLE_UNKNOWN;
     falkor__mutex_unlock(&topology->mutex);
-    falkor__node *before = index == FALKOR__NO_NODE ? NULL
-        : falkor__node_number(topology, index);
-    falkor__named best = {.by = NULL}, one;
+    falkor__named same = {.by = NULL}, other = {.by = NULL};
     falkor_error own, last = {.status = FALKOR_OK};
     char place[128];
-    for (size_t i = 0; i < topology->host_count; i++) {
-        falkor__error_clear(&own);
-        if (!falkor__names_primary(topology, &topology->wires[i], before,
-                                   deadline_ns, &one, &own))
-            last = own;
-        else if (falkor__outvotes(&one, &best))
-            best = one;
-    }
-    if (!best.by)
+    falkor__ask_sentinels(topology, before, deadline_ns, &same, &other, &last);
+    if (!same.by && !other.by)
         return falkor__fail(error, last.status == FALKOR_ERR_AUTH
             ? FALKOR_ERR_AUTH : FALKOR_ERR_CONNECT, last.sys_errno,
             "no sentinel knows where %s is: %s%s",
@@ -485,14 +551,22 @@ static falkor_status falkor__scout_sentinels(falkor__topology *topology,
             : strstr(last.message, "unknown command")
                 ? " (it is no sentinel: a sentinel's port is 26379 mostly)"
                 : "");
-    falkor__node *primary = falkor__node_at(topology, best.at.host,
-                                            best.at.port, error);
+    int64_t now = falkor_now_ns();
+    bool replaced = falkor__is_replaced(topology, says, &same, &other, now);
+    const falkor__named *best = replaced || !same.by ? &other : &same;
+    falkor__node *primary = !replaced ? before
+        : falkor__node_at(topology, best->at.host, best->at.port, error);
     if (!primary)
         return error->status;
-    falkor__look_at(topology, primary, NULL, deadline_ns, &own);
+    if (replaced)
+        falkor__look_at(topology, primary, NULL, deadline_ns, &own);
     falkor_status status = falkor__note_primary(topology, primary, before,
-                                                error);
-    falkor_result *replicas = status ? NULL : falkor__wire_ask(best.by, 3,
+        other.leads || other.epoch > topology->epoch, error);
+    if (!status && (replaced || same.by)) {
+        topology->epoch = best->epoch;
+        topology->named_ns = now;
+    }
+    falkor_result *replicas = status ? NULL : falkor__wire_ask(best->by, 3,
         (const char *[]){"SENTINEL", "REPLICAS",
             falkor__pool_config(topology->whole)->master_name}, deadline_ns,
         &own);

@@ -157,7 +157,14 @@ falkor__node *falkor__node_at(falkor__topology *topology, const char *host,
         falkor__pool_config(topology->whole)->heap;
     falkor__mutex_lock(&topology->mutex);
     falkor__node *node = falkor__find_locked(topology, host, port);
+    bool full = topology->count == FALKOR__MOST_NODES;
     falkor__mutex_unlock(&topology->mutex);
+    if (!node && full) {
+        falkor__fail(error, FALKOR_ERR_CONNECT, 0, "%s:%d is one address more "
+            "than the %d that a pool keeps in its life: make a new pool", host,
+            port, FALKOR__MOST_NODES);
+        return NULL;
+    }
     falkor__node *made = node ? NULL : falkor__node_make(topology, host, port,
                                                          error);
     if (!made)
@@ -190,8 +197,11 @@ falkor_status falkor__node_begin(falkor__topology *topology,
     falkor__mutex_lock(&topology->mutex);
     bool closed = topology->closed, begun = node->begun;
     falkor__mutex_unlock(&topology->mutex);
-    if (!closed && !begun && falkor__pool_is_paused(topology->whole))
+    if (!closed && !begun && falkor__pool_is_paused(topology->whole)) {
         falkor_pool_pause(node->pool);
+        if (!falkor__pool_is_paused(topology->whole))   /* no more */
+            falkor_pool_resume(node->pool);
+    }
     if (closed)
         return falkor__fail(error, FALKOR_ERR_CLOSED, 0, "the pool is closed");
     falkor_status status = falkor__pool_begin(node->pool, FALKOR__NEVER,
@@ -239,6 +249,7 @@ static bool falkor__round_begin(falkor__topology *topology,
     bool begins = !topology->scouting && !topology->closed;
     if (begins) {
         topology->scouting = true;
+        topology->scout_thread = falkor__thread_number();
         topology->doubted = false;
         topology->begun_rounds++;
     }
@@ -706,7 +717,9 @@ bool falkor__topology_stands(falkor__topology *topology,
     uint64_t round = topology->begun_rounds + 1;
     if (!known)
         falkor__doubt_locked(topology);
-    while (!known && topology->rounds < round && !topology->closed &&
+    bool waits = !known && (!topology->scouting || topology->scout_thread !=
+                            falkor__thread_number());
+    while (waits && topology->rounds < round && !topology->closed &&
            falkor__cond_wait(&topology->changed, &topology->mutex,
                              deadline_ns))
         continue;
@@ -727,10 +740,10 @@ static int falkor__home_slot(const falkor__topology *topology) {
 bool falkor__topology_state(falkor__topology *topology, size_t index,
                              falkor__node_state *state) {
     falkor__mutex_lock(&topology->mutex);
-    const falkor__node *node = index < topology->count
-        ? topology->nodes[index] : NULL;
+    falkor__node *node = index < topology->count ? topology->nodes[index]
+                                                 : NULL;
     if (node)
-        *state = (falkor__node_state){.pool = node->pool,
+        *state = (falkor__node_state){.node = node, .pool = node->pool,
             .begun = node->begun, .well = node->well,
             .primary = node->role == FALKOR_ROLE_PRIMARY,
             .version = topology->version,

@@ -6,16 +6,16 @@
 #include "internal.h"
 #ifndef FALKOR_WITHOUT_TOPOLOGY
 
-#define FALKOR__CLUSTER_SLOTS 16384
 #define FALKOR__NO_NODE UINT16_MAX
 
 /* A connection of the scout's own to whoever can be asked: not one of a pool.
-   One that failed is left alone for a while. */
+   One that failed is left alone for a while: not_before_ns; where nobody needs
+   it, rests_until_ns. */
 typedef struct falkor__wire {
     const falkor__config *config;
     falkor_pool *whole;                 /* closed: nothing is asked any more */
     falkor__link *link;                 /* NULL: none */
-    int64_t not_before_ns;
+    int64_t not_before_ns, rests_until_ns;
     int patience_ms;                    /* for a dial: 0: not known yet */
 } falkor__wire;
 
@@ -44,7 +44,7 @@ struct falkor__node {
     unsigned mark_count;
 };
 
-/* One that asks at a time (scouting) has what is the scout's. */
+/* One that asks at a time (scouting, scout_thread) has what is the scout's. */
 struct falkor__topology {
     falkor_pool *whole;                 /* constant: what the program has */
     falkor__make make;                  /* constant */
@@ -55,6 +55,8 @@ struct falkor__topology {
     falkor__config *hosts;              /* whom to ask first: their configs, */
     falkor__wire *wires;                /* and wires */
     size_t host_count;                  /* constant */
+    int64_t epoch, named_ns;            /* with sentinels: under which, and
+                                           when, one has named the primary */
     falkor__guard guard;
     falkor__thread thread;
 
@@ -70,6 +72,7 @@ struct falkor__topology {
         uint64_t begun_rounds, rounds;  /* of asking: begun, and done */
         unsigned turn;                  /* whose turn it is among equals */
         bool scouting, doubted, closed, open;
+        unsigned long scout_thread;     /* falkor__thread_number() */
         bool has_thread, wants_thread;  /* wants: in a child of fork */
         falkor_error why;               /* the last round's failure */
     };

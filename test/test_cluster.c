@@ -571,8 +571,10 @@ static void test_cluster_refuses_a_copy_to_another_slot(void **state) {
     test_assert_has(error.message, "{tag}");
     assert_false(error.maybe_executed);
     assert_int_equal(falkor_command(pool, NULL, 3, (const char *[]){
-        "graph.copy", "graph0", "elsewhere"}, NULL, NULL, &error),
-        FALKOR_ERR_ARGUMENT);
+        "graph.copyx", "graph0x", "elsewherex"}, (size_t[]){10, 6, 9}, NULL,
+        &error), FALKOR_ERR_ARGUMENT);      /* no NUL where they end */
+    test_assert_has(error.message, "\"graph0\" cannot be copied to "
+                    "\"elsewhere\"");
     for (int i = 0; i < FLEET_NODES; i++)
         behind += told_by(i, "commandstats", "cmdstat_graph.COPY:calls=");
     assert_int_equal(behind, before);
@@ -665,7 +667,8 @@ static void test_cluster_has_functions_for_every_graph(void **state) {
     falkor_error error;
     falkor_udf_load(pool, NULL, "lib", SOURCE, false, &error);
     serving_ok(&error);
-    falkor_udf_load(pool, NULL, "other", SOURCE, true, &error);
+    falkor_udf_load(pool, &(falkor_call_options){.wait_replicas = 1}, "other",
+                    SOURCE, true, &error);
     serving_ok(&error);
     for (int i = 0; i < GRAPHS; i++)
         assert_int_equal(serving_integer(graphs[i], "RETURN lib.f(41)", NULL),
@@ -683,11 +686,13 @@ static void test_cluster_has_functions_for_every_graph(void **state) {
     assert_int_equal(libraries(NULL), 0);
 }
 
-/* One of them has the library already: the error says which. */
+/* One of them has the library already: the error says which, and whether one
+   before it has it now. */
 static void test_cluster_names_the_node_that_fails(void **state) {
     (void)state;
     falkor_error error;
     char named[NAME_SIZE + 8];
+    int behind_others = 0;
     for (int i = 0; i < PRIMARIES; i++) {
         int node = primary_number(i);
         TELL(node, "GRAPH.UDF LOAD lib %s", SOURCE);
@@ -697,9 +702,11 @@ static void test_cluster_names_the_node_that_fails(void **state) {
         test_assert_has(error.message, "already registered");
         snprintf(named, sizeof named, "(node %s)", place_of(node));
         test_assert_has(error.message, named);
+        behind_others += error.maybe_executed;
         falkor_udf_flush(pool, NULL, &error);
         serving_ok(&error);
     }
+    assert_int_equal(behind_others, PRIMARIES - 1);
     assert_int_equal(falkor_config_set(pool, NULL, "NO_SUCH", falkor_int(1),
                                        &error), FALKOR_ERR_QUERY);
     test_assert_has(error.message, "(node 127.0.0.");

@@ -137,6 +137,9 @@ static void test_topology_lag(void **state) {
     s = look(&replica, &primary, "role:slave\r\nmaster_link_status:down\r\n"
         "master_sync_in_progress:1\r\nslave_repl_offset:1900\r\n", 19500);
     assert_false(s.well);
+    s = look(&replica, &primary, "role:slave\r\n"
+        "master_link_down_since_seconds:9223372036854775807\r\n", 19500);
+    assert_true(s.lag_ms > 1000000000);
     s = look(&replica, &primary, "", 19500);
     assert_true(!s.well && s.lag_bytes == -1);
 }
@@ -159,22 +162,83 @@ static void test_topology_too_far_behind(void **state) {
 
 /* ---- sentinels ---------------------------------------------------------- */
 
-/* The newest configuration counts; of one age, who is not the primary so far:
-   only the leader of a failover names it at first. */
+static falkor__wire someone;
+static const falkor__named nobody = {.by = NULL},
+    stale = {.by = &someone, .epoch = 2, .leads = true},
+    plain = {.by = &someone, .epoch = 3},
+    led = {.by = &someone, .epoch = 3, .leads = true},
+    later = {.by = &someone, .epoch = 4};
+
+/* The newest configuration counts; of one age, who leads a failover. */
 static void test_topology_votes(void **state) {
     (void)state;
-    falkor__wire wire = {.config = NULL};
-    falkor__named nobody = {.by = NULL};
-    falkor__named old = {.by = &wire, .epoch = 3};
-    falkor__named led = {.by = &wire, .epoch = 3, .is_new = true};
-    falkor__named later = {.by = &wire, .epoch = 4};
-    falkor__named stale = {.by = &wire, .epoch = 2, .is_new = true};
-    assert_true(falkor__outvotes(&old, &nobody));
-    assert_true(falkor__outvotes(&led, &old));
-    assert_false(falkor__outvotes(&old, &led));
+    assert_true(falkor__outvotes(&plain, &nobody));
+    assert_true(falkor__outvotes(&led, &plain));
+    assert_false(falkor__outvotes(&plain, &led));
     assert_true(falkor__outvotes(&later, &led));
-    assert_false(falkor__outvotes(&stale, &old));
+    assert_false(falkor__outvotes(&stale, &plain));
     assert_false(falkor__outvotes(&led, &later));
+}
+
+/* Whether a primary of epoch 3, which says that it is one, is replaced by what
+   is said of it, and of another, so long after it was last named. */
+static bool replaced(const falkor__named *same, const falkor__named *other,
+                     falkor_role says, int64_t ms) {
+    static falkor__topology topology;
+    topology.epoch = 3;
+    topology.named_ns = 1000 * (int64_t)MS;
+    return falkor__is_replaced(&topology, says, same, other,
+                               topology.named_ns + ms * MS);
+}
+
+/* Who is behind, or has another name for it, does not bring the former primary
+   back, and does not make the map go to and fro. */
+static void test_topology_replaced(void **state) {
+    (void)state;
+    const falkor_role leads = FALKOR_ROLE_PRIMARY, no = FALKOR_ROLE_REPLICA,
+        silent = FALKOR_ROLE_UNKNOWN;
+    assert_false(replaced(&plain, &nobody, silent, 0));
+    assert_false(replaced(&plain, &plain, leads, 0));
+    assert_true(replaced(&plain, &plain, no, 0));
+    assert_true(replaced(&plain, &plain, silent, 0));
+    assert_true(replaced(&plain, &led, leads, 0));
+    assert_true(replaced(&plain, &later, leads, 0));
+    assert_false(replaced(&led, &plain, leads, 0));
+    assert_false(replaced(&later, &plain, no, 0));
+    assert_false(replaced(&plain, &stale, silent, 0));
+    assert_false(replaced(&nobody, &plain, leads, 0));    /* who led is away */
+    assert_true(replaced(&nobody, &plain, no, 0));
+    assert_true(replaced(&nobody, &plain, silent, 0));
+    assert_true(replaced(&nobody, &later, leads, 0));
+    assert_true(replaced(&nobody, &led, leads, 0));
+    assert_false(replaced(&nobody, &plain, leads, FALKOR__NAMED_MS));
+    assert_true(replaced(&nobody, &plain, leads, FALKOR__NAMED_MS + 1));
+}
+
+/* A dial that was too slow gets more time, up to a bound; one that comes to
+   nothing is left alone longer than it took. */
+static void test_topology_patience(void **state) {
+    (void)state;
+    falkor__config config = {.connect_timeout_ms = -1};
+    falkor__wire wire = {.config = &config, .patience_ms = 500};
+    for (int patience_ms = 500; wire.patience_ms < FALKOR__FAR_MS;
+         patience_ms *= 2) {
+        assert_int_equal(wire.patience_ms, patience_ms);
+        falkor__wire_dialled(&wire, falkor_now_ns() - patience_ms * MS, true);
+        assert_true(falkor__wire_rests(&wire));
+        assert_true(wire.rests_until_ns >=
+                    falkor_now_ns() + 4 * (patience_ms - 1) * MS);
+    }
+    for (int i = 0; i < 40; i++)
+        falkor__wire_dialled(&wire, falkor_now_ns(), true);
+    assert_int_equal(wire.patience_ms, FALKOR__FAR_MS);
+    config.connect_timeout_ms = 700;
+    falkor__wire_dialled(&wire, falkor_now_ns(), false);
+    assert_int_equal(wire.patience_ms, 700);
+    wire.link = (falkor__link *)&wire;  /* it has one */
+    falkor__wire_dialled(&wire, falkor_now_ns() - 30 * MS, false);
+    assert_false(falkor__wire_rests(&wire));
+    assert_in_range(wire.patience_ms, 120, 700);
 }
 
 static void test_topology_fields(void **state) {
@@ -440,6 +504,19 @@ static void test_topology_lasting_writes(void **state) {
     erase();
 }
 
+/* Who is told of a new primary on the thread that asks, and writes there, does
+   not wait for himself. */
+static void test_topology_lasting_while_asking(void **state) {
+    (void)state;
+    draw_sentinels(FALKOR_READ_PRIMARY);
+    int64_t until_ns = falkor__deadline(TEST_PATIENCE_MS);
+    assert_true(falkor__round_begin(map, until_ns));
+    assert_false(falkor__topology_stands(map, &(falkor__route){.slot = -1,
+        .node = nodes[0]}, NULL, 9, until_ns));
+    assert_true(map->doubted && falkor_now_ns() < until_ns);
+    erase();
+}
+
 /* One that was deposed is no rival until it has said that it follows, be it
    that it had said so before another was named. */
 static void test_topology_deposed_once(void **state) {
@@ -536,6 +613,23 @@ static void test_topology_lists_of_replicas(void **state) {
     assert_int_equal(falkor__note_replicas(map, NULL, nodes[0], &error),
                      FALKOR_OK);
     assert_int_equal(nodes[1]->role, FALKOR_ROLE_UNKNOWN);
+    erase();
+}
+
+/* An address more than a pool keeps: the error says how many that are. */
+static void test_topology_too_many_addresses(void **state) {
+    (void)state;
+    falkor_error error;
+    char limit[8];
+    draw((falkor_options){.cluster = "127.0.0.1:1", .max_size = 1});
+    for (int port = 1; map->count < FALKOR__MOST_NODES; port++)
+        assert_non_null(falkor__node_at(map, "10.0.0.9", port, &error));
+    assert_null(falkor__node_at(map, "10.0.0.9", 9999, &error));
+    assert_int_equal(error.status, FALKOR_ERR_CONNECT);
+    test_assert_has(error.message, "10.0.0.9:9999 ");
+    snprintf(limit, sizeof limit, " %d ", FALKOR__MOST_NODES);
+    test_assert_has(error.message, limit);
+    assert_ptr_equal(falkor__node_at(map, "10.0.0.0", 7000, &error), nodes[0]);
     erase();
 }
 
@@ -684,6 +778,70 @@ static void test_topology_refused_is_not_overtaken(void **state) {
     erase();
 }
 
+/* Where no node is known for it, a request says so, and what was before. */
+static void test_topology_nowhere_to_go(void **state) {
+    (void)state;
+    const char *const words[] = {"SET", "a", "1"};
+    falkor_request requests[2] = {{.argc = 3, .argv = words,
+        .idempotent = true}, {.argc = 3, .argv = words}};
+    bool open[2] = {true, true}, maybe[2] = {true, false};
+    size_t places[2];
+    draw((falkor_options){.cluster = "127.0.0.1:1", .max_retries = -1});
+    falkor__crossing crossing = {.requests = requests, .count = 2,
+        .attempt = 1, .open = open, .maybe = maybe, .places = places};
+    falkor__call_begin(&crossing.call, whole, NULL);
+    memset(&crossing.call.route, 0, sizeof crossing.call.route);
+    falkor__cross(&crossing);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(requests[i].error.status, FALKOR_ERR_CONNECT);
+        assert_int_equal(requests[i].error.attempts, 1);
+        assert_int_equal(requests[i].error.maybe_executed, i == 0);
+        assert_false(open[i]);
+    }
+    falkor__call_end(&crossing.call);
+    erase();
+}
+
+/* What a part leaves behind is not overtaken by what is of its order, though
+   that would go where the part goes. */
+static void test_topology_none_overtakes(void **state) {
+    (void)state;
+    enum { READS = 9 };
+    falkor_request requests[READS], part[READS];
+    bool open[READS];
+    size_t places[READS];
+    falkor_pool *pool;
+    falkor_error error;
+    draw((falkor_options){.cluster = "127.0.0.1:1",
+                          .read_from = FALKOR_READ_REPLICA});
+    for (int slot = 0; slot < FALKOR__CLUSTER_SLOTS; slot++)
+        map->owners[slot] = 0;
+    nodes[2]->in_flight = nodes[3]->in_flight = 1;      /* as the first will */
+    falkor_graph *first = falkor_select_graph(whole, "a");
+    falkor_graph *other = falkor_select_graph(whole, "b");
+    for (int i = 0; i < READS; i++) {
+        requests[i] = (falkor_request){.graph = i ? other : first,
+            .cypher = "RETURN 1", .read_only = true};
+        open[i] = true;
+    }
+    falkor__crossing crossing = {.requests = requests, .count = READS,
+        .open = open, .part = part, .places = places};
+    falkor__call_begin(&crossing.call, whole, NULL);
+    for (int turn = 0; turn < 3; turn++) {      /* three replicas in turn */
+        assert_int_equal(falkor__gather(&crossing, 0, &pool, &error),
+                         FALKOR_OK);
+        assert_ptr_equal(pool, nodes[1]->pool);
+        for (size_t k = 1; k < crossing.part_count; k++)
+            assert_int_equal(places[k], k);
+        falkor__topology_pause(&crossing.call.route);
+        go((falkor__route){.slot = 0, .reads = true}, &error);
+    }
+    falkor__call_end(&crossing.call);
+    falkor_graph_free(first);
+    falkor_graph_free(other);
+    erase();
+}
+
 /* A write that may be repeated is in doubt for ever once it was: also when the
    next part of it was not even sent. */
 static void test_topology_doubt_stays(void **state) {
@@ -711,6 +869,8 @@ TEST_MAIN(cmocka_unit_test(test_topology_slots),
           cmocka_unit_test(test_topology_lag),
           cmocka_unit_test(test_topology_too_far_behind),
           cmocka_unit_test(test_topology_votes),
+          cmocka_unit_test(test_topology_replaced),
+          cmocka_unit_test(test_topology_patience),
           cmocka_unit_test(test_topology_fields),
           cmocka_unit_test(test_topology_reads_go_to_replicas),
           cmocka_unit_test(test_topology_reads_want_a_replica),
@@ -718,11 +878,15 @@ TEST_MAIN(cmocka_unit_test(test_topology_slots),
           cmocka_unit_test(test_topology_failures),
           cmocka_unit_test(test_topology_follows_redirections),
           cmocka_unit_test(test_topology_lasting_writes),
+          cmocka_unit_test(test_topology_lasting_while_asking),
           cmocka_unit_test(test_topology_deposed_once),
           cmocka_unit_test(test_topology_other_leaders),
           cmocka_unit_test(test_topology_counts_replicas),
           cmocka_unit_test(test_topology_lists_of_replicas),
+          cmocka_unit_test(test_topology_too_many_addresses),
           cmocka_unit_test(test_topology_charts),
           cmocka_unit_test(test_topology_joins_rows),
           cmocka_unit_test(test_topology_refused_is_not_overtaken),
+          cmocka_unit_test(test_topology_nowhere_to_go),
+          cmocka_unit_test(test_topology_none_overtakes),
           cmocka_unit_test(test_topology_doubt_stays))
