@@ -1250,6 +1250,43 @@ static void test_pool_counters_never_fall(void **state) {
     end();
 }
 
+static void *take_while_it_is_closed(void *argument) {
+    falkor_conn *conn;
+    (void)argument;
+    TEST_CHECK(falkor_acquire(pool, &conn, NULL) == FALKOR_OK);
+    TEST_CHECK(falkor_release(conn) == FALKOR_OK);
+    atomic_store(&pocketed, true);
+    TEST_CHECK(in_time(&may_take_again));
+    TEST_CHECK(falkor_acquire(pool, &conn, NULL) == FALKOR_ERR_CLOSED && !conn);
+    return NULL;
+}
+
+/* What is taken out of a pocket while close cuts the others is given back, by
+   who takes it, and closed. */
+/* A8 */
+static void test_pool_close_meets_who_takes_from_a_pocket(void **state) {
+    (void)state;
+    asker none;
+    begin(4);
+    falkor_conn *held = take();
+    test_pause_ms(50);                  /* the worker has seen it: it sleeps */
+    atomic_store(&pocketed, false);
+    atomic_store(&may_take_again, false);
+    test_threads threads = test_start(take_while_it_is_closed, &none,
+                                      sizeof none, 1);
+    TEST_EVENTUALLY(atomic_load(&pocketed));
+    fake_shut(&f, FAKE_FAST);
+    atomic_store(&may_take_again, true);
+    fake_await_inside(&f, FAKE_FAST, 1);
+    assert_int_equal(falkor_pool_close(pool, 0), FALKOR_ERR_TIMEOUT);
+    fake_lift(&f, FAKE_FAST);
+    test_join(&threads);
+    assert_int_equal(stats().total, 1);
+    give(held);
+    assert_int_equal(fake_live(&f), 0);
+    end();
+}
+
 /* Acquires that waited, or not, as a snapshot has them. */
 static uint64_t waits(void) {
     falkor_snapshot *snapshot;
@@ -1548,6 +1585,7 @@ TEST_MAIN(
     cmocka_unit_test(test_pool_medium_check_while_the_worker_dials),
     cmocka_unit_test(test_pool_medium_check_on_every_acquire),
     cmocka_unit_test(test_pool_counters_never_fall),
+    cmocka_unit_test(test_pool_close_meets_who_takes_from_a_pocket),
     cmocka_unit_test(test_pool_counters_never_fall_by_a_dial),
     cmocka_unit_test(test_pool_grant_beats_timeout),
     cmocka_unit_test(test_pool_no_release_is_lost),
