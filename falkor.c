@@ -105,6 +105,20 @@ falkor_status falkor__use_deadline(falkor__call *call, falkor_error *error) {
     return FALKOR_OK;
 }
 
+falkor_status falkor__fail_reply(const falkor_pool *pool, const char *text,
+                                 size_t length, falkor_error *error) {
+    const falkor__config *config = falkor__pool_config(pool);
+    falkor_status status = falkor__fail_text(error,
+        falkor__classify(text, length), 0, text);
+    if (status == FALKOR_ERR_MOVED && !config->in_cluster)
+        falkor__fail_more(error, " (this server is of a cluster: use "
+                          "falkor+cluster://)");
+    else if (status == FALKOR_ERR_READONLY && !config->is_node)
+        falkor__fail_more(error, " (this server is a replica: write to its "
+                          "primary, or use falkor+sentinel://)");
+    return status;
+}
+
 /* Turns the server's error reply into the call's status. Of a script it proves
    nothing: the reply is the script's own, and it may have written before. Nor
    does one that lets the query run. */
@@ -117,15 +131,8 @@ static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
     if (!falkor__lets_run(text) &&
         (!call->trait->scripted || strncmp(text, "NOSCRIPT ", 9) == 0))
         call->phase = FALKOR__PHASE_REPLIED;
-    if (!call->graph || !falkor__reply_mismatch(call->reply, &version)) {
-        falkor_status status = falkor__fail_text(error,
-            falkor__classify(text, length), 0, text);
-        if (status == FALKOR_ERR_MOVED &&
-            !falkor__pool_config(call->pool)->in_cluster)
-            falkor__fail_more(error, " (this server is of a cluster: use "
-                              "falkor+cluster://)");
-        return status;
-    }
+    if (!call->graph || !falkor__reply_mismatch(call->reply, &version))
+        return falkor__fail_reply(call->pool, text, length, error);
     call->again = true;
     falkor__names_drop(&call->graph->names, call->schema, &version);
     return falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph "
@@ -276,6 +283,8 @@ void falkor__note_replaced(falkor__call *call, const falkor__trait *trait) {
 /* ---- replicas that have it ---------------------------------------------- */
 
 #define FALKOR__ALL_COPIES_MS 250
+#define FALKOR__FEW_COPIES_MS 1000      /* where fewer replicas are known than
+                                           are wanted */
 
 /* How long the server is to wait: a quarter of the time that is left, though no
    more than a second, is for its answer to come; it looks at its clock ten
@@ -304,8 +313,12 @@ static size_t falkor__write_waits(const falkor__call *call,
     size_t replies = 1;
 #ifndef FALKOR_WITHOUT_TOPOLOGY
     falkor__topology *topology = falkor__topology_of(call);
-    int all = topology ? falkor__topology_replicas(topology, &call->route) : 0;
-    if (all > wanted) {
+    bool well = false;
+    int all = topology ? falkor__topology_replicas(topology, &call->route,
+                                                   &well) : wanted;
+    if (all < wanted && (ms == 0 || ms > FALKOR__FEW_COPIES_MS))
+        ms = FALKOR__FEW_COPIES_MS;
+    if (all > wanted && well) {
         int first_ms = ms == 0 || ms / 2 > FALKOR__ALL_COPIES_MS
             ? FALKOR__ALL_COPIES_MS : ms / 2 + 1;
         falkor__write_wait(text, all, first_ms);
@@ -371,25 +384,27 @@ static falkor_status falkor__check_copies(falkor__call *call,
     bool enough = falkor__enough_copies(call), stands = true;
 #ifndef FALKOR_WITHOUT_TOPOLOGY
     falkor__topology *topology = falkor__topology_of(call);
-    if (enough && topology)
-        stands = falkor__topology_stands(topology, &call->route,
-                                         falkor__replicas_of(call->role),
-                                         call->copies, call->use_until_ns);
+    const falkor_value *replicas = falkor__replicas_of(call->role);
+    if (topology)
+        stands = enough
+            ? falkor__topology_stands(topology, &call->route, replicas,
+                                      call->copies, call->use_until_ns)
+            : (replicas || !call->role) &&
+              falkor__topology_leads(topology, &call->route);
 #endif
     call->ended_ns = 0;                 /* it ends here, not with its use */
     if (enough && stands)
         return FALKOR_OK;
     call->phase = FALKOR__PHASE_BEGUN;  /* it has run: it is not repeated */
+    if (!stands)
+        return falkor__fail_replaced(error);
     if (call->copies < 0)
         return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write "
             "was applied, but the server did not say in time how many replicas "
             "have it (wait_replicas is %d)", wanted);
-    if (!enough)
-        return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write "
-            "was applied, but in the time there was only %lld of %d replicas "
-            "have it (wait_replicas): look whether they are up", (long long)
-            call->copies, wanted);
-    return falkor__fail_replaced(error);
+    return falkor__fail(error, FALKOR_ERR_NOT_REPLICATED, 0, "the write was "
+        "applied, but in time only %lld of %d replicas (wait_replicas) had it: "
+        "look whether they are up", (long long)call->copies, wanted);
 }
 
 /* Sends the request with what goes before and behind it. */
@@ -778,6 +793,10 @@ static void falkor__explain(const falkor__call *call, falkor_status status,
     char place[128] = "; ";
     if (!reached && attempts == 1 && !maybe)
         return;
+    if (falkor__topology_of(call) && (status == FALKOR_ERR_CONNECT ||
+                                      status == FALKOR_ERR_CIRCUIT_OPEN))
+        falkor__fail_more(error, "; if it is being replaced, more max_retries "
+                          "wait for that");
     falkor__fail_more(error, " (attempt %d of %d, after %.2f s%s; %s%s)",
         attempts, falkor__retries_of(call) + 1,
         (double)(falkor_now_ns() - call->began_ns) / 1e9,

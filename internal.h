@@ -877,9 +877,10 @@ falkor_status falkor__conn_end(falkor_conn *conn, int64_t now);
 
 /* A pool that stands for others, one for each server: it has no connections of
    its own, and its levers pull theirs. member: the index-th, NULL behind the
-   last; home: the one that a held connection comes from, or an error. */
+   last; *spare (NULL: not asked): calls go on without it; home: the one that a
+   held connection comes from, or an error. */
 typedef struct falkor__front {
-    falkor_pool *(*member)(void *self, size_t index);
+    falkor_pool *(*member)(void *self, size_t index, bool *spare);
     falkor_pool *(*home)(void *self, falkor_error *error);
     void (*close)(void *self);          /* calls that wait are to end */
 } falkor__front;
@@ -1014,10 +1015,12 @@ uint64_t falkor__topology_doubt(falkor__topology *topology);
 bool falkor__topology_sleep(falkor__topology *topology,
                             const falkor__route *route, int64_t deadline_ns);
 
-/* How many replicas the route's node is known to have; 0 too where one of them
-   is not well. */
+/* How many replicas the route's node is known to have, and whether they are all
+   well; and whether the map has it as the primary. */
 int falkor__topology_replicas(falkor__topology *topology,
-                              const falkor__route *route);
+                              const falkor__route *route, bool *well);
+bool falkor__topology_leads(falkor__topology *topology,
+                            const falkor__route *route);
 
 /* Whether a write that so many replicas have will last: where all do that the
    node has, by its own list (NULL: not known), and that list has all that are

@@ -10,7 +10,7 @@ typedef falkor_status (*falkor__lever)(falkor_pool *pool);
 static falkor_status falkor__pull_all(falkor_pool *pool, falkor__lever lever) {
     falkor_pool *member;
     for (size_t i = 0; FALKOR__FRONTS && pool->front &&
-         (member = pool->front->member(pool->front_self, i)); i++)
+         (member = pool->front->member(pool->front_self, i, NULL)); i++)
         lever(member);
     return FALKOR_OK;
 }

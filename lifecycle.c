@@ -660,7 +660,7 @@ falkor_status falkor_pool_close(falkor_pool *pool, int timeout_ms) {
     if (FALKOR__FRONTS && pool->front)
         pool->front->close(pool->front_self);
     for (size_t i = 0; FALKOR__FRONTS && pool->front &&
-         (member = pool->front->member(pool->front_self, i)); i++)
+         (member = pool->front->member(pool->front_self, i, NULL)); i++)
         if (falkor__close_one(member, deadline_ns))
             status = FALKOR_ERR_TIMEOUT;
     return status;

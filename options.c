@@ -171,6 +171,11 @@ static falkor_status falkor__setting_apply(const falkor__setting *setting,
         kept = setting->initial;
     else if (number == -1 && setting->none != FALKOR__NONE_REFUSED)
         kept = setting->none == FALKOR__NONE_ZERO ? 0 : -1;
+    else if (setting->form == FALKOR__FORM_READERS &&
+             !falkor__setting_holds(setting, number))
+        return falkor__refuse(error, "%s is %.10g: use 0 to %.10g, which are "
+            "FALKOR_READ_PRIMARY and so on", setting->name, number,
+            setting->most);
     else if (!falkor__setting_holds(setting, number))
         return falkor__refuse(error, "%s is %.10g: use %.10g to %.10g%s, 0 for "
             "the default (%.10g)%s", setting->name, number, setting->least,
@@ -564,6 +569,10 @@ static falkor_status falkor__check_texts(const falkor_options *merged,
     if (merged->host && !falkor__is_word(merged->host, true))
         return falkor__refuse(error, "host holds a space or a control "
             "character: use a name or an address");
+    if (merged->host && strchr(merged->host, ','))
+        return falkor__refuse(error, "host is \"%.200s\", a list: several "
+            "servers are sentinels or cluster, falkor+sentinel:// or "
+            "falkor+cluster:// in a url", merged->host);
     if (merged->client_name && !falkor__is_word(merged->client_name, false))
         return falkor__refuse(error, "client_name may hold visible ASCII "
             "characters only, no space and no newline");
@@ -639,9 +648,12 @@ static size_t falkor__host_length(const char *text, bool bracketed) {
 
 bool falkor__next_host(const char **list, char room[FALKOR__HOST_SIZE],
                        int *port) {
-    const char *at = *list + strspn(*list, ", ");
+    const char *at = *list;
+    bool more = *at == ',';
+    at += more;
+    at += strspn(at, " ");
     bool bracketed = *at == '[';
-    *list = at;
+    *list = more && !*at ? NULL : at;
     if (!*at)
         return false;
     at += bracketed;
@@ -676,7 +688,7 @@ static falkor_status falkor__check_hosts(const char *list, const char *name,
     char host[FALKOR__HOST_SIZE];
     const char *at = list;
     int port, count = 0;
-    while (falkor__next_host(&at, host, &port))
+    while (*list != ',' && falkor__next_host(&at, host, &port))
         count++;
     return at && count ? FALKOR_OK : falkor__refuse(error, "%s: the host "
         "number %d is none: write host1:port,host2 with ports from 1 to 65535, "
@@ -747,6 +759,7 @@ static void falkor__options_merge(falkor_options *merged,
 static falkor_status falkor__config_fill(falkor_options *merged,
                                          falkor__config *config,
                                          falkor_error *error) {
+    char place[128];
     falkor_status status = falkor__check_texts(merged, error);
     for (const falkor__setting *s = falkor__settings;
          s < FALKOR__SETTINGS_END && status == FALKOR_OK; s++)
@@ -762,6 +775,10 @@ static falkor_status falkor__config_fill(falkor_options *merged,
         status = falkor__copy_text(config->heap,
                                    falkor__config_slot(config, t),
                                    *falkor__option_slot(merged, t), error);
+    if (status == FALKOR_OK && (config->sentinels || config->cluster) &&
+        !config->name && !config->client_name)  /* nodes are of one pool */
+        status = falkor__copy_text(config->heap, &config->name,
+            falkor__place(config, place, sizeof place), error);
 #ifndef FALKOR_WITHOUT_COMMANDS
     if (status == FALKOR_OK)
         status = falkor__schema_fill(merged, config, error);
@@ -828,10 +845,6 @@ falkor_status falkor__config_node(const falkor__config *whole,
                                   falkor__config *config,
                                   falkor_error *error) {
     falkor__config texts = *whole;
-    char place[128];
-    if (!texts.name && !texts.client_name)
-        texts.name = (char *)(uintptr_t)falkor__place(whole, place,
-                                                      sizeof place);
     texts.host = (char *)(uintptr_t)host;
     texts.sentinels = texts.cluster = texts.master_name = NULL;
     texts.sentinel_username = texts.sentinel_password = NULL;
@@ -878,10 +891,10 @@ const char *falkor__place(const falkor__config *config, char *room,
     if (config->driver.open)
         *room = '\0';
     else if (config->sentinels)
-        snprintf(room, size, "%s of the sentinels %s", config->master_name,
-                 config->sentinels);
+        snprintf(room, size, "%s", config->master_name);
     else if (config->cluster)
-        snprintf(room, size, "the cluster %s", config->cluster);
+        snprintf(room, size, "cluster %.*s", (int)strcspn(config->cluster, ","),
+                 config->cluster);
     else if (config->unix_path)
         snprintf(room, size, "%s", config->unix_path);
     else

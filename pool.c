@@ -751,9 +751,12 @@ static void falkor__stats_one(falkor_pool *pool, falkor_stats *stats) {
 static void falkor__stats_of_members(falkor_pool *pool, falkor_stats *stats) {
     falkor_pool *member;
     falkor_stats one;
-    for (size_t i = 0; (member = pool->front->member(pool->front_self, i));
-         i++) {
+    bool spare;
+    for (size_t i = 0; (member = pool->front->member(pool->front_self, i,
+                                                     &spare)); i++) {
         falkor__stats_one(member, &one);
+        if (spare)
+            one.circuit = FALKOR_CIRCUIT_CLOSED;
         if (one.initialized || one.closed)      /* it was in use */
             falkor__stats_add(stats, &one);
     }

@@ -249,7 +249,8 @@ typedef struct falkor_event {
                                    quotes; no secrets */
     falkor_status status;
     int attempt, delay_ms;
-    const char *pool;           /* options.name, or client_name; NULL */
+    const char *pool;           /* options.name, or client_name; of several
+                                   servers as there; NULL */
     int64_t unix_ms;            /* when, by the system's clock */
     const char *node;           /* host:port, of one of several servers; NULL */
 } falkor_event;
@@ -277,7 +278,8 @@ void falkor_log_event(void *ctx, const falkor_event *event);
    own work. connection is a number that this process gives each connection it
    dials; 0: none was used. */
 typedef struct falkor_trace {
-    const char *pool;           /* options.name, or client_name; NULL */
+    const char *pool;           /* options.name, or client_name; of several
+                                   servers as there; NULL */
     const char *graph;          /* NULL: a command or a pipeline, and the end
                                    of a cursor */
     const char *text;           /* the query, without its parameters, the
@@ -345,7 +347,8 @@ typedef struct falkor_thresholds {
 typedef enum falkor_read_from {
     FALKOR_READ_PRIMARY,
     FALKOR_READ_PREFER_REPLICA, /* the primary where no replica is fit */
-    FALKOR_READ_REPLICA,        /* FALKOR_ERR_CONNECT where none is */
+    FALKOR_READ_REPLICA,        /* FALKOR_ERR_CONNECT where none is; a single
+                                   server is read from all the same */
     FALKOR_READ_NEAREST         /* whoever answers soonest, or about as soon */
 } falkor_read_from;
 
@@ -431,7 +434,8 @@ typedef struct falkor_options {
                                    begin with 100 ms and double: 1 000 */
     const char *name;           /* the pool's, in traces, and cut at 127 bytes
                                    in statistics; NULL: client_name, or else
-                                   where the server is */
+                                   where the server is, master_name, or the
+                                   cluster's first host */
     falkor_thresholds health;
     const falkor_tracer *tracer; /* NULL: none */
     void *tracer_ctx;           /* lives as long as the pool and every cursor
@@ -500,7 +504,7 @@ falkor_status falkor_pool_open(falkor_pool *pool, falkor_error *error);
    calls tell every primary, one after the other. falkor_config_get and _set go
    to the replicas as well, with sentinels too. A falkor_command without a key
    goes to one primary; with one, it is argv[1], but where this library knows
-   better. falkor_graph_copy wants both graphs on one node: give their names the
+   better. falkor_graph_copy wants both graphs in one slot: give their names the
    same {tag}.
 
    wait_replicas asks the primary with WAIT, in the same round trip, and counts
@@ -663,8 +667,10 @@ typedef struct falkor_call_options {
     falkor_conn *conn;          /* held one to run on; then no retry. Not for a
                                    query inside MULTI */
     int wait_replicas;          /* of a query or command that writes: OK only
-                                   when so many replicas have it, else, behind
-                                   the time that is left, FALKOR_ERR_NOT
+                                   when so many replicas have it, else, when
+                                   three quarters of the call's time are over
+                                   (but for a second of it at most; a second,
+                                   where fewer are known), FALKOR_ERR_NOT
                                    _REPLICATED. Not for pipelines */
     bool by_primary;            /* a read_only query by the primary, whatever
                                    read_from says: it has all that was written

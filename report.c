@@ -113,6 +113,16 @@ static const char *falkor__at_fault(const falkor__lately *lately) {
         : "server";
 }
 
+/* Of a node that is no primary: calls go on without it. */
+static bool falkor__is_spare(const falkor_snapshot *s) {
+#ifndef FALKOR_WITHOUT_TOPOLOGY
+    return s->of_node.known && s->of_node.role != FALKOR_ROLE_PRIMARY;
+#else
+    (void)s;
+    return false;
+#endif
+}
+
 static void falkor__judge_pool(const falkor_snapshot *s,
                                falkor_health *health) {
     const falkor_thresholds *t = &s->limits;
@@ -126,8 +136,9 @@ static void falkor__judge_pool(const falkor_snapshot *s,
         falkor__blame(health, FALKOR_HEALTH_CRITICAL, "program",
                       "the pool is not open");
     if (s->stats.circuit != FALKOR_CIRCUIT_CLOSED)
-        falkor__blame(health, FALKOR_HEALTH_CRITICAL, "server",
-                      "the circuit is open: the server could not be reached");
+        falkor__blame(health, falkor__is_spare(s) ? FALKOR_HEALTH_WARNING
+                                                  : FALKOR_HEALTH_CRITICAL,
+            "server", "the circuit is open: the server could not be reached");
     if (s->stats.paused)
         falkor__blame(health, FALKOR_HEALTH_WARNING, "program",
                       "the pool is paused");

@@ -435,8 +435,9 @@ static bool falkor__is_replaced(const falkor__topology *topology,
 }
 
 /* Puts the replicas that a sentinel knows of on the map: a node that is not
-   among them, or down, is gone. One that is only disconnected from that
-   sentinel may just have been promoted, which ends all its connections. */
+   among them, or down, is gone, though it is still shown. One that is only
+   disconnected from that sentinel may just have been promoted, which ends all
+   its connections. */
 static falkor_status falkor__note_replicas(falkor__topology *topology,
                                            const falkor_value *list,
                                            const falkor__node *primary,
@@ -454,13 +455,13 @@ static falkor_status falkor__note_replicas(falkor__topology *topology,
         const falkor_value *one = &list->as.items[i];
         const char *flags = falkor__value_for(one, "flags");
         if (!falkor__found_at(falkor__value_for(one, "ip"),
-                              falkor__value_for(one, "port"), &found) ||
-            (flags && strstr(flags, "s_down")))
+                              falkor__value_for(one, "port"), &found))
             continue;
         nodes[known] = falkor__node_at(topology, found.host, found.port,
                                        error);
-        if (!nodes[known++])
+        if (!nodes[known])
             status = error->status;
+        known += !flags || !strstr(flags, "s_down");
     }
     falkor__mutex_lock(&topology->mutex);
     for (size_t i = 0; i < topology->count && !status; i++) {
@@ -537,14 +538,13 @@ static falkor_status falkor__scout_sentinels(falkor__topology *topology,
     falkor__mutex_unlock(&topology->mutex);
     falkor__named same = {.by = NULL}, other = {.by = NULL};
     falkor_error own, last = {.status = FALKOR_OK};
-    char place[128];
     falkor__ask_sentinels(topology, before, deadline_ns, &same, &other, &last);
     if (!same.by && !other.by)
         return falkor__fail(error, last.status == FALKOR_ERR_AUTH
             ? FALKOR_ERR_AUTH : FALKOR_ERR_CONNECT, last.sys_errno,
-            "no sentinel knows where %s is: %s%s",
-            falkor__place(falkor__pool_config(topology->whole), place,
-                          sizeof place),
+            "no sentinel of %.200s knows where %s is: %s%s",
+            falkor__pool_config(topology->whole)->sentinels,
+            falkor__pool_config(topology->whole)->master_name,
             last.status ? last.message : "they name none",
             last.status == FALKOR_ERR_AUTH
                 ? " (their login is sentinel_username and sentinel_password)"
@@ -784,7 +784,6 @@ static falkor_status falkor__scout_cluster(falkor__topology *topology,
     falkor_error own, last = {.status = FALKOR_OK};
     bool found = false, whole = false, skip;
     falkor__wire *wire;
-    char place[128];
     if (!chart || !first) {
         falkor__give(heap, chart);
         falkor__give(heap, first);
@@ -808,9 +807,8 @@ static falkor_status falkor__scout_cluster(falkor__topology *topology,
         ? falkor__chart_apply(topology, first, error)
         : falkor__fail(error, last.status == FALKOR_ERR_AUTH ? FALKOR_ERR_AUTH
               : FALKOR_ERR_CONNECT, last.sys_errno,
-              "no node of %s answers: %s%s",
-              falkor__place(falkor__pool_config(topology->whole), place,
-                            sizeof place), last.message,
+              "no node of the cluster %.200s answers: %s%s",
+              falkor__pool_config(topology->whole)->cluster, last.message,
               strstr(last.message, "unknown command") ||
               strstr(last.message, "cluster support disabled")
                   ? " (it is no cluster: use falkor:// for a single server)"

@@ -214,10 +214,13 @@ static falkor_status falkor__add_members(falkor_pool *pool,
                                          falkor_error *error) {
     falkor_pool *member;
     falkor_status status = FALKOR_OK;
+    bool spare;
     for (size_t i = 0; !status && (member = pool->front->member(
-             pool->front_self, i)); i++) {
+             pool->front_self, i, &spare)); i++) {
         falkor_snapshot *one = NULL;
         status = falkor__snapshot_one(member, &one, error);
+        if (!status && spare)
+            one->stats.circuit = FALKOR_CIRCUIT_CLOSED;
         if (!status && (one->stats.initialized || one->stats.closed))
             status = falkor_snapshot_add(sum, one, error);
         falkor_snapshot_free(one);

@@ -690,18 +690,27 @@ static bool falkor__stands_locked(const falkor__topology *topology,
 }
 
 int falkor__topology_replicas(falkor__topology *topology,
-                              const falkor__route *route) {
+                              const falkor__route *route, bool *well) {
     int count = 0;
-    bool well = true;
+    *well = true;
     falkor__mutex_lock(&topology->mutex);
     for (size_t i = 0; i < topology->count; i++)
         if (topology->nodes[i]->role == FALKOR_ROLE_REPLICA &&
             topology->nodes[i]->primary == route->node->index) {
             count++;
-            well = well && topology->nodes[i]->well;
+            *well = *well && topology->nodes[i]->well;
         }
     falkor__mutex_unlock(&topology->mutex);
-    return well ? count : 0;
+    return count;
+}
+
+bool falkor__topology_leads(falkor__topology *topology,
+                            const falkor__route *route) {
+    falkor__mutex_lock(&topology->mutex);
+    bool leads = falkor__leads_locked(topology, route->node, route->asked ? -1
+                                                           : route->slot);
+    falkor__mutex_unlock(&topology->mutex);
+    return leads;
 }
 
 bool falkor__topology_stands(falkor__topology *topology,
@@ -765,8 +774,15 @@ bool falkor__topology_is_cluster(const falkor__topology *topology) {
     return topology->is_cluster;
 }
 
-static falkor_pool *falkor__front_member(void *self, size_t index) {
-    falkor__node *node = falkor__node_number(self, index);
+static falkor_pool *falkor__front_member(void *self, size_t index,
+                                         bool *spare) {
+    falkor__topology *topology = self;
+    falkor__mutex_lock(&topology->mutex);
+    falkor__node *node = index < topology->count ? topology->nodes[index]
+                                                 : NULL;
+    if (spare)
+        *spare = node && node->role != FALKOR_ROLE_PRIMARY;
+    falkor__mutex_unlock(&topology->mutex);
     return node ? node->pool : NULL;
 }
 
@@ -1019,7 +1035,8 @@ size_t falkor_pool_nodes(falkor_pool *pool, falkor_node_info *nodes,
         falkor_stats stats;
         falkor_pool_stats(pool, &stats);
         nodes[0] = (falkor_node_info){.lag_bytes = -1, .lag_ms = -1,
-            .well = stats.circuit == FALKOR_CIRCUIT_CLOSED, .pool = pool};
+            .well = stats.initialized &&
+                    stats.circuit == FALKOR_CIRCUIT_CLOSED, .pool = pool};
     }
     for (size_t i = 0; i < count && i < room; i++)
         falkor__place(falkor__pool_config(nodes[i].pool), nodes[i].address,

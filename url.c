@@ -190,7 +190,8 @@ static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
     if (!end || plain != (size_t)(end - url->text) || plain > 20)
         return falkor__url_fail(url, "it must begin with falkor://, redis:// "
             "or unix://, with TLS falkors:// or rediss://, or "
-            "falkor+sentinel://, falkor+cluster://", error);
+            "falkor+sentinel://, falkor+cluster://, with TLS "
+            "falkors+sentinel://, falkors+cluster://", error);
     *end = '\0';
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (falkor__same_word(url->text, known[i].name)) {
@@ -199,7 +200,8 @@ static falkor_status falkor__url_scheme(const falkor__url *url, char *end,
         }
     return falkor__refuse(error,
         "%sunknown scheme \"%s\": use falkor://, redis:// or unix://, with TLS "
-        "falkors:// or rediss://, or falkor+sentinel://, falkor+cluster://",
+        "falkors:// or rediss://, or falkor+sentinel://, falkor+cluster://, "
+        "with TLS falkors+sentinel://, falkors+cluster://",
         url->origin, url->text);
 }
 

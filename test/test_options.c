@@ -282,7 +282,7 @@ static void test_options_several_servers(void **state) {
 static void test_options_lists_of_hosts(void **state) {
     (void)state;
     char host[FALKOR__HOST_SIZE];
-    const char *list = " a , b:7,[::1],[::2]:9 ,";
+    const char *list = " a , b:7,[::1], [::2]:9 ";
     const struct { const char *host; int port; } rows[] = {
         {"b", 7}, {"::1", 5}, {"::2", 9}};
     int port = 5;
@@ -295,6 +295,13 @@ static void test_options_lists_of_hosts(void **state) {
     }
     assert_false(falkor__next_host(&list, host, &port));
     assert_non_null(list);
+    static const char *const bad[] = {"a,", "a, ", ",a", "a,,b", ","};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_false(make((falkor_options){.cluster = bad[i]}));
+        assert_non_null(strstr(error.message, "is none: write host1:port,"));
+    }
+    assert_false(make((falkor_options){.host = "a,b:7"}));
+    assert_non_null(strstr(error.message, "\"a,b:7\", a list"));
     char longest[2 * FALKOR__HOST_SIZE];
     memset(longest, 'x', sizeof longest);
     longest[FALKOR__HOST_SIZE] = '\0';
@@ -320,7 +327,7 @@ static void test_options_of_a_node(void **state) {
     assert_string_equal(node.username, "u");
     assert_string_equal(node.password, "p");
     assert_string_equal(node.graph, "g");
-    assert_string_equal(node.name, "the cluster a,b");
+    assert_string_equal(node.name, "cluster a");
     assert_null(node.cluster);
     assert_true(node.is_node && node.in_cluster);
     falkor__config_free(&node);

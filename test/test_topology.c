@@ -227,7 +227,7 @@ static void test_topology_patience(void **state) {
         falkor__wire_dialled(&wire, falkor_now_ns() - patience_ms * MS, true);
         assert_true(falkor__wire_rests(&wire));
         assert_true(wire.rests_until_ns >=
-                    falkor_now_ns() + 4 * (patience_ms - 1) * MS);
+                    falkor_now_ns() + 4 * (patience_ms - 1) * INT64_C(1000000));
     }
     for (int i = 0; i < 40; i++)
         falkor__wire_dialled(&wire, falkor_now_ns(), true);
@@ -496,9 +496,12 @@ static void test_topology_lasting_writes(void **state) {
     assert_false(falkor__topology_stands(map, &(falkor__route){.slot = -1,
         .node = nodes[0]}, NULL, 9, falkor__deadline(1)));
     assert_true(lasts_by_asking());
+    const falkor__route route = {.slot = -1, .node = nodes[0]};
+    assert_true(falkor__topology_leads(map, &route));
     nodes[1]->says = FALKOR_ROLE_PRIMARY;
     assert_false(lasts_by_asking());
     map->primary = 1;                   /* the map has gone on */
+    assert_false(falkor__topology_leads(map, &route));
     assert_false(lasts_by_asking());
     assert_false(lasts(FALKOR_ARRAY_OF(LISTED(1), LISTED(2)), 2));
     erase();
@@ -581,11 +584,15 @@ static void test_topology_counts_replicas(void **state) {
     falkor__route route = {.node = NULL};
     draw_sentinels(FALKOR_READ_PRIMARY);
     route.node = nodes[0];
-    assert_int_equal(falkor__topology_replicas(map, &route), 3);
+    bool well = false;
+    assert_int_equal(falkor__topology_replicas(map, &route, &well), 3);
+    assert_true(well);
     nodes[2]->well = false;             /* it would only be waited for */
-    assert_int_equal(falkor__topology_replicas(map, &route), 0);
+    assert_int_equal(falkor__topology_replicas(map, &route, &well), 3);
+    assert_false(well);
     nodes[2]->role = FALKOR_ROLE_UNKNOWN;
-    assert_int_equal(falkor__topology_replicas(map, &route), 2);
+    assert_int_equal(falkor__topology_replicas(map, &route, &well), 2);
+    assert_true(well);
     erase();
 }
 
