@@ -121,11 +121,7 @@ struct falkor__call {
     falkor__buffer head, params;        /* own the pieces' text */
 };
 
-/* falkor.c: the server's error reply, and where it says that the server is not
-   what the pool holds it for, what to do; that a write was applied, but may be
-   lost with its primary. */
-falkor_status falkor__fail_reply(const falkor_pool *pool, const char *text,
-                                 size_t length, falkor_error *error);
+/* falkor.c: that a write was applied, but may be lost with its primary. */
 falkor_status falkor__fail_replaced(falkor_error *error);
 
 #ifndef FALKOR_WITHOUT_TOPOLOGY

@@ -247,7 +247,8 @@ static falkor_status falkor__prove(falkor__call *opening, falkor_conn *conn,
     if (refused && !falkor__proves_graphs(refused, named) &&
         !(falkor__pool_config(opening->pool)->in_cluster &&
           falkor__classify(refused, length) == FALKOR_ERR_MOVED))
-        status = falkor__fail_reply(opening->pool, refused, length, error);
+        status = falkor__fail_text(error, falkor__classify(refused, length), 0,
+                                   refused);
     if (status && refused && strncmp(refused, "ERR unknown command", 19) == 0)
         falkor__fail_more(error, " (%s has no FalkorDB: load its module; or is "
             "it a sentinel? use falkor+sentinel://)",

@@ -105,20 +105,6 @@ falkor_status falkor__use_deadline(falkor__call *call, falkor_error *error) {
     return FALKOR_OK;
 }
 
-falkor_status falkor__fail_reply(const falkor_pool *pool, const char *text,
-                                 size_t length, falkor_error *error) {
-    const falkor__config *config = falkor__pool_config(pool);
-    falkor_status status = falkor__fail_text(error,
-        falkor__classify(text, length), 0, text);
-    if (status == FALKOR_ERR_MOVED && !config->in_cluster)
-        falkor__fail_more(error, " (this server is of a cluster: use "
-                          "falkor+cluster://)");
-    else if (status == FALKOR_ERR_READONLY && !config->is_node)
-        falkor__fail_more(error, " (this server is a replica: write to its "
-                          "primary, or use falkor+sentinel://)");
-    return status;
-}
-
 /* Turns the server's error reply into the call's status. Of a script it proves
    nothing: the reply is the script's own, and it may have written before. Nor
    does one that lets the query run. */
@@ -132,7 +118,8 @@ static falkor_status falkor__refused(falkor__call *call, falkor_error *error) {
         (!call->trait->scripted || strncmp(text, "NOSCRIPT ", 9) == 0))
         call->phase = FALKOR__PHASE_REPLIED;
     if (!call->graph || !falkor__reply_mismatch(call->reply, &version))
-        return falkor__fail_reply(call->pool, text, length, error);
+        return falkor__fail_text(error, falkor__classify(text, length), 0,
+                                 text);
     call->again = true;
     falkor__names_drop(&call->graph->names, call->schema, &version);
     return falkor__fail(error, FALKOR_ERR_STALE, 0, "the names in graph "
@@ -780,20 +767,29 @@ bool falkor__back_off(falkor__call *call, int attempt, int retries,
     return true;
 }
 
-/* Where it was tried, how often, for how long, and how far the last attempt
-   got. What the server said to the first attempt needs no more words; a driver
+/* Where the server is not what the pool holds it for, what to do; where it was
+   tried, how often, for how long, and how far the last attempt got. What the server said to the first attempt needs no more words; a driver
    of the caller's own has its own for where. */
 static void falkor__explain(const falkor__call *call, falkor_status status,
                             int attempts, bool maybe, falkor_error *error) {
     const falkor__config *config = falkor__pool_config(call->pool);
     if (status == FALKOR_ERR_NOT_REPLICATED)
         return;                         /* its words are whole */
+    if (status == FALKOR_ERR_MOVED && !config->in_cluster)
+        falkor__fail_more(error, " (this server is of a cluster: use "
+                          "falkor+cluster://)");
+    else if (status == FALKOR_ERR_MOVED && call->options.conn)
+        falkor__fail_more(error, " (a held connection stays with its node: "
+                          "acquire from that one's pool, falkor_pool_nodes)");
+    else if (status == FALKOR_ERR_READONLY && !config->is_node)
+        falkor__fail_more(error, " (this server is a replica: write to its "
+                          "primary, or use falkor+sentinel://)");
     bool reached = call->phase < FALKOR__PHASE_REPLIED &&
         falkor__may_retry(status, FALKOR__PHASE_UNSENT, true);
     char place[128] = "; ";
     if (!reached && attempts == 1 && !maybe)
         return;
-    if (falkor__topology_of(call) && (status == FALKOR_ERR_CONNECT ||
+    if (call->pool != call->whole && (status == FALKOR_ERR_CONNECT ||
                                       status == FALKOR_ERR_CIRCUIT_OPEN))
         falkor__fail_more(error, "; if it is being replaced, more max_retries "
                           "wait for that");

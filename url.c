@@ -241,6 +241,10 @@ static falkor_status falkor__url_parts(falkor__url *url, char *authority,
     if (several && authority == path)
         return falkor__url_fail(url, "it names no host: write "
                                 "//host1:port,host2 behind the scheme", error);
+    if (!several && falkor__find(authority, path, ','))
+        return falkor__url_fail(url, "it names several hosts: begin it with "
+                                "falkor+sentinel:// or falkor+cluster://",
+                                error);
     falkor_status status = several
         ? falkor__url_take(url, authority, path, &url->hosts, error)
         : falkor__url_host(url, authority, path, error);

@@ -792,6 +792,23 @@ static void check_not_replicated(int wanted, const char *mark,
     assert_int_equal(stats_of(pool).errors[FALKOR_ERR_NOT_REPLICATED], 1);
 }
 
+/* Who is given a replica as the only server is told what to use. */
+static void test_sentinel_replica_alone(void **state) {
+    (void)state;
+    int replicas[2];
+    falkor_error error;
+    replicas_of(primary_of(), replicas);
+    const fleet_member *replica = &servers.nodes[replicas[0]];
+    falkor_options options = {.host = replica->host, .port = replica->port};
+    falkor_pool *alone = serving_pool(&options);
+    falkor_graph *there = falkor_select_graph(alone, GRAPH);
+    assert_int_equal(falkor_query(there, "CREATE (:Lost)", NULL, NULL, &error),
+                     FALKOR_ERR_READONLY);
+    test_assert_has(error.message, "use falkor+sentinel://");
+    falkor_graph_free(there);
+    falkor_pool_free(alone);
+}
+
 /* The example, with these servers. */
 static void test_sentinel_example(void **state) {
     (void)state;
@@ -1901,6 +1918,7 @@ TEST_MAIN_WITH(begin, end,
     TEST(test_sentinel_threads_share_the_replicas),
     TEST(test_sentinel_leaves_out_stopped_replicas),
     TEST(test_sentinel_write_is_on_replicas),
+    TEST(test_sentinel_replica_alone),
     TEST(test_sentinel_example),
     TEST(test_sentinel_too_few_replicas),
     TEST(test_sentinel_stopped_replicas_have_nothing),

@@ -973,6 +973,12 @@ static void test_stats_verdict_of_nodes(void **state) {
     assert_reason(&found, 0, FALKOR_HEALTH_CRITICAL, "server",
                   "db1:6379 did not answer as a primary when it was asked "
                   "last");
+    all[2]->stats.circuit = FALKOR_CIRCUIT_OPEN;    /* others are read from */
+    falkor_snapshot_health(all[2], &found);
+    assert_int_equal(found.verdict, FALKOR_HEALTH_WARNING);
+    assert_reason(&found, 0, FALKOR_HEALTH_WARNING, "server",
+                  "the circuit is open: the server could not be reached");
+    all[2]->stats.circuit = FALKOR_CIRCUIT_CLOSED;
     all[2]->of_node.lag_bytes++;
     all[2]->of_node.lag_ms++;
     falkor_snapshot_health(all[2], &found);
