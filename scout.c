@@ -383,10 +383,9 @@ static bool falkor__names_primary(falkor__topology *topology,
     return found;
 }
 
-static bool falkor__outvotes(const falkor__named *one,
-                             const falkor__named *other) {
-    return !other->by || one->epoch > other->epoch ||
-           (one->epoch == other->epoch && one->leads && !other->leads);
+static bool falkor__outvotes(const falkor__named *a, const falkor__named *b) {
+    return !b->by || a->epoch > b->epoch ||
+           (a->epoch == b->epoch && a->leads && !b->leads);
 }
 
 /* What all that answer say: the best of those that name the primary we have

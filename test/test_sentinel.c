@@ -228,9 +228,12 @@ static void read_on(falkor_graph *on, int times) {
 /* Waits until reads may go to both replicas, and uses each node: names that are
    asked for once are known then, and not counted. */
 static void warm_up(void) {
+    falkor_error error;
     TEST_EVENTUALLY(has_readers(pool));
+    falkor_query_with(graph, &(falkor_call_options){.wait_replicas = 2},
+                      "MERGE (:Mark {mark: 'warm'})", NULL, NULL, &error);
+    serving_ok(&error);
     read_on(graph, 2 * NODES);
-    serving_run(graph, "MERGE (:Mark {mark: 'warm'})");
 }
 
 /* How many nodes with this mark the primary has. */
