@@ -190,6 +190,15 @@ falkor__node *falkor__node_number(falkor__topology *topology, size_t index) {
     return node;
 }
 
+/* Is paused where the whole is, which may change meanwhile. */
+static void falkor__pause_alike(falkor_pool *node, falkor_pool *whole) {
+    bool paused;
+    do {
+        paused = falkor__pool_is_paused(whole);
+        (paused ? falkor_pool_pause : falkor_pool_resume)(node);
+    } while (paused != falkor__pool_is_paused(whole));
+}
+
 /* What the levers have made of the whole is true of a node that comes later. */
 falkor_status falkor__node_begin(falkor__topology *topology,
                                  falkor__node *node, falkor_error *error) {
@@ -197,11 +206,8 @@ falkor_status falkor__node_begin(falkor__topology *topology,
     falkor__mutex_lock(&topology->mutex);
     bool closed = topology->closed, begun = node->begun;
     falkor__mutex_unlock(&topology->mutex);
-    if (!closed && !begun && falkor__pool_is_paused(topology->whole)) {
-        falkor_pool_pause(node->pool);
-        if (!falkor__pool_is_paused(topology->whole))   /* no more */
-            falkor_pool_resume(node->pool);
-    }
+    if (!closed && !begun)
+        falkor__pause_alike(node->pool, topology->whole);
     if (closed)
         return falkor__fail(error, FALKOR_ERR_CLOSED, 0, "the pool is closed");
     falkor_status status = falkor__pool_begin(node->pool, FALKOR__NEVER,

@@ -623,6 +623,51 @@ static void test_topology_lists_of_replicas(void **state) {
     erase();
 }
 
+/* A node that comes while all is paused is so too; one that was closed alone, or
+   comes too late, does not come. */
+static void test_topology_nodes_begin(void **state) {
+    (void)state;
+    falkor_error error;
+    draw_sentinels(FALKOR_READ_PRIMARY);
+    falkor_pool_pause(whole);
+    falkor__node *late = falkor__node_at(map, "10.0.0.8", 7, &error);
+    assert_int_equal(falkor__node_begin(map, late, &error), FALKOR_OK);
+    assert_true(falkor__pool_is_paused(late->pool));
+    falkor_pool_resume(whole);
+    assert_false(falkor__pool_is_paused(late->pool));
+    late = falkor__node_at(map, "10.0.0.9", 7, &error);
+    falkor_pool_close(late->pool, 0);
+    assert_int_equal(falkor__node_begin(map, late, &error), FALKOR_ERR_CLOSED);
+    assert_false(late->begun);
+    falkor_pool_close(whole, 0);
+    assert_int_equal(falkor__node_begin(map, nodes[0], &error),
+                     FALKOR_ERR_CLOSED);
+    assert_string_equal(error.message, "the pool is closed");
+    erase();
+}
+
+/* A library that a primary has taken may be lost with it, which is named. */
+static void test_topology_told_in_vain(void **state) {
+    (void)state;
+    falkor_error error;
+    falkor__call call;
+    falkor__node_state at;
+    falkor_call_options options = {.wait_replicas = 1, .timeout_ms = 1};
+    draw((falkor_options){.cluster = "127.0.0.1:1"});
+    falkor__call_begin(&call, whole, &options);
+    assert_true(falkor__topology_state(map, 0, &at));
+    falkor__error_clear(&error);
+    assert_int_equal(falkor__typed_lasts(&call, &at, &options, &error),
+                     FALKOR_ERR_NOT_REPLICATED);
+    test_assert_has(error.message, "may have been replaced");
+    test_assert_has(error.message, "(node 10.0.0.0:7000)");
+    options.wait_replicas = 0;
+    assert_int_equal(falkor__typed_lasts(&call, &at, &options, &error),
+                     FALKOR_OK);
+    falkor__call_end(&call);
+    erase();
+}
+
 /* An address more than a pool keeps: the error says how many that are. */
 static void test_topology_too_many_addresses(void **state) {
     (void)state;
@@ -890,6 +935,8 @@ TEST_MAIN(cmocka_unit_test(test_topology_slots),
           cmocka_unit_test(test_topology_other_leaders),
           cmocka_unit_test(test_topology_counts_replicas),
           cmocka_unit_test(test_topology_lists_of_replicas),
+          cmocka_unit_test(test_topology_nodes_begin),
+          cmocka_unit_test(test_topology_told_in_vain),
           cmocka_unit_test(test_topology_too_many_addresses),
           cmocka_unit_test(test_topology_charts),
           cmocka_unit_test(test_topology_joins_rows),
