@@ -427,7 +427,8 @@ static bool falkor__is_replaced(const falkor__topology *topology,
         return false;
     if (same->by)
         return falkor__outvotes(other, same) ||
-               (other->epoch == same->epoch && says != FALKOR_ROLE_PRIMARY);
+               (other->epoch == same->epoch && !same->leads &&
+                says != FALKOR_ROLE_PRIMARY);
     return other->leads || other->epoch > topology->epoch ||
            says != FALKOR_ROLE_PRIMARY ||
            now - topology->named_ns > FALKOR__NAMED_MS * FALKOR__NS_PER_MS;

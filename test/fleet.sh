@@ -199,8 +199,9 @@ follows() { says "$1" master_link_status:up INFO replication; }
 # ---- a primary, replicas and sentinels -----------------------------------------------------------------------------
 
 # hurry SENTINEL: it looks at each node every second and talks of it twice a second, not every ten and two: else it takes 20 s
-# until a primary that has come back is made to follow. It is not told by its file.
-hurry() { order "$1" SENTINEL DEBUG INFO-PERIOD 1000 PUBLISH-PERIOD 500; }
+# until a primary that has come back is made to follow. Where the machine stood still for two seconds, it believes what it saw for
+# three more, not for thirty. It is not told by its file.
+hurry() { order "$1" SENTINEL DEBUG INFO-PERIOD 1000 PUBLISH-PERIOD 500 TILT-PERIOD 3000; }
 
 sentinel_knows() {
     local reply

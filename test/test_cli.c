@@ -1904,6 +1904,16 @@ static void expect_nodes_in_stats(const fleet *some) {
     expect_shown("  replica  yes ");
 }
 
+/* Whether what was written has come to it. */
+static bool has_the_node(const fleet *some, int node) {
+    redisReply *reply = fleet_ask(some, node, "GRAPH.RO_QUERY %s %s", GRAPH,
+                                  "MATCH (n:N {i: 7}) RETURN 1");
+    bool has = reply && reply->type == REDIS_REPLY_ARRAY &&
+               reply->elements == 3 && reply->element[1]->elements == 1;
+    freeReplyObject(reply);
+    return has;
+}
+
 static void test_cli_several_servers(void **state) {
     (void)state;
     fleet some;
@@ -1911,9 +1921,9 @@ static void test_cli_several_servers(void **state) {
     run_with("", (const char *const[]){"-u", fleet_url(&some, ""), "--json",
              "CREATE (:N {i: 7})", NULL});
     expect_status(0);
-    redisReply *reply = fleet_ask(&some, 0, "WAIT 2 10000");
-    freeReplyObject(reply);
+    redisReply *reply;
     for (int i = 1; i < some.count; i++) {
+        TEST_EVENTUALLY(has_the_node(&some, i));
         reply = fleet_ask(&some, i, "CONFIG RESETSTAT");
         freeReplyObject(reply);
     }

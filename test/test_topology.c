@@ -204,6 +204,7 @@ static void test_topology_replaced(void **state) {
     assert_true(replaced(&plain, &led, leads, 0));
     assert_true(replaced(&plain, &later, leads, 0));
     assert_false(replaced(&led, &plain, leads, 0));
+    assert_false(replaced(&led, &plain, no, 0));        /* not yet */
     assert_false(replaced(&later, &plain, no, 0));
     assert_false(replaced(&plain, &stale, silent, 0));
     assert_false(replaced(&nobody, &plain, leads, 0));    /* who led is away */
