@@ -528,6 +528,21 @@ static falkor_status falkor__note_primary(falkor__topology *topology,
     return FALKOR_OK;
 }
 
+/* last: what the last of them answered, if any did. */
+static falkor_status falkor__no_sentinel(const falkor__topology *topology,
+                                         const falkor_error *last,
+                                         falkor_error *error) {
+    const falkor__config *config = falkor__pool_config(topology->whole);
+    bool login = last->status == FALKOR_ERR_AUTH;
+    return falkor__fail(error, login ? FALKOR_ERR_AUTH : FALKOR_ERR_CONNECT,
+        last->sys_errno, "no sentinel of %.200s knows where %s is: %s%s",
+        config->sentinels, config->master_name,
+        last->status ? last->message : "they name none", login
+            ? " (their login is sentinel_username and sentinel_password)"
+        : strstr(last->message, "unknown command")
+            ? " (it is no sentinel: a sentinel's port is 26379 mostly)" : "");
+}
+
 static falkor_status falkor__scout_sentinels(falkor__topology *topology,
                                              int64_t deadline_ns,
                                              falkor_error *error) {
@@ -540,17 +555,7 @@ static falkor_status falkor__scout_sentinels(falkor__topology *topology,
     falkor_error own, last = {.status = FALKOR_OK};
     falkor__ask_sentinels(topology, before, deadline_ns, &same, &other, &last);
     if (!same.by && !other.by)
-        return falkor__fail(error, last.status == FALKOR_ERR_AUTH
-            ? FALKOR_ERR_AUTH : FALKOR_ERR_CONNECT, last.sys_errno,
-            "no sentinel of %.200s knows where %s is: %s%s",
-            falkor__pool_config(topology->whole)->sentinels,
-            falkor__pool_config(topology->whole)->master_name,
-            last.status ? last.message : "they name none",
-            last.status == FALKOR_ERR_AUTH
-                ? " (their login is sentinel_username and sentinel_password)"
-            : strstr(last.message, "unknown command")
-                ? " (it is no sentinel: a sentinel's port is 26379 mostly)"
-                : "");
+        return falkor__no_sentinel(topology, &last, error);
     int64_t now = falkor_now_ns();
     bool replaced = falkor__is_replaced(topology, says, &same, &other, now);
     const falkor__named *best = replaced || !same.by ? &other : &same;
