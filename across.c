@@ -33,14 +33,18 @@ typedef struct falkor__crossing {
     falkor__call call;          /* options, times and the route */
 } falkor__crossing;
 
-static int falkor__request_slot(const falkor__crossing *crossing,
-                                const falkor_request *request) {
-    if (!falkor__topology_is_cluster(falkor__topology_of(&crossing->call)))
-        return -1;
+/* Of its graph, or of its key; -1: it has none. */
+static int falkor__slot_of(const falkor_request *request) {
     return request->graph
         ? falkor__key_slot(request->graph->name, request->graph->length)
         : falkor__command_slot(request->argc, request->argv,
                                request->lengths);
+}
+
+static int falkor__request_slot(const falkor__crossing *crossing,
+                                const falkor_request *request) {
+    return falkor__topology_is_cluster(falkor__topology_of(&crossing->call))
+        ? falkor__slot_of(request) : -1;
 }
 
 static bool falkor__request_reads(const falkor__crossing *crossing,
@@ -138,36 +142,30 @@ static bool falkor__is_session(const falkor__crossing *crossing, int *slot) {
     return session;
 }
 
-/* Orders: what is of one graph, or of one key, has one. */
-typedef struct falkor__orders {
+/* A set of slots. What has one keeps its order; what has none (-1), too. */
+typedef struct falkor__slots {
     unsigned char bits[(1 + FALKOR__CLUSTER_SLOTS) / 8 + 1];
-} falkor__orders;
+} falkor__slots;
 
-static size_t falkor__order_of(const falkor_request *request) {
-    int slot = request->graph
-        ? falkor__key_slot(request->graph->name, request->graph->length)
-        : falkor__command_slot(request->argc, request->argv,
-                               request->lengths);
-    return slot < 0 ? 0 : 1 + (size_t)slot;
+static void falkor__slots_add(falkor__slots *slots, int slot) {
+    unsigned at = (unsigned)(slot + 1);
+    slots->bits[at / 8] |= (unsigned char)(1 << at % 8);
 }
 
-static void falkor__orders_add(falkor__orders *orders, size_t order) {
-    orders->bits[order / 8] |= (unsigned char)(1 << order % 8);
-}
-
-static bool falkor__orders_have(const falkor__orders *orders, size_t order) {
-    return orders->bits[order / 8] >> order % 8 & 1;
+static bool falkor__slots_have(const falkor__slots *slots, int slot) {
+    unsigned at = (unsigned)(slot + 1);
+    return slots->bits[at / 8] >> at % 8 & 1;
 }
 
 /* The first that is open decides where this part goes, and whether it may be a
    replica; what is open and goes there too, goes with it, up to the first that
-   reads where others write, for none overtakes another of its order: while
-   parts are made the map may change. */
+   reads where others write, for none overtakes another of its slot: while the
+   part is made the map may change. */
 static falkor_status falkor__gather(falkor__crossing *crossing, size_t first,
                                     falkor_pool **pool, falkor_error *error) {
     falkor__topology *topology = falkor__topology_of(&crossing->call);
     falkor__route *route = &crossing->call.route, own;
-    falkor__orders left = {{0}};
+    falkor__slots left = {{0}};
     route->slot = falkor__request_slot(crossing, &crossing->requests[first]);
     route->reads = falkor__request_reads(crossing, &crossing->requests[first]);
     crossing->part_count = 0;
@@ -186,10 +184,9 @@ static falkor_status falkor__gather(falkor__crossing *crossing, size_t first,
             if (!falkor__topology_route(topology, &own, &there, NULL))
                 falkor__topology_leave(&own);
         }
-        size_t order = falkor__order_of(request);
         if (there != *pool)
-            falkor__orders_add(&left, order);
-        else if (!falkor__orders_have(&left, order))
+            falkor__slots_add(&left, own.slot);
+        else if (!falkor__slots_have(&left, own.slot))
             status = falkor__part_add(crossing, i, *pool, error);
     }
     return status;
@@ -239,7 +236,7 @@ static bool falkor__stops_in_doubt(falkor__crossing *crossing, size_t place) {
    is behind it must not run before that is known. Returns the failure that
    sends the first of them on, NULL: none. */
 static const falkor_error *falkor__part_settle(falkor__crossing *crossing) {
-    falkor__orders have_run = {{0}};
+    falkor__slots have_run = {{0}};
     const falkor_error *why = NULL;
     for (size_t k = 0; k < crossing->part_count; k++)
         if (falkor__stops_in_doubt(crossing, crossing->places[k]))
@@ -247,10 +244,10 @@ static const falkor_error *falkor__part_settle(falkor__crossing *crossing) {
     for (size_t k = crossing->part_count; k-- > 0;) {
         size_t place = crossing->places[k];
         const falkor_request *request = &crossing->requests[place];
-        size_t order = falkor__order_of(request);
+        int slot = falkor__slot_of(request);
         if (!falkor__goes_on(crossing, request)) {
-            falkor__orders_add(&have_run, order);
-        } else if (!falkor__orders_have(&have_run, order)) {
+            falkor__slots_add(&have_run, slot);
+        } else if (!falkor__slots_have(&have_run, slot)) {
             crossing->open[place] = true;
             why = &crossing->part[k].error;
         }
@@ -330,14 +327,13 @@ static void falkor__cross(falkor__crossing *crossing) {
             first++;
             continue;
         }
+        falkor__error_clear(&error);
         if (falkor_now_ns() >= crossing->call.deadline_ns) {
-            falkor__error_clear(&error);
             falkor__fail(&error, FALKOR_ERR_POOL_TIMEOUT, ETIMEDOUT,
                          "time ended");
             falkor__crossing_stop(crossing, &error, "");
             return;
         }
-        falkor__error_clear(&error);
         falkor_status status = falkor__gather(crossing, first, &pool, &error);
         if (!status) {
             falkor__part_send(crossing, pool, false, &error);

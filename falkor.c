@@ -768,8 +768,9 @@ bool falkor__back_off(falkor__call *call, int attempt, int retries,
 }
 
 /* Where the server is not what the pool holds it for, what to do; where it was
-   tried, how often, for how long, and how far the last attempt got. What the server said to the first attempt needs no more words; a driver
-   of the caller's own has its own for where. */
+   tried, how often, for how long, and how far the last attempt got. What the
+   server said to the first attempt needs no more words; a driver of the
+   caller's own has its own for where. */
 static void falkor__explain(const falkor__call *call, falkor_status status,
                             int attempts, bool maybe, falkor_error *error) {
     const falkor__config *config = falkor__pool_config(call->pool);

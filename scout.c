@@ -46,13 +46,14 @@ static void falkor__wire_dialled(falkor__wire *wire, int64_t began_ns,
     int most_ms = wire->config->connect_timeout_ms;
     if (most_ms < 0 || most_ms > FALKOR__FAR_MS)
         most_ms = FALKOR__FAR_MS;
-    wire->not_before_ns = wire->link ? 0 : falkor__deadline(FALKOR__AVOID_MS);
-    wire->rests_until_ns = wire->link ? 0
-        : falkor__deadline(FALKOR__AVOID_MS + 4 * took_ms);
-    if (wire->link)
+    wire->not_before_ns = now + FALKOR__AVOID_MS * FALKOR__NS_PER_MS;
+    wire->rests_until_ns = wire->not_before_ns + 4 * (now - began_ns);
+    if (wire->link) {
+        wire->not_before_ns = wire->rests_until_ns = 0;
         wire->patience_ms = 4 * took_ms;
-    else if (late)
+    } else if (late) {
         wire->patience_ms *= 2;
+    }
     if (wire->patience_ms > most_ms)
         wire->patience_ms = most_ms;
 }

@@ -121,7 +121,7 @@ END
 
 write_tls() {
     cat <<END
-tls-port $((PORTS[$1] - 6000))
+tls-port $(named "$1")
 tls-cert-file $TLS/fleet.crt
 tls-key-file $TLS/fleet.key
 tls-ca-cert-file $TLS/ca.crt

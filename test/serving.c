@@ -193,6 +193,24 @@ long long serving_calls(int port, const char *command) {
     return calls < 0 ? 0 : calls;
 }
 
+/* ---- examples --------------------------------------------------------- */
+
+int serving_example(const char *before, const char *name, const char *argument,
+                    char *text, size_t size) {
+    char command[900], path[400];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    assert_true(length > 0);
+    path[length] = '\0';
+    *strrchr(path, '/') = '\0';         /* .../test/test_... */
+    *strrchr(path, '/') = '\0';
+    snprintf(command, sizeof command, "%s %s/examples/%s '%s' 2>&1", before,
+             path, name, argument);
+    FILE *output = popen(command, "r");
+    assert_non_null(output);
+    text[fread(text, 1, size - 1, output)] = '\0';
+    return pclose(output);
+}
+
 /* ---- pools and queries ------------------------------------------------ */
 
 void serving_ok_at(const falkor_error *error, const char *file, int line) {

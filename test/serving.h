@@ -60,6 +60,13 @@ long long serving_number(int port, const char *command);
 long long serving_info(int port, const char *section, const char *name);
 long long serving_calls(int port, const char *command);
 
+/* ---- examples --------------------------------------------------------- */
+
+/* Runs one that was built with this program: what it prints, and its exit
+   status. before: assignments for its environment, or "". */
+int serving_example(const char *before, const char *name, const char *argument,
+                    char *text, size_t size);
+
 /* ---- pools and queries ------------------------------------------------ */
 
 /* Options for a server on this machine. */

@@ -1203,6 +1203,26 @@ static bool in_time(const atomic_bool *flag) {
     return atomic_load(flag);
 }
 
+/* A thread that has taken and given runs on, and is held in the check of what
+   it takes out of its pocket; held: another connection. */
+static test_threads check_out_of_pocket(void *(*run)(void *),
+                                        falkor_conn **held) {
+    static char none;
+    begin(4);
+    *held = take();
+    test_pause_ms(50);                  /* the worker has seen it: it sleeps */
+    atomic_store(&pocketed, false);
+    atomic_store(&may_take_again, false);
+    atomic_store(&taken_again, false);
+    atomic_store(&may_give, false);
+    test_threads threads = test_start(run, &none, sizeof none, 1);
+    TEST_EVENTUALLY(atomic_load(&pocketed));
+    fake_shut(&f, FAKE_FAST);
+    atomic_store(&may_take_again, true);
+    fake_await_inside(&f, FAKE_FAST, 1);
+    return threads;
+}
+
 static void *take_out_of_pocket(void *argument) {
     falkor_conn *conn;
     (void)argument;
@@ -1222,20 +1242,8 @@ static void *take_out_of_pocket(void *argument) {
 /* A25 */
 static void test_pool_counters_never_fall(void **state) {
     (void)state;
-    asker none;
-    begin(4);
-    falkor_conn *held = take();
-    test_pause_ms(50);                  /* the worker has seen it: it sleeps */
-    atomic_store(&pocketed, false);
-    atomic_store(&may_take_again, false);
-    atomic_store(&taken_again, false);
-    atomic_store(&may_give, false);
-    test_threads threads = test_start(take_out_of_pocket, &none, sizeof none,
-                                      1);
-    TEST_EVENTUALLY(atomic_load(&pocketed));
-    fake_shut(&f, FAKE_FAST);
-    atomic_store(&may_take_again, true);
-    fake_await_inside(&f, FAKE_FAST, 1);
+    falkor_conn *held;
+    test_threads threads = check_out_of_pocket(take_out_of_pocket, &held);
     falkor_stats before = stats();
     assert_int_equal(before.acquires, before.releases + 1);
     fake_lift(&f, FAKE_FAST);
@@ -1266,18 +1274,8 @@ static void *take_while_it_is_closed(void *argument) {
 /* A8 */
 static void test_pool_close_meets_who_takes_from_a_pocket(void **state) {
     (void)state;
-    asker none;
-    begin(4);
-    falkor_conn *held = take();
-    test_pause_ms(50);                  /* the worker has seen it: it sleeps */
-    atomic_store(&pocketed, false);
-    atomic_store(&may_take_again, false);
-    test_threads threads = test_start(take_while_it_is_closed, &none,
-                                      sizeof none, 1);
-    TEST_EVENTUALLY(atomic_load(&pocketed));
-    fake_shut(&f, FAKE_FAST);
-    atomic_store(&may_take_again, true);
-    fake_await_inside(&f, FAKE_FAST, 1);
+    falkor_conn *held;
+    test_threads threads = check_out_of_pocket(take_while_it_is_closed, &held);
     assert_int_equal(falkor_pool_close(pool, 0), FALKOR_ERR_TIMEOUT);
     fake_lift(&f, FAKE_FAST);
     test_join(&threads);

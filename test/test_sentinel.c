@@ -815,20 +815,10 @@ static void test_sentinel_replica_alone(void **state) {
 /* The example, with these servers. */
 static void test_sentinel_example(void **state) {
     (void)state;
-    char url[240], path[512], command[900], text[900];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    assert_true(length > 0);
-    path[length] = '\0';
-    *strrchr(path, '/') = '\0';         /* .../test/test_sentinel */
-    *strrchr(path, '/') = '\0';
-    snprintf(url, sizeof url, "falkor+sentinel://%s?master=" FLEET_MASTER,
-             hosts);
-    snprintf(command, sizeof command,
-             "FALKORDB_URL='%s' %s/examples/servers 2 2>&1", url, path);
-    FILE *output = popen(command, "r");
-    assert_non_null(output);
-    text[fread(text, 1, sizeof text - 1, output)] = '\0';
-    if (pclose(output) != 0)
+    char url[240], text[900];
+    snprintf(url, sizeof url, "FALKORDB_URL='falkor+sentinel://%s?master="
+             FLEET_MASTER "'", hosts);
+    if (serving_example(url, "servers", "2", text, sizeof text) != 0)
         fail_msg("%s", text);
     test_assert_has(text, " primary\n");
     test_assert_has(text, "write 2 is on 2 replicas\n");

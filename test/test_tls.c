@@ -17,20 +17,8 @@
 
 static falkor_error error;
 
-/* Runs the example that was built with this program; what it prints, and its
-   exit status. */
 static int example(const char *url, char *text, size_t size) {
-    char command[900], path[512];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    assert_true(length > 0);
-    path[length] = '\0';
-    *strrchr(path, '/') = '\0';         /* .../test/test_tls */
-    *strrchr(path, '/') = '\0';
-    snprintf(command, sizeof command, "%s/examples/tls '%s' 2>&1", path, url);
-    FILE *output = popen(command, "r");
-    assert_non_null(output);
-    text[fread(text, 1, size - 1, output)] = '\0';
-    return pclose(output);
+    return serving_example("", "tls", url, text, size);
 }
 
 /* That a pool cannot even be created. */
